@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The agents: small processes, each with one job, that read the bytes of strangers for PID 1.
+//!
+//! * `dhcp`: one per link; a DHCPv4 client.
+//! * `configure`: YAML to the canonical form.
+//! * `fetch`: an URL to its body.
+//! * `stage`: an image to the ESP.
+//! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
+
+#![forbid(unsafe_code)]
