@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Links: what there is, up, down, MTU.
+
+use super::{LinkChange, NetError, Netlink, Refusal};
+use netlink_bindings::rt_link::{Ifinfomsg, Request};
+use std::{fs, path::Path};
+
+/// A link as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its hardware address, when that is an Ethernet one.
+    pub mac: Option<[u8; 6]>,
+    /// The largest packet it carries.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Whether it has a carrier; always false while it is down.
+    pub carrier: bool,
+    /// Whether it is an Ethernet link with a device behind it, in contrast to bridges, tunnels and the loopback.
+    pub physical: bool,
+    /// The driver of that device.
+    pub driver: Option<String>,
+}
+
+impl Netlink {
+    /// Every link, by index.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn links(&mut self) -> Result<Vec<LinkInfo>, NetError> {
+        self.dump_links().map_err(|source| NetError::List { what: "links", source })
+    }
+
+    fn dump_links(&mut self) -> Result<Vec<LinkInfo>, Refusal> {
+        let request = Request::new().op_getlink_dump(&Ifinfomsg::default());
+        let mut reply = self.0.request(&request)?;
+        let mut links = Vec::new();
+        while let Some(message) = reply.recv() {
+            let (header, attributes) = message?;
+            let (Ok(index), Ok(name)) = (u32::try_from(header.ifi_index), attributes.get_ifname())
+            else {
+                continue;
+            };
+            let name = name.to_string_lossy().into_owned();
+            let device = Path::new("/sys/class/net").join(&name).join("device");
+            let ethernet = header.ifi_type == libc::ARPHRD_ETHER;
+            let up = header.ifi_flags & libc::IFF_UP as u32 != 0;
+            links.push(LinkInfo {
+                index,
+                mac: attributes
+                    .get_address()
+                    .ok()
+                    .filter(|_| ethernet)
+                    .and_then(|mac| mac.try_into().ok()),
+                mtu: attributes.get_mtu().unwrap_or_default(),
+                up,
+                carrier: up && header.ifi_flags & libc::IFF_LOWER_UP as u32 != 0,
+                physical: ethernet && device.exists(),
+                driver: fs::read_link(device.join("driver"))
+                    .ok()
+                    .and_then(|driver| Some(driver.file_name()?.to_string_lossy().into_owned())),
+                name,
+            });
+        }
+        links.sort_by_key(|link| link.index);
+        Ok(links)
+    }
+
+    /// Sets a link up.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or there is no such link.
+    pub fn set_up(&mut self, index: u32) -> Result<(), NetError> {
+        self.set_link(index, LinkChange::Up)
+    }
+
+    /// Sets a link down; the kernel drops its routes.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or there is no such link.
+    pub fn set_down(&mut self, index: u32) -> Result<(), NetError> {
+        self.set_link(index, LinkChange::Down)
+    }
+
+    /// Sets the MTU of a link.
+    ///
+    /// # Errors
+    /// When the link or its driver can't have it.
+    pub fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), NetError> {
+        self.set_link(index, LinkChange::Mtu(mtu))
+    }
+
+    fn set_link(&mut self, index: u32, change: LinkChange) -> Result<(), NetError> {
+        let up = libc::IFF_UP as u32;
+        let (flags, mask) = match change {
+            LinkChange::Up => (up, up),
+            LinkChange::Down => (0, up),
+            LinkChange::Mtu(_) => (0, 0),
+        };
+        let header = Ifinfomsg {
+            ifi_index: index as i32,
+            ifi_flags: flags,
+            ifi_change: mask,
+            ..Ifinfomsg::default()
+        };
+        // RTM_NEWLINK without NLM_F_CREATE changes the link that is there.
+        let mut request = Request::new().op_newlink_do(&header);
+        if let LinkChange::Mtu(mtu) = change {
+            request.encode().push_mtu(mtu);
+        }
+        self.change(&request).map_err(|source| NetError::Link { index, change, source })
+    }
+}

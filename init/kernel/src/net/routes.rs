@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Unicast routes of the main table.
+
+use super::{NetError, Netlink, Refusal, family};
+use netlink_bindings::rt_route::{PushRouteAttrs, Request, Rtmsg};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// A unicast route of the main table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The network it leads to.
+    pub to: IpAddr,
+    /// The prefix length of that network.
+    pub prefix: u8,
+    /// The next router; none for what is on the link itself.
+    pub via: Option<IpAddr>,
+    /// The link it goes through.
+    pub index: u32,
+    /// Lower is preferred.
+    pub metric: u32,
+    /// Who added it: [`super::OWNER`] for us.
+    pub protocol: u8,
+    /// The router is on the link, whatever the addresses of the link say.
+    pub onlink: bool,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "to {}/{}", self.to, self.prefix)?;
+        if let Some(via) = self.via {
+            write!(f, " via {via}")?;
+        }
+        write!(f, " through link {} with metric {}", self.index, self.metric)
+    }
+}
+
+impl Netlink {
+    /// Every unicast route of the main table that goes through one link. (Multipath routes are nobody's here.)
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn routes(&mut self) -> Result<Vec<Route>, NetError> {
+        self.dump_routes().map_err(|source| NetError::List { what: "routes", source })
+    }
+
+    fn dump_routes(&mut self) -> Result<Vec<Route>, Refusal> {
+        let request = Request::new().op_getroute_dump(&Rtmsg::default());
+        let mut reply = self.0.request(&request)?;
+        let mut routes = Vec::new();
+        while let Some(message) = reply.recv() {
+            let (header, attributes) = message?;
+            let table = attributes.get_table().unwrap_or_else(|_| u32::from(header.rtm_table));
+            let unspecified = match i32::from(header.rtm_family) {
+                libc::AF_INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                libc::AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                _ => continue,
+            };
+            if table != u32::from(libc::RT_TABLE_MAIN) || header.rtm_type != libc::RTN_UNICAST {
+                continue;
+            }
+            let Ok(index) = attributes.get_oif() else { continue };
+            routes.push(Route {
+                to: attributes.get_dst().unwrap_or(unspecified),
+                prefix: header.rtm_dst_len,
+                via: attributes.get_gateway().ok(),
+                index,
+                metric: attributes.get_priority().unwrap_or_default(),
+                protocol: header.rtm_protocol,
+                onlink: header.rtm_flags & RTNH_F_ONLINK != 0,
+            });
+        }
+        Ok(routes)
+    }
+
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// When the kernel refuses, for one when somebody's route to the same network with the same metric is there.
+    pub fn add_route(&mut self, route: &Route) -> Result<(), NetError> {
+        let scope = if route.via.is_none() && route.to.is_ipv4() {
+            libc::RT_SCOPE_LINK
+        } else {
+            libc::RT_SCOPE_UNIVERSE
+        };
+        let header = Rtmsg {
+            rtm_scope: scope,
+            rtm_type: libc::RTN_UNICAST,
+            rtm_flags: if route.onlink { RTNH_F_ONLINK } else { 0 },
+            ..header(route)
+        };
+        let mut request = Request::new().set_create().set_excl().op_newroute_do(&header);
+        push(request.encode(), route);
+        self.change(&request).map_err(|source| NetError::AddRoute { route: route.clone(), source })
+    }
+
+    /// Removes a route of the same protocol; it is no error when it is gone already.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn del_route(&mut self, route: &Route) -> Result<(), NetError> {
+        let header = Rtmsg { rtm_scope: libc::RT_SCOPE_NOWHERE, ..header(route) };
+        let mut request = Request::new().op_delroute_do(&header);
+        push(request.encode(), route);
+        self.remove(&request).map_err(|source| NetError::DelRoute { route: route.clone(), source })
+    }
+}
+
+/// `RTNH_F_ONLINK` of `linux/rtnetlink.h`, which libc does not name.
+const RTNH_F_ONLINK: u32 = 4;
+
+fn header(route: &Route) -> Rtmsg {
+    Rtmsg {
+        rtm_family: family(route.to),
+        rtm_dst_len: route.prefix,
+        rtm_table: libc::RT_TABLE_MAIN,
+        rtm_protocol: route.protocol,
+        ..Rtmsg::default()
+    }
+}
+
+fn push(attributes: PushRouteAttrs<&mut Vec<u8>>, route: &Route) {
+    let attributes =
+        attributes.push_dst(route.to).push_oif(route.index).push_priority(route.metric);
+    if let Some(via) = route.via {
+        attributes.push_gateway(via);
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The network module against the real kernel, each test in a network namespace of its own thread.
+
+use nix::sched::{CloneFlags, unshare};
+use std::{net::IpAddr, thread};
+use stele_kernel::net::{LOOPBACK, Monitor, NetError, Netlink, OWNER, Route};
+
+/// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
+fn in_namespace(test: impl FnOnce(Netlink) + Send + 'static) {
+    let body = move || {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .expect("making a network namespace (this test needs root)");
+        test(Netlink::new());
+    };
+    thread::spawn(body).join().expect("the test in its namespace");
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn route(to: &str, prefix: u8, via: Option<&str>) -> Route {
+    let via = via.map(ip);
+    Route { to: ip(to), prefix, via, index: LOOPBACK, metric: 1024, protocol: OWNER, onlink: false }
+}
+
+#[test]
+fn a_new_namespace_has_a_loopback_that_is_down_until_it_is_set_up() {
+    in_namespace(|mut netlink| {
+        let links = netlink.links().expect("links");
+        let lo = links.iter().find(|link| link.index == LOOPBACK).expect("a loopback");
+        assert_eq!(
+            (lo.name.as_str(), lo.up, lo.carrier, lo.physical, lo.mac),
+            ("lo", false, false, false, None)
+        );
+        netlink.set_up(LOOPBACK).expect("up");
+        netlink.set_mtu(LOOPBACK, 9000).expect("mtu");
+        let links = netlink.links().expect("links");
+        let lo = links.iter().find(|link| link.index == LOOPBACK).expect("a loopback");
+        assert_eq!((lo.up, lo.carrier, lo.mtu), (true, true, 9000));
+        netlink.set_down(LOOPBACK).expect("down");
+        let links = netlink.links().expect("links");
+        assert!(links.iter().all(|link| link.index != LOOPBACK || !link.up));
+    });
+}
+
+#[test]
+fn addresses_and_routes_come_back_as_they_were_added() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        for (address, prefix) in [("192.0.2.1", 24), ("2001:db8::1", 64)] {
+            let address = ip(address);
+            netlink.add_address(LOOPBACK, address, prefix).expect("adding");
+            netlink.add_address(LOOPBACK, address, prefix).expect("adding it again");
+            let all = netlink.addresses().expect("addresses");
+            let one = all.iter().find(|one| one.address == address).expect("the address");
+            assert_eq!(
+                (one.index, one.prefix, one.protocol, one.duplicate),
+                (LOOPBACK, prefix, OWNER, false)
+            );
+        }
+        let routes = [
+            route("198.51.100.0", 24, None),
+            route("0.0.0.0", 0, Some("192.0.2.254")),
+            route("2001:db8:1::", 48, None),
+            Route { onlink: true, ..route("203.0.113.0", 24, Some("10.9.9.9")) },
+        ];
+        for route in &routes {
+            netlink.add_route(route).expect("adding");
+        }
+        let mut ours = netlink.routes().expect("routes");
+        ours.retain(|route| route.protocol == OWNER);
+        assert_eq!(ours.len(), routes.len());
+        assert!(routes.iter().all(|route| ours.contains(route)), "{ours:?}");
+        for route in &routes {
+            netlink.del_route(route).expect("removing");
+            netlink.del_route(route).expect("removing it again");
+        }
+        assert!(netlink.routes().expect("routes").iter().all(|route| route.protocol != OWNER));
+        netlink.del_address(LOOPBACK, ip("192.0.2.1"), 24).expect("removing");
+        netlink.del_address(LOOPBACK, ip("192.0.2.1"), 24).expect("removing it again");
+        assert!(
+            netlink
+                .addresses()
+                .expect("addresses")
+                .iter()
+                .all(|one| one.address != ip("192.0.2.1"))
+        );
+    });
+}
+
+#[test]
+fn a_refusal_says_what_was_tried_and_the_kernels_own_words() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        let error = netlink
+            .add_route(&route("0.0.0.0", 0, Some("10.1.1.1")))
+            .expect_err("an unreachable router");
+        assert_eq!(
+            error.to_string(),
+            "Adding the route to 0.0.0.0/0 via 10.1.1.1 through link 1 with metric 1024"
+        );
+        let NetError::AddRoute { source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(source.errno(), Some(libc::ENETUNREACH));
+        assert!(source.to_string().starts_with("Nexthop has invalid gateway"), "{source}");
+    });
+}
+
+#[test]
+fn another_route_to_the_same_network_is_not_replaced() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        let foreign = Route { protocol: libc::RTPROT_STATIC, ..route("198.51.100.0", 24, None) };
+        netlink.add_route(&foreign).expect("adding");
+        assert!(netlink.add_route(&route("198.51.100.0", 24, None)).is_err());
+        netlink.del_route(&route("198.51.100.0", 24, None)).expect("nothing of ours to remove");
+        assert!(netlink.routes().expect("routes").contains(&foreign));
+    });
+}
+
+#[test]
+fn the_monitor_tells_of_changes_once() {
+    in_namespace(|mut netlink| {
+        let monitor = Monitor::new().expect("subscribing");
+        assert!(!monitor.drain().expect("nothing yet"));
+        netlink.set_up(LOOPBACK).expect("up");
+        assert!(monitor.drain().expect("a change"));
+        assert!(!monitor.drain().expect("nothing more"));
+        netlink.add_address(LOOPBACK, ip("192.0.2.1"), 24).expect("adding");
+        assert!(monitor.drain().expect("a change"));
+    });
+}
