@@ -1,2 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Under construction.
+//! The machine configuration: bytes → documents → validated [`MachineConfig`].
+//!
+//! A configuration is a stream of small, flat documents, each with an `apiVersion` and a `kind`. People write it as
+//! YAML ([`yaml`], with the feature of that name); machines keep it in one canonical form, a JSON array of the same
+//! documents ([`canonical`]), which is all that PID 1 ever reads. Both end in the same tree of values, and one walk
+//! over that tree decides: there is no second opinion on what is valid.
+//!
+//! Whatever is wrong is told in one answer, as [`Finding`]s. What is right becomes types that cannot hold anything
+//! else: [`MachineConfig`] has no other way in.
+//!
+//! Each kind is declared once, with the macro `record!` in its own file ([`Link`] in `link.rs`). The reading, the
+//! findings, the canonical form, the JSON Schema ([`schema`]) and the reference manual ([`reference`]) all come from
+//! that declaration. To add a kind: write its file, and list it in `document.rs`.
+//!
+//! No input or output, clock or environment lives here.
+
+#![forbid(unsafe_code)]
+
+// What people see.
+mod finding;
+mod machine;
+
+// The kinds, and what they hold.
+mod identity;
+mod link;
+mod resolver;
+mod route;
+
+// The single values.
+mod cidr;
+mod domain;
+mod hostname;
+mod interface;
+mod pem;
+
+// From bytes to documents and back.
+pub mod canonical;
+#[cfg(feature = "schema")]
+pub mod reference;
+#[cfg(feature = "schema")]
+pub mod schema;
+#[cfg(feature = "yaml")]
+pub mod yaml;
+
+// How a value of any type is read, written and described.
+mod document;
+mod integer;
+mod list;
+mod node;
+mod record;
+mod report;
+mod shape;
+mod value;
+
+pub use cidr::{Cidr, CidrError};
+pub use domain::{Domain, DomainError, LabelError};
+pub use finding::Finding;
+pub use hostname::{Hostname, HostnameError};
+pub use identity::Identity;
+pub use interface::{InterfaceName, InterfaceNameError};
+pub use link::Link;
+pub use machine::MachineConfig;
+pub use resolver::Resolver;
+pub use route::Route;
+
+/// The one version of the documents there is so far.
+pub const API_VERSION: &str = "stele/v1";
+
+/// Most bytes of a configuration as people write it.
+pub const MAX_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The canonical form: a JSON array of documents, in which equal configurations are equal bytes.
+//!
+//! It is what PID 1 reads and what is kept on disk. Documents come in a fixed order of kinds, links by name, keys as
+//! they are declared, values normalised. It is YAML too, as all JSON is.
+
+use crate::node::{Node, Tree};
+use crate::report::Report;
+use crate::value::Secrets;
+use crate::{Finding, MAX_BYTES, MachineConfig};
+
+/// Most bytes: a configuration of [`MAX_BYTES`] grows a little, by quotes and by what is implied in it.
+const MAX_CANONICAL: usize = 2 * MAX_BYTES;
+
+/// Reads the canonical form, as strictly as if a stranger had written it.
+///
+/// # Errors
+///
+/// Everything that is wrong with it. Lines are 0.
+pub fn read(bytes: &[u8]) -> Result<MachineConfig, Vec<Finding>> {
+    let mut report = Report::default();
+    if bytes.len() > MAX_CANONICAL {
+        report.find(0, format!("has {} bytes", bytes.len()), format!("at most {MAX_CANONICAL}"));
+        return Err(report.into_findings());
+    }
+    let documents = match serde_json::from_slice::<Node>(bytes) {
+        Ok(Node { tree: Tree::List(documents), .. }) => documents,
+        Ok(Node { tree, .. }) => {
+            report.find(0, tree.describe(), "a JSON array of documents");
+            return Err(report.into_findings());
+        }
+        Err(error) => {
+            report.find(0, format!("is not JSON: {error}"), "a JSON array of documents");
+            return Err(report.into_findings());
+        }
+    };
+    let documents: Vec<_> = (1..).zip(documents).collect();
+    MachineConfig::read(&documents, &mut report).ok_or_else(|| report.into_findings())
+}
+
+/// Writes the canonical form.
+#[must_use]
+pub fn write(config: &MachineConfig) -> Vec<u8> {
+    encode(config, Secrets::Keep)
+}
+
+/// Writes the canonical form with a marker in the place of private keys. It does not read back.
+#[must_use]
+pub fn redact(config: &MachineConfig) -> Vec<u8> {
+    encode(config, Secrets::Redact)
+}
+
+fn encode(config: &MachineConfig, secrets: Secrets) -> Vec<u8> {
+    let documents: Vec<_> =
+        config.documents().iter().map(|document| document.write(secrets)).collect();
+    // Writing a tree of plain values to memory does not fail.
+    serde_json::to_vec(&documents).unwrap_or_default()
+}

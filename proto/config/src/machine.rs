@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The whole configuration of a machine: documents that are good in themselves and together.
+
+use crate::document::{Document, HostnameDocument};
+use crate::node::Node;
+use crate::report::Report;
+use crate::{Hostname, Identity, Link, Resolver};
+
+/// The whole configuration of a machine. The only ways in are [`crate::canonical::read`] and `yaml::parse`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineConfig {
+    identity: Identity,
+    hostname: Option<Hostname>,
+    links: Vec<Link>,
+    resolver: Option<Resolver>,
+}
+
+impl MachineConfig {
+    /// Who the node is, and whom it obeys.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What it is called, where that is set.
+    #[must_use]
+    pub fn hostname(&self) -> Option<&Hostname> {
+        self.hostname.as_ref()
+    }
+
+    /// How its interfaces are set up, in the order of their names; none of them means DHCP on every physical Ethernet
+    /// interface.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// How names are resolved, where that is set.
+    #[must_use]
+    pub fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
+    }
+
+    /// Its documents, in canonical order.
+    pub(crate) fn documents(&self) -> Vec<Document> {
+        let mut documents = vec![Document::Identity(self.identity.clone())];
+        let hostname = self.hostname.clone();
+        documents
+            .extend(hostname.map(|hostname| Document::Hostname(HostnameDocument { hostname })));
+        documents.extend(self.links.iter().cloned().map(Document::Link));
+        documents.extend(self.resolver.clone().map(Document::Resolver));
+        documents
+    }
+
+    /// Reads all documents of a stream. Every finding goes to the report; without any, there is a configuration.
+    pub(crate) fn read(nodes: &[(u32, Node)], report: &mut Report) -> Option<MachineConfig> {
+        let mut parts = Parts::default();
+        for (number, node) in nodes {
+            report.enter(*number);
+            if let Some(kind) = node.text("kind") {
+                parts.identity_seen |= kind == "Identity";
+            }
+            if let Some(document) = crate::document::read(node, report) {
+                parts.add(document, node, report);
+            }
+        }
+        // An Identity that could not be read has its own findings.
+        if !parts.identity_seen {
+            report.enter(0);
+            report.find(
+                0,
+                "there is no document of the kind Identity",
+                "exactly one; ctl gen config makes it",
+            );
+        }
+        parts.links.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
+        let identity = parts.identity.map(|(identity, _)| identity)?;
+        report.is_empty().then(|| MachineConfig {
+            identity,
+            hostname: parts.hostname.map(|(document, _)| document.hostname),
+            links: parts.links.into_iter().map(|(link, _)| link).collect(),
+            resolver: parts.resolver.map(|(resolver, _)| resolver),
+        })
+    }
+}
+
+/// What was read so far, each with its line.
+#[derive(Default)]
+struct Parts {
+    identity_seen: bool,
+    identity: Option<(Identity, u32)>,
+    hostname: Option<(HostnameDocument, u32)>,
+    links: Vec<(Link, u32)>,
+    resolver: Option<(Resolver, u32)>,
+}
+
+impl Parts {
+    fn add(&mut self, document: Document, node: &Node, report: &mut Report) {
+        match document {
+            Document::Identity(identity) => set(&mut self.identity, identity, node, report),
+            Document::Hostname(hostname) => set(&mut self.hostname, hostname, node, report),
+            Document::Resolver(resolver) => set(&mut self.resolver, resolver, node, report),
+            Document::Link(link) => {
+                if let Some((_, line)) =
+                    self.links.iter().find(|(other, _)| other.name() == link.name())
+                {
+                    let message =
+                        format!("there is another Link {}{}", link.name(), on_line(*line));
+                    let line = node.line_of("name");
+                    report.at("name", |report| {
+                        report.find(line, message, "one Link for each interface")
+                    });
+                }
+                self.links.push((link, node.line));
+            }
+        }
+    }
+}
+
+fn set<T>(slot: &mut Option<(T, u32)>, document: T, node: &Node, report: &mut Report) {
+    if let Some((_, line)) = slot {
+        report.find(
+            node.line,
+            format!("there is another document of this kind{}", on_line(*line)),
+            "at most one",
+        );
+        return;
+    }
+    *slot = Some((document, node.line));
+}
+
+fn on_line(line: u32) -> String {
+    if line > 0 { format!(", on line {line}") } else { String::new() }
+}
