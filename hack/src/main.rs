@@ -1,3 +1,139 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Under construction.
-fn main() {}
+//! One command each to try Stele, test it and measure it.
+
+#![forbid(unsafe_code)]
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use hack::{
+    artefacts::Artefacts,
+    machine::{Drive, Machine},
+    vm::Vm,
+};
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+#[derive(Debug, Parser)]
+#[command(about = "Try Stele, test it, measure it")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot the image, with the console on the terminal
+    Vm(VmArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct VmArguments {
+    /// Boot the kernel directly, without a disk
+    #[arg(long)]
+    direct: bool,
+    /// The artefacts [default: out/]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// A configuration, given by fw_cfg
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Boot this disk instead of a copy of the image, and keep what is written to it
+    #[arg(long)]
+    disk: Option<PathBuf>,
+    /// A read-only drive more, such as a cidata image
+    #[arg(long)]
+    drive: Vec<PathBuf>,
+    /// Size of the disk in GiB
+    #[arg(long, default_value_t = 4)]
+    gib: u64,
+    /// MiB of memory
+    #[arg(long, default_value_t = 1024)]
+    memory: u32,
+    /// Words for the kernel command line
+    #[arg(long)]
+    append: Option<String>,
+    /// Seconds after which the power is cut
+    #[arg(long, default_value_t = 3600)]
+    timeout: u64,
+    /// End when the console has a line with this
+    #[arg(long)]
+    until: Option<String>,
+    /// More arguments for QEMU
+    #[arg(last = true)]
+    extra: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Vm(arguments) => run_vm(arguments),
+    }
+}
+
+/// Boots and shows the console until the machine is off.
+fn run_vm(arguments: VmArguments) -> Result<()> {
+    let artefacts = arguments.out.map_or_else(Artefacts::default_location, Artefacts::new);
+    let scratch = tempfile::Builder::new().prefix("stele-").tempdir()?;
+    let mut machine = match (arguments.direct, arguments.disk) {
+        (true, None) => Machine::live(&artefacts)?,
+        (true, Some(path)) => {
+            let mut machine = Machine::live(&artefacts)?;
+            machine.drives.push(Drive { path, writable: true });
+            machine
+        }
+        (false, Some(path)) => Machine::from_disk(&artefacts, scratch.path(), path)?,
+        (false, None) => Machine::installed(&artefacts, scratch.path(), arguments.gib)?,
+    };
+    machine.memory = arguments.memory;
+    if let Some(config) = &arguments.config {
+        machine = machine.configured_by_fw_cfg(config);
+    }
+    for drive in &arguments.drive {
+        machine = machine.with_drive(drive);
+    }
+    if let Some(words) = &arguments.append {
+        machine = machine.append(words);
+    }
+    machine.extra.extend(arguments.extra);
+    let started = Instant::now();
+    let vm = Vm::start_in(machine, scratch)?;
+    eprintln!("API on {}, files in {}", vm.api()?, vm.dir().display());
+    let mut stdout = std::io::stdout();
+    let deadline = started + Duration::from_secs(arguments.timeout);
+    let mut mark = 0;
+    loop {
+        let on = vm.is_on();
+        let grown = vm.console().wait(
+            mark,
+            deadline,
+            |text| (!text.is_empty()).then(|| text.to_owned()),
+            || !vm.is_on(),
+        )?;
+        if let Some(text) = grown {
+            mark = vm.console().mark();
+            stdout.write_all(text.as_bytes())?;
+            stdout.flush()?;
+        } else if !on || Instant::now() >= deadline {
+            break;
+        }
+        if arguments.until.as_ref().is_some_and(|needle| vm.console().text().contains(needle)) {
+            break;
+        }
+    }
+    eprintln!(
+        "\n{:.1} s, {} boots, {}",
+        started.elapsed().as_secs_f32(),
+        vm.launches(),
+        state(&vm)
+    );
+    Ok(())
+}
+
+fn state(vm: &Vm) -> String {
+    if vm.is_on() {
+        return "still on".into();
+    }
+    vm.wait_until_off(Duration::ZERO).unwrap_or_else(|error| error.to_string())
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How the project is developed: machines in QEMU, and what is done with them.
+//!
+//! In reading order:
+//!
+//! * [`artefacts`]: the files that `image build` wrote, by name.
+//! * [`accelerator`]: whether QEMU may use the processor itself.
+//! * [`machine`]: what a virtual machine is made of, as data, and as QEMU's arguments.
+//! * [`console`]: its serial console, as a file that can be waited on.
+//! * [`qmp`]: its monitor.
+//! * [`vm`]: a machine that runs, reboots, loses power and comes back.
+//!
+//! Machines listen on loopback only, end with the process that started them, and leave nothing on disk.
+
+#![forbid(unsafe_code)]
+
+pub mod accelerator;
+pub mod artefacts;
+pub mod console;
+pub mod machine;
+pub mod qmp;
+pub mod vm;
