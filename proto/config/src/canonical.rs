@@ -35,7 +35,7 @@ pub fn read(bytes: &[u8]) -> Result<MachineConfig, Vec<Finding>> {
         }
     };
     let documents: Vec<_> = (1..).zip(documents).collect();
-    MachineConfig::read(&documents, &mut report).ok_or_else(|| report.into_findings())
+    MachineConfig::read(&documents, |_, _, _| {}, &mut report).ok_or_else(|| report.into_findings())
 }
 
 /// Writes the canonical form.

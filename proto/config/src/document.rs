@@ -37,8 +37,13 @@ pub(crate) struct Kind {
     /// The name.
     pub(crate) name: &'static str,
     /// How many there may be.
+    #[cfg_attr(not(feature = "schema"), expect(dead_code, reason = "only the manual reads it"))]
     pub(crate) count: Count,
     /// What its documents hold.
+    #[cfg_attr(
+        not(feature = "schema"),
+        expect(dead_code, reason = "only the schema and the manual read it")
+    )]
     pub(crate) shape: fn() -> Shape,
     /// Its documents' reader.
     read: fn(&Node, &mut Report) -> Option<Document>,

@@ -50,6 +50,10 @@ mod list;
 mod node;
 mod record;
 mod report;
+#[cfg_attr(
+    not(feature = "schema"),
+    expect(dead_code, reason = "only the schema and the manual read all of it")
+)]
 mod shape;
 mod value;
 

@@ -53,14 +53,19 @@ impl MachineConfig {
     }
 
     /// Reads all documents of a stream. Every finding goes to the report; without any, there is a configuration.
-    pub(crate) fn read(nodes: &[(u32, Node)], report: &mut Report) -> Option<MachineConfig> {
+    /// `inspect` may look closer at each document that is good in itself.
+    pub(crate) fn read(
+        nodes: &[(u32, Node)],
+        inspect: impl Fn(&Document, &Node, &mut Report),
+        report: &mut Report,
+    ) -> Option<MachineConfig> {
         let mut parts = Parts::default();
         for (number, node) in nodes {
             report.enter(*number);
-            if let Some(kind) = node.text("kind") {
-                parts.identity_seen |= kind == "Identity";
-            }
+            // What cannot be read may be one.
+            parts.identity_seen |= node.text("kind").is_none_or(|kind| kind == "Identity");
             if let Some(document) = crate::document::read(node, report) {
+                inspect(&document, node, report);
                 parts.add(document, node, report);
             }
         }

@@ -34,6 +34,10 @@ pub(crate) enum Tree {
     /// A mapping, in the order of the stream.
     Map(Vec<Entry>),
     /// Something that cannot be read, and that a finding already tells about.
+    #[cfg_attr(
+        not(feature = "yaml"),
+        expect(dead_code, reason = "JSON can be read, or it is none")
+    )]
     Refused,
 }
 

@@ -1,8 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The reference manual.
+//! The reference manual: one text on the format, and a section for each kind, from its declaration.
+
+use crate::document::{Count, KINDS, Kind};
+use crate::schema::prose;
+use crate::shape::{Absence, Field, Record, Shape};
+
+/// The manual of the format, before the kinds.
+const FORMAT: &str = include_str!("reference/format.md");
 
 /// The reference manual as Markdown.
 #[must_use]
 pub fn markdown() -> String {
-    String::new()
+    let mut text = FORMAT.to_owned();
+    for kind in &KINDS {
+        text.push_str(&section(kind));
+    }
+    text
+}
+
+fn section(kind: &Kind) -> String {
+    let count = match kind.count {
+        Count::One => "Exactly one document.",
+        Count::AtMostOne => "At most one document.",
+        Count::Named => "Any number of documents, each with another `name`.",
+    };
+    let mut text = format!("\n## {}\n\n", kind.name);
+    if let Shape::Record(record) = (kind.shape)() {
+        text.push_str(&format!("{}\n\n{count}\n\n", prose(record.doc)));
+        text.push_str(&table(&record));
+        for field in &record.fields {
+            if let Some(record) = inner(&field.shape) {
+                text.push_str(&format!(
+                    "\n### {}.{}\n\n{}\n\n",
+                    kind.name,
+                    field.key,
+                    prose(record.doc)
+                ));
+                text.push_str(&table(record));
+            }
+        }
+    }
+    text
+}
+
+/// The mapping that a value is, or is a list of.
+fn inner(shape: &Shape) -> Option<&Record> {
+    match shape {
+        Shape::Record(record) => Some(record),
+        Shape::List { of, .. } => inner(of),
+        Shape::Boolean | Shape::Integer { .. } | Shape::Text { .. } | Shape::Pem { .. } => None,
+    }
+}
+
+fn table(record: &Record) -> String {
+    let rows: String = record.fields.iter().map(row).collect();
+    format!("| key | value | |\n|---|---|---|\n{rows}")
+}
+
+fn row(field: &Field) -> String {
+    let value = match field.absence {
+        Absence::Refused => format!("{}, **required**", describe(&field.shape)),
+        Absence::Nothing => describe(&field.shape),
+        Absence::Default(default) => format!("{}, default `{default}`", describe(&field.shape)),
+    };
+    format!(
+        "| `{}` | {value} | {} |\n",
+        field.key,
+        prose(field.doc).replace("\n\n", "<br>").replace('|', "\\|")
+    )
+}
+
+fn describe(shape: &Shape) -> String {
+    match shape {
+        Shape::Boolean => "`true` or `false`".to_owned(),
+        Shape::Integer { min: 0, max: u32::MAX } => "a whole number".to_owned(),
+        Shape::Integer { min, max } => format!("{min} to {max}"),
+        Shape::Text { what, example, pattern: _ } => format!("{what}, such as `{example}`"),
+        Shape::Pem { what, label: _ } => format!("{what}, PEM"),
+        Shape::List { of, min: 0, max } => format!("a list, at most {max}: {}", describe(of)),
+        Shape::List { of, min, max } => format!("a list, {min} to {max}: {}", describe(of)),
+        Shape::Record(record) => {
+            let keys: Vec<_> =
+                record.fields.iter().map(|field| format!("`{}`", field.key)).collect();
+            format!("a mapping: {}", keys.join(", "))
+        }
+    }
 }

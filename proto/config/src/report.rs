@@ -39,9 +39,13 @@ impl Report {
         self.path.clear();
     }
 
-    /// Names the kind of the document.
+    /// Names the kind of the document, also in the findings that it already has.
     pub(crate) fn kind(&mut self, kind: &str) {
         kind.clone_into(&mut self.kind);
+        for finding in self.findings.iter_mut().filter(|finding| finding.document == self.document)
+        {
+            kind.clone_into(&mut finding.kind);
+        }
     }
 
     /// True while the reader looks at a document as a whole.

@@ -1,19 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The form that people write: a YAML stream.
+//! The form that people write: a YAML stream, of which the plain part is enough.
+//!
+//! What makes YAML dangerous or surprising is refused, not interpreted: anchors and aliases, tags, merge keys,
+//! directives, keys that are not text. So no document means more than what stands in it, and reading takes time and
+//! memory in proportion to its bytes. This runs in `ctl` and in the confined configure agent, never in PID 1.
 
+mod reader;
+mod stream;
+mod x509;
+
+use crate::document::Document;
+use crate::node::{Node, Tree};
+use crate::report::Report;
 use crate::{Finding, MachineConfig};
 
-/// Reads a YAML stream.
+/// Reads a YAML stream. Besides what [`crate::canonical::read`] checks, the certificates must fit each other and the
+/// key.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it.
+/// Everything that is wrong with it, in all documents.
 pub fn parse(bytes: &[u8]) -> Result<MachineConfig, Vec<Finding>> {
-    crate::canonical::read(bytes)
+    let mut report = Report::default();
+    let config = stream::text(bytes, &mut report).and_then(|text| {
+        let documents = stream::documents(text, &mut report);
+        MachineConfig::read(&documents, inspect, &mut report)
+    });
+    config.ok_or_else(|| report.into_findings())
 }
 
-/// Prints a canonical configuration as a YAML stream.
+/// Looks closer than PID 1 does.
+fn inspect(document: &Document, node: &Node, report: &mut Report) {
+    match document {
+        Document::Identity(identity) => x509::check(identity, node, report),
+        Document::Hostname(_) | Document::Link(_) | Document::Resolver(_) => {}
+    }
+}
+
+/// Prints a canonical configuration, redacted or not, as a YAML stream. What is no JSON array comes back as it is.
 #[must_use]
 pub fn print(canonical: &[u8]) -> String {
-    String::from_utf8_lossy(canonical).into_owned()
+    match serde_json::from_slice(canonical) {
+        Ok(Node { tree: Tree::List(documents), .. }) => {
+            // Printing a tree of plain values to memory does not fail.
+            let documents: Vec<_> = documents
+                .iter()
+                .map(|node| serde_yaml::to_string(node).unwrap_or_default())
+                .collect();
+            documents.join("---\n")
+        }
+        Ok(_) | Err(_) => String::from_utf8_lossy(canonical).into_owned(),
+    }
 }
