@@ -8,3 +8,6 @@
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
 
 #![forbid(unsafe_code)]
+
+pub mod fetch;
+pub mod stage;
