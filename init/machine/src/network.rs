@@ -1,2 +1,102 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Under construction.
+//! From configuration and leases to addresses, routes, names and the resolver.
+//!
+//! ```text
+//! MachineConfig ─┐                  ┌─ plan::plan ──► [Action]
+//! Dhcp per link ─┼─ Desired::derive ┤
+//! Links ─────────┘                  └─ status::status ──► why each link is as it is
+//! ```
+//!
+//! * [`lease`]: what a DHCP server gave, checked; and how long it holds.
+//! * [`desired`]: what the links should have.
+//! * [`plan`]: the steps from what they have to what they should have.
+//! * [`names`]: the host name, `/etc/hosts`, `/etc/resolv.conf`, and the addresses the node is reached at.
+//! * [`status`]: each link's state, with its reason.
+//!
+//! Two promises: a plan is empty once its actions were applied, and no plan removes what we did not add.
+
+pub mod desired;
+pub mod lease;
+pub mod names;
+pub mod plan;
+pub mod status;
+
+use std::net::IpAddr;
+use stele_config::Cidr;
+
+/// What the kernel has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The links, by index.
+    pub links: Vec<Link>,
+    /// The addresses of all links.
+    pub addresses: Vec<Address>,
+    /// The unicast routes of the main table.
+    pub routes: Vec<Route>,
+}
+
+/// A link as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its hardware address, when that is an Ethernet one.
+    pub mac: Option<[u8; 6]>,
+    /// The largest packet it carries.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Whether it has a carrier; always false while it is down.
+    pub carrier: bool,
+    /// Whether it is an Ethernet link with a device behind it.
+    pub physical: bool,
+}
+
+/// An address as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The link it is on.
+    pub index: u32,
+    /// The address, with its prefix length.
+    pub cidr: Cidr,
+    /// Whether we added it.
+    pub ours: bool,
+    /// Whether the kernel still looks for another machine that has it.
+    pub tentative: bool,
+    /// Whether the kernel found another machine that has it.
+    pub duplicate: bool,
+}
+
+/// A route as the kernel has it, or should have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The network it leads to.
+    pub to: Cidr,
+    /// The next router; none for what is on the link itself.
+    pub via: Option<IpAddr>,
+    /// The link it goes through.
+    pub index: u32,
+    /// Lower is preferred.
+    pub metric: u32,
+    /// The router is on the link, whatever the addresses of the link say.
+    pub onlink: bool,
+    /// Whether we added it.
+    pub ours: bool,
+}
+
+impl Route {
+    /// Whether both lead the same way; who added them and how the router was found is not looked at.
+    #[must_use]
+    pub fn same(&self, other: &Route) -> bool {
+        (self.to, self.via, self.index, self.metric)
+            == (other.to, other.via, other.index, other.metric)
+    }
+
+    /// Whether the kernel has room for one of the two only: it tells routes apart by network and metric.
+    #[must_use]
+    pub fn rivals(&self, other: &Route) -> bool {
+        (self.to, self.metric) == (other.to, other.metric)
+    }
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the machine is called, whom it asks for names, and where it is reached.
+
+use super::{Link, Observed, lease::Dhcp};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+};
+use stele_config::{Domain, Hostname, MachineConfig};
+
+/// The resolvers of C libraries look at no more (`MAXNS` of resolv.conf(5)).
+const MOST_SERVERS: usize = 3;
+
+/// Nor at more domains (`MAXDNSRCH`, before glibc 2.26).
+const MOST_DOMAINS: usize = 6;
+
+/// Whom to ask for names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolver {
+    /// The name servers, in the order in which they are asked.
+    pub servers: Vec<IpAddr>,
+    /// The domains in which a name without a dot is looked for.
+    pub search: Vec<Domain>,
+    /// Whether the configuration says so; otherwise it is what the leases bring.
+    pub configured: bool,
+}
+
+/// Chooses the name servers: the configured ones, else those of the leases, in the order of the links' names.
+#[must_use]
+pub fn resolver(config: Option<&MachineConfig>, dhcp: &BTreeMap<String, Dhcp>) -> Resolver {
+    if let Some(resolver) = config.and_then(MachineConfig::resolver) {
+        let (servers, search) = (resolver.servers().to_vec(), resolver.search().to_vec());
+        return Resolver { servers, search, configured: true };
+    }
+    let mut resolver = Resolver::default();
+    for lease in dhcp.values().filter_map(|dhcp| dhcp.lease.as_ref()) {
+        for server in lease.dns_servers() {
+            if resolver.servers.len() < MOST_SERVERS && !resolver.servers.contains(server) {
+                resolver.servers.push(*server);
+            }
+        }
+        if let Some(domain) = lease.domain()
+            && resolver.search.len() < MOST_DOMAINS
+            && !resolver.search.contains(domain)
+        {
+            resolver.search.push(domain.clone());
+        }
+    }
+    resolver
+}
+
+/// The text of `/etc/resolv.conf`.
+#[must_use]
+pub fn resolv_conf(resolver: &Resolver) -> String {
+    let mut text = String::new();
+    for server in &resolver.servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if !resolver.search.is_empty() {
+        let names: Vec<_> = resolver.search.iter().map(Domain::as_str).collect();
+        let _ = writeln!(text, "search {}", names.join(" "));
+    }
+    text
+}
+
+/// The text of `/etc/hosts`. The machine finds itself by name even without a network.
+#[must_use]
+pub fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
+    let names = match hostname.split_once('.') {
+        Some((short, _)) => format!("{hostname} {short}"),
+        None => hostname.to_owned(),
+    };
+    let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+    let nowhere = [IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1))];
+    for address in if addresses.is_empty() { &nowhere } else { addresses } {
+        let _ = writeln!(text, "{address} {names}");
+    }
+    text
+}
+
+/// Chooses the name of the machine: the configured one, else that of the first lease with one, else one made of the hardware
+/// address of the first physical link.
+#[must_use]
+pub fn hostname(
+    config: Option<&MachineConfig>,
+    dhcp: &BTreeMap<String, Dhcp>,
+    links: &[Link],
+) -> String {
+    let configured = config.and_then(MachineConfig::hostname);
+    let leased = || dhcp.values().find_map(|dhcp| dhcp.lease.as_ref()?.hostname());
+    if let Some(name) = configured.or_else(leased) {
+        return Hostname::as_str(name).to_owned();
+    }
+    match links.iter().filter(|link| link.physical).find_map(|link| link.mac) {
+        Some([_, _, _, a, b, c]) => format!("stele-{a:02x}{b:02x}{c:02x}"),
+        None => "stele".to_owned(),
+    }
+}
+
+/// The addresses at which the node is reached from elsewhere: IPv4 first, then by link.
+#[must_use]
+pub fn addresses(observed: &Observed) -> Vec<IpAddr> {
+    let mut found: Vec<(bool, u32, IpAddr)> = observed
+        .addresses
+        .iter()
+        .filter(|address| !address.tentative && !address.duplicate)
+        .map(|address| (address.cidr.address().is_ipv6(), address.index, address.cidr.address()))
+        .filter(|(_, _, address)| elsewhere(*address))
+        .collect();
+    found.sort_unstable();
+    found.dedup_by_key(|(_, _, address)| *address);
+    found.into_iter().map(|(_, _, address)| address).collect()
+}
+
+fn elsewhere(address: IpAddr) -> bool {
+    let near = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !near && !address.is_loopback() && !address.is_multicast() && !address.is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Resolver, addresses, hostname, hosts, resolv_conf, resolver};
+    use crate::network::{
+        Address, Link, Observed,
+        lease::{Claim, Dhcp, Lease, Report},
+    };
+    use expect_test::expect;
+    use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+
+    fn dhcp(server: [u8; 4], domain: &str, hostname: &str) -> Dhcp {
+        let claim = Claim {
+            address: Some(Ipv4Addr::new(10, 0, 2, 15)),
+            prefix: 24,
+            dns_servers: vec![Ipv4Addr::from(server)],
+            domain: domain.to_owned(),
+            hostname: hostname.to_owned(),
+            ..Claim::default()
+        };
+        let mut dhcp = Dhcp::default();
+        dhcp.hear(Report::Leased(Lease::try_from(claim).expect("a lease")), Duration::ZERO);
+        dhcp
+    }
+
+    fn link(index: u32, name: &str, physical: bool) -> Link {
+        let mac = Some([0x52, 0x54, 0, 0x12, 0x34, index as u8]);
+        Link { index, name: name.to_owned(), mac, mtu: 1500, up: true, carrier: true, physical }
+    }
+
+    #[test]
+    fn leases_bring_name_servers_and_domains_each_once() {
+        let leases = BTreeMap::from([
+            ("eth0".to_owned(), dhcp([10, 0, 2, 3], "a.example", "")),
+            ("eth1".to_owned(), dhcp([10, 0, 2, 3], "b.example", "")),
+            ("eth2".to_owned(), dhcp([10, 0, 2, 4], "", "")),
+            ("eth3".to_owned(), Dhcp::default()),
+        ]);
+        let text = resolv_conf(&resolver(None, &leases));
+        expect![[r"
+            nameserver 10.0.2.3
+            nameserver 10.0.2.4
+            search a.example b.example
+        "]]
+        .assert_eq(&text);
+        assert_eq!(resolv_conf(&Resolver::default()), "");
+    }
+
+    #[test]
+    fn the_machine_finds_itself_by_name() {
+        expect![[r"
+            127.0.0.1 localhost
+            ::1 localhost ip6-localhost ip6-loopback
+            127.0.1.1 stele-123402
+        "]]
+        .assert_eq(&hosts("stele-123402", &[]));
+        let addresses =
+            ["10.0.2.15".parse().expect("an address"), "2001:db8::1".parse().expect("an address")];
+        expect![[r"
+            127.0.0.1 localhost
+            ::1 localhost ip6-localhost ip6-loopback
+            10.0.2.15 node.example node
+            2001:db8::1 node.example node
+        "]]
+        .assert_eq(&hosts("node.example", &addresses));
+    }
+
+    #[test]
+    fn a_lease_names_the_machine_before_its_hardware_does() {
+        let links = [link(1, "br0", false), link(2, "eth0", true)];
+        let leases = BTreeMap::from([("eth0".to_owned(), dhcp([10, 0, 2, 3], "", "rack-7"))]);
+        assert_eq!(hostname(None, &leases, &links), "rack-7");
+        assert_eq!(hostname(None, &BTreeMap::new(), &links), "stele-123402");
+        assert_eq!(hostname(None, &BTreeMap::new(), &[]), "stele");
+    }
+
+    #[test]
+    fn only_addresses_that_work_from_elsewhere_count() {
+        let address = |index, cidr: &str, tentative, duplicate| Address {
+            index,
+            cidr: cidr.parse().expect("an address"),
+            ours: true,
+            tentative,
+            duplicate,
+        };
+        let observed = Observed {
+            addresses: vec![
+                address(1, "127.0.0.1/8", false, false),
+                address(1, "::1/128", false, false),
+                address(2, "fe80::1/64", false, false),
+                address(2, "2001:db8::2/64", true, false),
+                address(2, "2001:db8::3/64", false, true),
+                address(2, "2001:db8::1/64", false, false),
+                address(3, "192.0.2.1/24", false, false),
+                address(2, "169.254.3.4/16", false, false),
+                address(2, "10.0.2.15/24", false, false),
+            ],
+            ..Observed::default()
+        };
+        let text: Vec<_> = addresses(&observed).iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["10.0.2.15", "192.0.2.1", "2001:db8::1"]);
+    }
+}

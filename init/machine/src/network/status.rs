@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Each link's state, with its reason.
+
+use super::{Observed, desired::Desired, lease::Dhcp};
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+/// The state of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nobody configured it; it is left as it is.
+    Unmanaged,
+    /// It is configured, but the machine does not have it.
+    Absent,
+    /// It is not up (yet).
+    Down,
+    /// Nothing is plugged in at the other end, or the other end is off.
+    NoCarrier,
+    /// Another machine has an address of it.
+    Conflict,
+    /// It has no lease yet.
+    Waiting,
+    /// It has what it should have.
+    Ready,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unmanaged => "unmanaged",
+            Self::Absent => "absent",
+            Self::Down => "down",
+            Self::NoCarrier => "no-carrier",
+            Self::Conflict => "conflict",
+            Self::Waiting => "waiting",
+            Self::Ready => "ready",
+        })
+    }
+}
+
+/// What there is to say about a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// Why, in a sentence; empty when there is nothing to explain.
+    pub reason: String,
+    /// Since when it waits, as time since boot.
+    pub since: Option<Duration>,
+}
+
+/// Says how each link is that the machine has or should have: those that it has by index, then the others.
+#[must_use]
+pub fn status(
+    desired: &Desired,
+    observed: &Observed,
+    dhcp: &BTreeMap<String, Dhcp>,
+) -> Vec<Status> {
+    let here = |name: &str| observed.links.iter().any(|link| link.name == name);
+    let absent = desired.links.keys().filter(|name| !here(name)).map(|name| Status {
+        name: name.clone(),
+        state: State::Absent,
+        reason: "The machine has no such link".to_owned(),
+        since: None,
+    });
+    observed.links.iter().map(|link| one(desired, observed, dhcp, link)).chain(absent).collect()
+}
+
+fn one(
+    desired: &Desired,
+    observed: &Observed,
+    dhcp: &BTreeMap<String, Dhcp>,
+    link: &super::Link,
+) -> Status {
+    let status = |state, reason: &str| Status {
+        name: link.name.clone(),
+        state,
+        reason: reason.to_owned(),
+        since: None,
+    };
+    let Some(wanted) = desired.links.get(&link.name) else {
+        return status(State::Unmanaged, "");
+    };
+    if !link.up {
+        return status(State::Down, "It is being set up");
+    }
+    if !link.carrier {
+        return status(
+            State::NoCarrier,
+            "No carrier: nothing is connected, or the other end is off",
+        );
+    }
+    let duplicate = |address: &&super::Address| address.index == link.index && address.duplicate;
+    if let Some(address) = observed.addresses.iter().find(duplicate) {
+        let reason = format!("Another machine has the address {}", address.cidr.address());
+        return status(State::Conflict, &reason);
+    }
+    if wanted.dhcp4 {
+        match dhcp.get(&link.name) {
+            Some(Dhcp { lease: Some(_), .. }) => {}
+            Some(Dhcp { word, since, .. }) if !word.is_empty() => {
+                return Status { since: Some(*since), ..status(State::Waiting, word) };
+            }
+            Some(_) | None => return status(State::Waiting, "Waiting for DHCP"),
+        }
+    }
+    status(State::Ready, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{State, status};
+    use crate::network::{
+        Address, Link, Observed,
+        desired::{Desired, DesiredLink},
+        lease::{Claim, Dhcp, Lease, Report},
+    };
+    use expect_test::{Expect, expect};
+    use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+
+    fn link(index: u32, name: &str) -> Link {
+        Link {
+            index,
+            name: name.to_owned(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            physical: true,
+        }
+    }
+
+    fn check(links: Vec<Link>, report: Option<Report>, expected: &Expect) {
+        let wanted = DesiredLink { dhcp4: true, ..DesiredLink::default() };
+        let desired = Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]) };
+        let mut dhcp = Dhcp::default();
+        if let Some(report) = report {
+            dhcp.hear(report, Duration::from_secs(3));
+        }
+        let duplicate = Address {
+            index: 9,
+            cidr: "2001:db8::1/64".parse().expect("an address"),
+            ours: true,
+            tentative: false,
+            duplicate: true,
+        };
+        let observed = Observed { links, addresses: vec![duplicate], ..Observed::default() };
+        let text: Vec<_> =
+            status(&desired, &observed, &BTreeMap::from([("eth0".to_owned(), dhcp)]))
+                .iter()
+                .map(|one| format!("{} {} {:?} {:?}", one.name, one.state, one.reason, one.since))
+                .collect();
+        expected.assert_eq(&text.join("\n"));
+    }
+
+    #[test]
+    fn a_link_that_is_not_ready_says_why() {
+        check(vec![], None, &expect![[r#"eth0 absent "The machine has no such link" None"#]]);
+        let down = Link { up: false, carrier: false, ..link(2, "eth0") };
+        check(vec![down], None, &expect![[r#"eth0 down "It is being set up" None"#]]);
+        let unplugged = Link { carrier: false, ..link(2, "eth0") };
+        check(
+            vec![unplugged],
+            None,
+            &expect![[
+                r#"eth0 no-carrier "No carrier: nothing is connected, or the other end is off" None"#
+            ]],
+        );
+        check(
+            vec![link(9, "eth0")],
+            None,
+            &expect![[r#"eth0 conflict "Another machine has the address 2001:db8::1" None"#]],
+        );
+        check(vec![link(2, "eth0")], None, &expect![[r#"eth0 waiting "Waiting for DHCP" None"#]]);
+        check(
+            vec![link(2, "eth0"), link(3, "eth1")],
+            Some(Report::Waiting("No server answers".to_owned())),
+            &expect![[r#"
+                eth0 waiting "No server answers" Some(3s)
+                eth1 unmanaged "" None"#]],
+        );
+    }
+
+    #[test]
+    fn a_link_with_a_lease_is_ready() {
+        let claim =
+            Claim { address: Some(Ipv4Addr::new(10, 0, 2, 15)), prefix: 24, ..Claim::default() };
+        let lease = Lease::try_from(claim).expect("a lease");
+        check(
+            vec![link(2, "eth0")],
+            Some(Report::Leased(lease)),
+            &expect![[r#"eth0 ready "" None"#]],
+        );
+        assert_eq!(State::NoCarrier.to_string(), "no-carrier");
+    }
+}
