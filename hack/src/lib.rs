@@ -9,6 +9,8 @@
 //! * [`console`]: its serial console, as a file that can be waited on.
 //! * [`qmp`]: its monitor.
 //! * [`vm`]: a machine that runs, reboots, loses power and comes back.
+//! * [`ctl`]: the client, run as a user runs it.
+//! * [`suite`]: scenarios of checks that share boots.
 //!
 //! Machines listen on loopback only, end with the process that started them, and leave nothing on disk.
 
@@ -17,6 +19,8 @@
 pub mod accelerator;
 pub mod artefacts;
 pub mod console;
+pub mod ctl;
 pub mod machine;
 pub mod qmp;
+pub mod suite;
 pub mod vm;
