@@ -1,3 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Under construction.
-fn main() {}
+//! `apid [PORT]`: the gate between the network and PID 1. See the library.
+
+#![forbid(unsafe_code)]
+
+use apid::{
+    audit::Sink,
+    identity, limits, listener,
+    server::{self, Control, Options},
+    upstream,
+};
+use std::{env, path::PathBuf, process::ExitCode};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("STELE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_ansi(false)
+        .compact()
+        .init();
+    // One thread: what is shared needs no waiting, and the memory of a second one buys little on machines of this kind.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run()),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = server::chain(error.as_ref()), "apid cannot serve");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    // First of all: an order that comes before its handler would end the process.
+    let control = obey()?;
+    let audit = Sink::inherited();
+    let port = match env::args().nth(1) {
+        Some(port) => port.parse()?,
+        None => limits::PORT,
+    };
+    let listener = listener::bind(port)?;
+    let path = |name, default: &str| {
+        env::var_os(name).map_or_else(|| PathBuf::from(default), PathBuf::from)
+    };
+    let identity = path("STELE_IDENTITY", identity::PATH);
+    let init = path("STELE_INIT_SOCKET", upstream::PATH);
+    Ok(server::serve(Options { listener, identity, init, audit, control }).await?)
+}
+
+/// Turns signals into orders.
+fn obey() -> std::io::Result<Control> {
+    let control = Control::default();
+    for (kind, order) in [
+        (SignalKind::hangup(), &control.reload),
+        (SignalKind::terminate(), &control.stop),
+        (SignalKind::interrupt(), &control.stop),
+    ] {
+        let mut signals = signal(kind)?;
+        let order = order.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                order.notify_one();
+            }
+        });
+    }
+    Ok(control)
+}

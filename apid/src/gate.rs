@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One request: from HTTP to whoever answers it.
+//!
+//! Every request is recorded in the audit log, whatever becomes of it, and none reaches PID 1, health or reflection without a
+//! [`Permit`](crate::authz::Permit).
+
+use crate::{
+    audit::{self, Audit},
+    authz::{self, Caller},
+    body::{Body, Local},
+    connections::{Active, Connection},
+    descriptors::Descriptors,
+    health::Health,
+    limits::{self, Budget},
+    refusal::Refusal,
+    relay::{Relay, Step},
+    upstream::Pool,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use stele_proto::method::Answerer;
+use tokio::time::Sleep;
+use tonic::Status;
+use tonic_health::pb::health_server::HealthServer;
+use tower::ServiceExt as _;
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Gate {
+    audit: Audit,
+    pool: Pool,
+    calls: Budget,
+    assembly: Budget,
+    descriptors: Descriptors,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where from.
+    pub source: SocketAddr,
+    /// Who.
+    pub caller: Arc<Caller>,
+    /// On which connection.
+    pub connection: Connection,
+}
+
+impl Gate {
+    /// A gate before PID 1's socket.
+    #[must_use]
+    pub fn new(audit: Audit, pool: Pool, descriptors: Descriptors) -> Self {
+        let (calls, assembly) = (Budget::new(limits::CALLS), Budget::new(limits::ASSEMBLY));
+        Self { audit, pool, calls, assembly, descriptors }
+    }
+
+    /// The audit log.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+        self.audit.room().await;
+        let active = peer.connection.begin();
+        let path = request.uri().path();
+        let mut record =
+            self.audit.begin(peer.source, Arc::clone(&peer.caller), audit::Method::parse(path));
+        if let Some(refused) = not_grpc(&request) {
+            record.result(tonic::Code::Unimplemented);
+            return refused;
+        }
+        let permit = match authz::authorize(path, &peer.caller, SystemTime::now()) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                record.result(refusal.code());
+                return end(&refusal.status());
+            }
+        };
+        let deadline = match deadline(request.headers()) {
+            Ok(deadline) => deadline,
+            Err(refusal) => {
+                record.result(refusal.code());
+                return end(&refusal.status());
+            }
+        };
+        match permit.method().answerer() {
+            Answerer::Init => {
+                let (pool, assembly) = (self.pool.clone(), self.assembly.clone());
+                let mut relay =
+                    Relay::new(request.into_body(), deadline, pool, assembly, record, active);
+                let peek = !self.descriptors.is_streaming(permit.method());
+                match relay.open(&permit, &self.calls, peek).await {
+                    None => grpc(Body::Relay(Box::new(relay))),
+                    Some(Step::End(status)) => end(&status),
+                    Some(Step::Done | Step::Messages(_)) => end(&Status::new(tonic::Code::Ok, "")),
+                }
+            }
+            Answerer::Apid => self.local(request, record, active).await,
+        }
+    }
+
+    /// Answers health and reflection.
+    async fn local(
+        &self,
+        request: Request<Incoming>,
+        record: audit::Record,
+        active: Active,
+    ) -> Response<Body> {
+        let response = if request.uri().path().starts_with("/grpc.health.v1.Health/") {
+            HealthServer::new(Health::new(self.pool.clone())).oneshot(request).await
+        } else {
+            match self.descriptors.reflection() {
+                Some(reflection) => reflection.oneshot(request).await,
+                None => Ok(Status::unimplemented("This node describes no methods").into_http()),
+            }
+        };
+        match response {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let body = Local::new(body, &head.headers, record, active);
+                Response::from_parts(head, Body::Local(Box::new(body)))
+            }
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// The plain HTTP answer to what is no gRPC at all.
+fn not_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
+    let kind =
+        request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let status = match kind.strip_prefix(b"application/grpc") {
+        _ if request.method() != Method::POST => StatusCode::METHOD_NOT_ALLOWED,
+        Some([] | [b'+' | b';', ..]) => return None,
+        _ => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    };
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    Some(response)
+}
+
+fn grpc(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    response
+}
+
+/// The answer to a call that ends before it has begun: headers alone.
+fn end(status: &Status) -> Response<Body> {
+    let mut response = grpc(Body::Empty);
+    if status.add_header(response.headers_mut()).is_err() {
+        response.headers_mut().insert("grpc-status", HeaderValue::from_static("2"));
+    }
+    response
+}
+
+/// The caller's own deadline: digits and a unit, as in the gRPC specification.
+fn deadline(headers: &http::HeaderMap) -> Result<Option<Pin<Box<Sleep>>>, Refusal> {
+    const MALFORMED: Refusal =
+        Refusal::Malformed("The header grpc-timeout is not digits and a unit");
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let value = value.to_str().map_err(|_| MALFORMED)?;
+    let timeout = timeout(value).ok_or(MALFORMED)?;
+    Ok(Some(Box::pin(tokio::time::sleep(timeout))))
+}
+
+fn timeout(value: &str) -> Option<Duration> {
+    let (unit_at, unit) = value.char_indices().next_back()?;
+    let digits = value
+        .get(..unit_at)
+        .filter(|digits| digits.len() <= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        'H' => Duration::from_secs(number * 3600),
+        'M' => Duration::from_secs(number * 60),
+        'S' => Duration::from_secs(number),
+        'm' => Duration::from_millis(number),
+        'u' => Duration::from_micros(number),
+        'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_a_number_and_a_unit() {
+        assert_eq!(timeout("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for wrong in ["", "S", "1", "1s", "-1S", "+1S", "123456789S", "1 S", "1ü"] {
+            assert_eq!(timeout(wrong), None, "{wrong}");
+        }
+    }
+}
