@@ -20,7 +20,7 @@ const MAX_CANONICAL: usize = 2 * MAX_BYTES;
 pub fn read(bytes: &[u8]) -> Result<MachineConfig, Vec<Finding>> {
     let mut report = Report::default();
     if bytes.len() > MAX_CANONICAL {
-        report.find(0, format!("has {} bytes", bytes.len()), format!("at most {MAX_CANONICAL}"));
+        report.find(0, "is too long", format!("at most {MAX_CANONICAL} bytes"));
         return Err(report.into_findings());
     }
     let documents = match serde_json::from_slice::<Node>(bytes) {

@@ -108,7 +108,7 @@ fn read(
             return None;
         }
     };
-    if text == REDACTED {
+    if text.trim() == REDACTED {
         report.find(
             node.line,
             "is redacted: this configuration was shown without its secrets",

@@ -29,6 +29,13 @@ pub(super) fn read(
         match reader.document(report) {
             Ok(None) => return,
             Ok(Some(Node { tree: Tree::Null, .. })) => {}
+            // The canonical form is YAML as well: one list of all documents.
+            Ok(Some(Node { tree: Tree::List(nodes), .. })) => {
+                for node in nodes {
+                    documents.push((*number, node));
+                    *number += 1;
+                }
+            }
             Ok(Some(node)) => {
                 documents.push((*number, node));
                 *number += 1;
@@ -200,7 +207,11 @@ impl<'i> Reader<'i, '_> {
                 }
             };
             let (event, span) = self.within(report)?;
-            let value = report.at(&name, |report| self.value(event, span, report))?;
+            let mut value = report.at(&name, |report| self.value(event, span, report))?;
+            if matches!(value.tree, Tree::Text(_)) {
+                // Of a block of text, the parser knows where its first line is; people look for its key.
+                value.line = line;
+            }
             if plain_key && name == "<<" {
                 report.find(
                     line,

@@ -25,7 +25,7 @@ const STRANGERS: [(&[u8], &str); 8] = [
 pub(super) fn text<'i>(bytes: &'i [u8], report: &mut Report) -> Option<&'i str> {
     const EXPECTED: &str = "a YAML stream of Stele documents (apiVersion: stele/v1, kind: …)";
     if bytes.len() > MAX_BYTES {
-        report.find(0, format!("has {} bytes", bytes.len()), format!("at most {MAX_BYTES}"));
+        report.find(0, "is too long", format!("at most {MAX_BYTES} bytes"));
         return None;
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);

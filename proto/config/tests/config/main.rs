@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The configuration from outside: bytes in, answers out.
+
+mod canonical;
+mod findings;
+mod hostile;
+mod identity;
+mod pki;
+mod properties;
+mod schema;

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What holds for every input. `PROPTEST_CASES` makes the search longer.
+
+use crate::pki::{self, Pki};
+use proptest::prelude::*;
+use std::net::IpAddr;
+use std::sync::LazyLock;
+use stele_config::{Cidr, canonical, schema, yaml};
+
+static PKI: LazyLock<Pki> = LazyLock::new(|| pki::make("authority"));
+static SCHEMA: LazyLock<jsonschema::Validator> =
+    LazyLock::new(|| jsonschema::validator_for(&schema::json()).unwrap());
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    // Neither unspecified nor multicast.
+    prop_oneof![
+        (1..0xe000_0000_u32).prop_map(|bits| IpAddr::from(bits.to_be_bytes())),
+        (1..0xff00_u128 << 112).prop_map(|bits| IpAddr::from(bits.to_be_bytes())),
+    ]
+}
+
+fn cidr() -> impl Strategy<Value = Cidr> {
+    address().prop_flat_map(|address| {
+        (0..=if address.is_ipv4() { 32u8 } else { 128 })
+            .prop_map(move |prefix| Cidr::new(address, prefix).unwrap())
+    })
+}
+
+fn route() -> impl Strategy<Value = String> {
+    (cidr(), address(), any::<bool>(), any::<Option<u32>>()).prop_map(
+        |(to, via, direct, metric)| {
+            let via = if direct || via.is_ipv4() != to.address().is_ipv4() {
+                String::new()
+            } else {
+                format!(", via: \"{via}\"")
+            };
+            let metric = metric.map(|metric| format!(", metric: {metric}")).unwrap_or_default();
+            format!("{{to: \"{}\"{via}{metric}}}", to.network())
+        },
+    )
+}
+
+fn link() -> impl Strategy<Value = String> {
+    let name = "[!-$&-.0-9;-~]{3,15}".prop_filter("quoted with '", |name| !name.contains('\''));
+    let lists =
+        (prop::collection::hash_set(cidr(), 0..4), prop::collection::hash_set(route(), 0..1));
+    (name, any::<bool>(), prop::option::of(1280..=9216_u32), lists).prop_map(|(name, dhcp4, mtu, (addresses, routes))| {
+        let mtu = mtu.map(|mtu| format!("mtu: {mtu}\n")).unwrap_or_default();
+        let addresses: String = addresses.iter().map(|address| format!("- {address}\n")).collect();
+        let addresses = if addresses.is_empty() { String::new() } else { format!("addresses:\n{addresses}") };
+        let routes: Vec<_> = routes.into_iter().collect();
+        let routes = routes.join(",\n  ");
+        format!("kind: Link\napiVersion: stele/v1\nname: '{name}'\ndhcp4: {dhcp4}\n{mtu}{addresses}routes: [{routes}]\n")
+    })
+}
+
+/// A good configuration.
+fn config() -> impl Strategy<Value = String> {
+    let label = "[0-9A-Za-z]([0-9A-Za-z-]{0,8}[0-9A-Za-z])?";
+    let hostname = (label, "[a-z]{1,8}").prop_map(|(name, domain)| {
+        format!("kind: Hostname\nhostname: '{name}.{domain}'\napiVersion: stele/v1\n")
+    });
+    let servers = prop::collection::hash_set(address(), 1..=3);
+    let search = prop::collection::hash_set("[a-z]{1,8}\\.[a-z]{1,8}", 0..=6);
+    let resolver = (servers, search).prop_map(|(servers, search)| {
+        let servers: Vec<_> = servers.iter().map(|server| format!("\"{server}\"")).collect();
+        let search: Vec<_> = search.into_iter().collect();
+        let (servers, search) = (servers.join(", "), search.join(", "));
+        format!("apiVersion: stele/v1\nkind: Resolver\nservers: [{servers}]\nsearch: [{search}]\n")
+    });
+    let links = prop::collection::hash_map("x", link(), 0..2);
+    (prop::option::of(hostname), links, prop::option::of(resolver)).prop_map(
+        |(hostname, links, resolver)| {
+            let mut documents = vec![PKI.yaml()];
+            documents.extend(hostname);
+            documents.extend(links.into_values());
+            documents.extend(resolver);
+            documents.reverse();
+            documents.join("---\n")
+        },
+    )
+}
+
+/// Pieces of which much nonsense and some sense can be made.
+fn nonsense() -> impl Strategy<Value = String> {
+    let pieces: Vec<&'static str> = vec![
+        "apiVersion: stele/v1\n",
+        "kind: Link\n",
+        "kind: Hostname\n",
+        "kind: Resolver\n",
+        "kind: Identity\n",
+        "name: eth0\n",
+        "hostname: a\n",
+        "mtu: 1500\n",
+        "dhcp4: true\n",
+        "addresses: ",
+        "routes: ",
+        "servers: ",
+        "search:\n",
+        "key: |\n",
+        "- 192.0.2.1/24\n",
+        "- ::1\n",
+        "[192.0.2.1]\n",
+        "{to: 0.0.0.0/0}\n",
+        "---\n",
+        "...\n",
+        "  ",
+        "- ",
+        "? ",
+        ": ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "&a ",
+        "*a",
+        "!!str ",
+        "<<: ",
+        "|",
+        ">",
+        "'",
+        "\"",
+        "\\",
+        "#",
+        "%",
+        "@",
+        "\n",
+        "\r",
+        "\t",
+        "\0",
+        "é",
+        "\u{2028}",
+        "0x",
+        "1e3",
+        "null",
+        "-----BEGIN CERTIFICATE-----\n",
+        "MAA=\n",
+        "-----END CERTIFICATE-----\n",
+    ];
+    let piece = prop_oneof![4 => prop::sample::select(pieces).prop_map(str::to_owned), 1 => any::<String>()];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+/// A good document with one value in it replaced by something.
+fn mutated() -> impl Strategy<Value = serde_json::Value> {
+    let something = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        (0..10_000_i64).prop_map(serde_json::Value::from),
+        any::<f64>().prop_map(serde_json::Value::from),
+        "[a-z0-9.:/]{0,12}".prop_map(serde_json::Value::from),
+        any::<String>().prop_map(serde_json::Value::from),
+        prop::collection::vec("[0-9./]{0,9}", 0..5).prop_map(serde_json::Value::from),
+    ];
+    (config(), any::<prop::sample::Index>(), any::<prop::sample::Index>(), something).prop_map(
+        |(text, document, key, something)| {
+            let config = yaml::parse(text.as_bytes()).unwrap();
+            let documents: Vec<serde_json::Value> =
+                serde_json::from_slice(&canonical::write(&config)).unwrap();
+            let mut document = document.get(&documents).clone();
+            let keys: Vec<String> =
+                document.as_object().unwrap().keys().cloned().chain(["other".to_owned()]).collect();
+            document[key.get(&keys)] = something;
+            document
+        },
+    )
+}
+
+proptest! {
+    // A failing case is no use to the next run: its keys are others.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_have_an_answer(bytes in any::<Vec<u8>>()) {
+        prop_assert!(yaml::parse(&bytes).is_err());
+        prop_assert!(canonical::read(&bytes).is_err());
+        let _ = yaml::print(&bytes);
+    }
+
+    #[test]
+    fn any_text_has_an_answer(text in nonsense()) {
+        let findings = yaml::parse(text.as_bytes()).unwrap_err();
+        prop_assert!(!findings.is_empty());
+        let lines = u32::try_from(text.split(['\n', '\r']).count()).unwrap() + 1;
+        for finding in findings {
+            prop_assert!(finding.line <= lines, "{finding}");
+            prop_assert!(!finding.to_string().contains('\n'), "{finding}");
+        }
+    }
+
+    #[test]
+    fn print_then_parse_is_identity(text in config()) {
+        let config = match yaml::parse(text.as_bytes()) {
+            Ok(config) => config,
+            Err(findings) => panic!("{findings:#?}\n{text}"),
+        };
+        let bytes = canonical::write(&config);
+        prop_assert_eq!(&canonical::read(&bytes).unwrap(), &config);
+        prop_assert_eq!(&yaml::parse(&bytes).unwrap(), &config, "JSON is YAML");
+        let printed = yaml::print(&bytes);
+        prop_assert_eq!(&yaml::parse(printed.as_bytes()).unwrap(), &config, "{}", printed);
+        prop_assert_eq!(canonical::write(&yaml::parse(printed.as_bytes()).unwrap()), bytes);
+    }
+
+    #[test]
+    fn schema_takes_what_the_reader_takes(text in config()) {
+        let bytes = canonical::write(&yaml::parse(text.as_bytes()).unwrap());
+        let documents: Vec<serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
+        for document in documents {
+            prop_assert!(SCHEMA.is_valid(&document), "{}", document);
+        }
+    }
+
+    #[test]
+    fn schema_never_refuses_what_the_reader_takes(document in mutated()) {
+        let identity: Vec<serde_json::Value> =
+            serde_json::from_slice(&canonical::write(&yaml::parse(PKI.yaml().as_bytes()).unwrap())).unwrap();
+        let mut documents = vec![document.clone()];
+        if document["kind"] != "Identity" {
+            documents.extend(identity);
+        }
+        let read = canonical::read(&serde_json::to_vec(&documents).unwrap()).is_ok();
+        prop_assert!(!read || SCHEMA.is_valid(&document), "{}", document);
+    }
+}
