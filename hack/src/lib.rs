@@ -10,6 +10,7 @@
 //! * [`qmp`]: its monitor.
 //! * [`vm`]: a machine that runs, reboots, loses power and comes back.
 //! * [`ctl`]: the client, run as a user runs it.
+//! * [`api`]: the API, called without `ctl`.
 //! * [`suite`]: scenarios of checks that share boots.
 //!
 //! Machines listen on loopback only, end with the process that started them, and leave nothing on disk.
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accelerator;
+pub mod api;
 pub mod artefacts;
 pub mod console;
 pub mod ctl;
