@@ -3,9 +3,9 @@
 
 use crate::integer::Integer;
 use crate::list::List;
-use crate::node::{Node, Tree};
+use crate::node::Node;
 use crate::record::{Check, record};
-use crate::report::{Report, Step};
+use crate::report::Report;
 use crate::{Cidr, InterfaceName, Route};
 
 record! {
@@ -62,21 +62,10 @@ impl Link {
 
 impl Check for Link {
     fn check(&self, node: &Node, report: &mut Report) {
-        let Some(Tree::List(nodes)) = node.entry("addresses").map(|entry| &entry.value.tree) else {
-            return;
-        };
-        for (index, (address, node)) in self.addresses.iter().zip(nodes).enumerate() {
-            let address = address.address();
+        for (index, address) in self.addresses.iter().map(Cidr::address).enumerate() {
             if address.is_unspecified() || address.is_multicast() {
-                report.at("addresses", |report| {
-                    report.within(Step::Item(index), |report| {
-                        report.find(
-                            node.line,
-                            format!("no interface can have {address}"),
-                            "a unicast address",
-                        );
-                    });
-                });
+                let message = format!("no interface can have {address}");
+                report.find_item(node, ("addresses", index), message, "a unicast address");
             }
         }
     }

@@ -111,10 +111,7 @@ impl Parts {
                 {
                     let message =
                         format!("there is another Link {}{}", link.name(), on_line(*line));
-                    let line = node.line_of("name");
-                    report.at("name", |report| {
-                        report.find(line, message, "one Link for each interface")
-                    });
+                    report.find_at(node, "name", message, "one Link for each interface");
                 }
                 self.links.push((link, node.line));
             }

@@ -102,7 +102,7 @@ pub(crate) fn check_keys(node: &Node, keys: &[&str], shape: &Shape, report: &mut
     for (entry, line) in twice {
         let first = if line > 0 { format!(", first on line {line}") } else { String::new() };
         report.at(&entry.key, |report| {
-            report.find(entry.line, format!("is there twice{first}"), "each key once")
+            report.find(entry.line, format!("is there twice{first}"), "each key once");
         });
     }
     true

@@ -4,6 +4,7 @@
 //! It is bounded: a megabyte of nonsense has hundreds of thousands of mistakes, and nobody reads past the first few.
 
 use crate::Finding;
+use crate::node::{Node, Tree};
 use std::fmt;
 
 /// Most findings that are told one by one.
@@ -87,6 +88,35 @@ impl Report {
         });
     }
 
+    /// Adds a finding about the value of a key of this mapping.
+    pub(crate) fn find_at(
+        &mut self,
+        node: &Node,
+        key: &str,
+        message: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
+        self.at(key, |report| report.find(node.line_of(key), message, expected));
+    }
+
+    /// Adds a finding about an item of the list that is the value of a key of this mapping.
+    pub(crate) fn find_item(
+        &mut self,
+        node: &Node,
+        (key, item): (&str, usize),
+        message: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
+        let line = match node.entry(key).map(|entry| &entry.value.tree) {
+            Some(Tree::List(nodes)) => nodes.get(item).map(|node| node.line),
+            Some(_) | None => None,
+        };
+        let line = line.unwrap_or_else(|| node.line_of(key));
+        self.at(key, |report| {
+            report.within(Step::Item(item), |report| report.find(line, message, expected));
+        });
+    }
+
     /// True if nothing was found.
     pub(crate) fn is_empty(&self) -> bool {
         self.findings.is_empty()
@@ -133,6 +163,10 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 fn shorten(text: &str) -> String {
+    // A key in the wrong place is still a secret.
+    if text.contains("-----BEGIN ") {
+        return "-----BEGIN …".to_owned();
+    }
     let mut chars = text.chars();
     let mut short: String = chars.by_ref().take(MAX_QUOTE).flat_map(char::escape_debug).collect();
     if chars.next().is_some() {

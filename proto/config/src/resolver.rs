@@ -3,9 +3,9 @@
 
 use crate::Domain;
 use crate::list::List;
-use crate::node::{Node, Tree};
+use crate::node::Node;
 use crate::record::{Check, record};
-use crate::report::{Report, Step};
+use crate::report::Report;
 use std::net::IpAddr;
 
 record! {
@@ -34,20 +34,10 @@ impl Resolver {
 
 impl Check for Resolver {
     fn check(&self, node: &Node, report: &mut Report) {
-        let Some(Tree::List(nodes)) = node.entry("servers").map(|entry| &entry.value.tree) else {
-            return;
-        };
-        for (index, (server, node)) in self.servers.iter().zip(nodes).enumerate() {
+        for (index, server) in self.servers.iter().enumerate() {
             if server.is_unspecified() || server.is_multicast() {
-                report.at("servers", |report| {
-                    report.within(Step::Item(index), |report| {
-                        report.find(
-                            node.line,
-                            format!("no server can have {server}"),
-                            "a unicast address",
-                        );
-                    });
-                });
+                let message = format!("no server can have {server}");
+                report.find_item(node, ("servers", index), message, "a unicast address");
             }
         }
     }

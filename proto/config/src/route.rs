@@ -25,20 +25,17 @@ impl Check for Route {
         let network = self.to.network();
         if network != self.to {
             let message = format!("{} has host bits", self.to);
-            report
-                .at("to", |report| report.find(node.line_of("to"), message, format!("{network}")));
+            report.find_at(node, "to", message, network.to_string());
         }
         let Some(via) = self.via else { return };
         if via.is_ipv4() != self.to.address().is_ipv4() {
             let message = format!("{via} and {} are of different address families", self.to);
             let expected = if via.is_ipv4() { "an IPv6 address" } else { "an IPv4 address" };
-            report.at("via", |report| report.find(node.line_of("via"), message, expected));
+            report.find_at(node, "via", message, expected);
         }
         if via.is_unspecified() || via.is_multicast() {
             let message = format!("{via} is no gateway");
-            report.at("via", |report| {
-                report.find(node.line_of("via"), message, "the address of a router")
-            });
+            report.find_at(node, "via", message, "the address of a router");
         }
     }
 }

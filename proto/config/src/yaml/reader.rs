@@ -238,10 +238,10 @@ fn plain(text: &str) -> Tree {
     }
     let digits = text.strip_prefix('-').unwrap_or(text);
     let decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if decimal && (digits == "0" || !digits.starts_with('0')) {
-        if let Ok(value) = text.parse() {
-            return Tree::Integer(value);
-        }
+    let leading_zero = digits.len() > 1 && digits.starts_with('0');
+    match text.parse() {
+        Ok(value) if decimal && !leading_zero => return Tree::Integer(value),
+        Ok(_) | Err(_) => {}
     }
     if is_number(text) { Tree::Number(text.to_owned()) } else { Tree::Text(text.to_owned()) }
 }

@@ -23,17 +23,13 @@ pub(super) fn check(identity: &Identity, node: &Node, report: &mut Report) {
     let key = key.first().and_then(|key| public_key(key));
     if key.is_none() {
         let expected = "a key for ECDSA (P-256, P-384), Ed25519 or RSA";
-        report.at("key", |report| {
-            report.find(node.line_of("key"), "is no private key that TLS takes", expected)
-        });
+        report.find_at(node, "key", "is no private key that TLS takes", expected);
     }
     let (Some(authorities), Some([own])) = (authorities, own.as_deref()) else { return };
     check_issuer(own, &authorities, node, report);
     if key.is_some_and(|key| *key != *own.public_key().subject_public_key.data) {
         let expected = "the private key of certificate";
-        report.at("key", |report| {
-            report.find(node.line_of("key"), "does not belong to certificate", expected)
-        });
+        report.find_at(node, "key", "does not belong to certificate", expected);
     }
 }
 
@@ -58,9 +54,7 @@ fn certificates<'d>(
         };
         let which =
             if ders.len() > 1 { format!("certificate {} ", index + 1) } else { String::new() };
-        report.at(field, |report| {
-            report.find(node.line_of(field), format!("{which}{message}"), expected)
-        });
+        report.find_at(node, field, format!("{which}{message}"), expected);
         all = None;
     }
     all
@@ -73,9 +67,7 @@ fn check_issuer(
     report: &mut Report,
 ) {
     let find = |message: &str, expected: &str, report: &mut Report| {
-        report.at("certificate", |report| {
-            report.find(node.line_of("certificate"), message, expected)
-        });
+        report.find_at(node, "certificate", message, expected);
     };
     if authorities.iter().any(|authority| authority.public_key() == own.public_key()) {
         // Whoever steals such a node can make certificates for clients.

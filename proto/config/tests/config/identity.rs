@@ -183,6 +183,20 @@ fn wrong_purpose() {
 }
 
 #[test]
+fn key_in_the_wrong_place_is_not_quoted() {
+    let pki = pki::make("authority");
+    let key = serde_json::to_string(&pki.key).unwrap();
+    let text = format!(
+        "apiVersion: {key}\nkind: {key}\n---\n{key}\n---\n{key}: {key}\nkind: Hostname\nhostname: {key}\n"
+    );
+    let findings = yaml::parse(text.as_bytes()).unwrap_err();
+    assert!(findings.len() > 5);
+    for line in pki.key.lines().filter(|line| !line.starts_with('-')) {
+        assert!(!format!("{findings:?}").contains(&line[..8]), "{findings:?}");
+    }
+}
+
+#[test]
 fn several_authorities_are_told_apart() {
     check(
         |pki| pki.ca.push_str(&pem("CERTIFICATE", "MAA=")),
