@@ -7,13 +7,37 @@ use std::{
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
 };
-use stele_config::{Domain, Hostname, MachineConfig};
+use stele_config::{Domain, MachineConfig};
 
 /// The resolvers of C libraries look at no more (`MAXNS` of resolv.conf(5)).
 const MOST_SERVERS: usize = 3;
 
 /// Nor at more domains (`MAXDNSRCH`, before glibc 2.26).
 const MOST_DOMAINS: usize = 6;
+
+/// Who says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration.
+    Configuration,
+    /// A lease.
+    Lease,
+    /// Nobody: it follows from the machine itself.
+    #[default]
+    Machine,
+}
+
+impl Origin {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Lease => "lease",
+            Self::Machine => "machine",
+        }
+    }
+}
 
 /// Whom to ask for names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,8 +46,8 @@ pub struct Resolver {
     pub servers: Vec<IpAddr>,
     /// The domains in which a name without a dot is looked for.
     pub search: Vec<Domain>,
-    /// Whether the configuration says so; otherwise it is what the leases bring.
-    pub configured: bool,
+    /// Who says so.
+    pub origin: Origin,
 }
 
 /// Chooses the name servers: the configured ones, else those of the leases, in the order of the links' names.
@@ -31,10 +55,11 @@ pub struct Resolver {
 pub fn resolver(config: Option<&MachineConfig>, dhcp: &BTreeMap<String, Dhcp>) -> Resolver {
     if let Some(resolver) = config.and_then(MachineConfig::resolver) {
         let (servers, search) = (resolver.servers().to_vec(), resolver.search().to_vec());
-        return Resolver { servers, search, configured: true };
+        return Resolver { servers, search, origin: Origin::Configuration };
     }
     let mut resolver = Resolver::default();
     for lease in dhcp.values().filter_map(|dhcp| dhcp.lease.as_ref()) {
+        resolver.origin = Origin::Lease;
         for server in lease.dns_servers() {
             if resolver.servers.len() < MOST_SERVERS && !resolver.servers.contains(server) {
                 resolver.servers.push(*server);
@@ -86,16 +111,18 @@ pub fn hostname(
     config: Option<&MachineConfig>,
     dhcp: &BTreeMap<String, Dhcp>,
     links: &[Link],
-) -> String {
-    let configured = config.and_then(MachineConfig::hostname);
-    let leased = || dhcp.values().find_map(|dhcp| dhcp.lease.as_ref()?.hostname());
-    if let Some(name) = configured.or_else(leased) {
-        return Hostname::as_str(name).to_owned();
+) -> (String, Origin) {
+    if let Some(name) = config.and_then(MachineConfig::hostname) {
+        return (name.as_str().to_owned(), Origin::Configuration);
     }
-    match links.iter().filter(|link| link.physical).find_map(|link| link.mac) {
+    if let Some(name) = dhcp.values().find_map(|dhcp| dhcp.lease.as_ref()?.hostname()) {
+        return (name.as_str().to_owned(), Origin::Lease);
+    }
+    let name = match links.iter().filter(|link| link.physical).find_map(|link| link.mac) {
         Some([_, _, _, a, b, c]) => format!("stele-{a:02x}{b:02x}{c:02x}"),
         None => "stele".to_owned(),
-    }
+    };
+    (name, Origin::Machine)
 }
 
 /// The addresses at which the node is reached from elsewhere: IPv4 first, then by link.
@@ -123,7 +150,7 @@ fn elsewhere(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Resolver, addresses, hostname, hosts, resolv_conf, resolver};
+    use super::{Origin, Resolver, addresses, hostname, hosts, resolv_conf, resolver};
     use crate::network::{
         Address, Link, Observed,
         lease::{Claim, Dhcp, Lease, Report},
@@ -191,9 +218,9 @@ mod tests {
     fn a_lease_names_the_machine_before_its_hardware_does() {
         let links = [link(1, "br0", false), link(2, "eth0", true)];
         let leases = BTreeMap::from([("eth0".to_owned(), dhcp([10, 0, 2, 3], "", "rack-7"))]);
-        assert_eq!(hostname(None, &leases, &links), "rack-7");
-        assert_eq!(hostname(None, &BTreeMap::new(), &links), "stele-123402");
-        assert_eq!(hostname(None, &BTreeMap::new(), &[]), "stele");
+        assert_eq!(hostname(None, &leases, &links), ("rack-7".to_owned(), Origin::Lease));
+        assert_eq!(hostname(None, &BTreeMap::new(), &links).0, "stele-123402");
+        assert_eq!(hostname(None, &BTreeMap::new(), &[]), ("stele".to_owned(), Origin::Machine));
     }
 
     #[test]

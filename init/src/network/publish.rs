@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How the network is, as resources, and what the certificate and the console need to know of it.
+
+use crate::{
+    node::{NetworkIdentity, Node},
+    store::Kind,
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, net::IpAddr};
+use stele_machine::network::{
+    Observed,
+    desired::Desired,
+    lease::Dhcp,
+    names::{Origin, Resolver},
+    status::status,
+};
+
+/// What there is to show.
+pub(super) struct View<'a> {
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    pub(super) dhcp: &'a BTreeMap<String, Dhcp>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LinkStatus {
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mac: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carrier: Option<bool>,
+    addresses: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    /// Seconds after boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct AddressStatus {
+    link: String,
+    address: String,
+    origin: &'static str,
+}
+
+#[derive(Serialize)]
+struct RouteStatus {
+    to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<IpAddr>,
+    link: String,
+    metric: u32,
+    origin: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LeaseStatus {
+    address: String,
+    routers: Vec<String>,
+    dns_servers: Vec<IpAddr>,
+    ntp_servers: Vec<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    /// How long it holds; absent for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<u64>,
+    /// When it was obtained first, in seconds after boot.
+    since: f64,
+}
+
+#[derive(Serialize)]
+struct HostnameStatus<'a> {
+    hostname: &'a str,
+    origin: &'static str,
+}
+
+#[derive(Serialize)]
+struct ResolverStatus {
+    servers: Vec<IpAddr>,
+    search: Vec<String>,
+    origin: &'static str,
+}
+
+/// Says how everything is.
+pub(super) fn publish(
+    node: &Node,
+    view: &View<'_>,
+    (hostname, origin): (&str, Origin),
+    resolver: &Resolver,
+) {
+    node.store.replace(Kind::Link, &links(view));
+    node.store.replace(Kind::Address, &addresses(view));
+    node.store.replace(Kind::Route, &routes(view));
+    node.store.replace(Kind::Lease, &leases(view.dhcp));
+    node.store.put(
+        Kind::Hostname,
+        "hostname",
+        &HostnameStatus { hostname, origin: origin.as_str() },
+    );
+    let search = resolver.search.iter().map(ToString::to_string).collect();
+    let servers = resolver.servers.clone();
+    node.store.put(
+        Kind::Resolver,
+        "resolver",
+        &ResolverStatus { servers, search, origin: resolver.origin.as_str() },
+    );
+}
+
+/// Tells the writer of the identity what the certificate is to hold.
+pub(super) fn identify(node: &Node, hostname: String, addresses: Vec<IpAddr>) {
+    let identity = NetworkIdentity { hostname, addresses };
+    node.identity.send_if_modified(|before| {
+        let changed = *before != identity;
+        *before = identity;
+        changed
+    });
+}
+
+fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
+    let describe = |status: stele_machine::network::status::Status| {
+        let link = view.observed.links.iter().find(|link| link.name == status.name);
+        let mut addresses = view.observed.addresses.iter().collect::<Vec<_>>();
+        addresses.retain(|address| link.is_some_and(|link| link.index == address.index));
+        let text = LinkStatus {
+            state: status.state.to_string(),
+            index: link.map(|link| link.index),
+            mac: link.and_then(|link| link.mac).map(colons),
+            mtu: link.map(|link| link.mtu),
+            carrier: link.map(|link| link.carrier),
+            addresses: addresses.into_iter().map(|address| address.cidr.to_string()).collect(),
+            reason: status.reason,
+            since: status.since.map(|since| since.as_secs_f64()),
+        };
+        (status.name, text)
+    };
+    status(view.desired, view.observed, view.dhcp).into_iter().map(describe).collect()
+}
+
+fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {
+    let describe = |address: &stele_machine::network::Address| {
+        let link = name(view, address.index);
+        let lease = view.dhcp.get(&link).and_then(|dhcp| dhcp.lease.as_ref());
+        let leased = lease.is_some_and(|lease| lease.address() == address.cidr);
+        let origin = if leased { Origin::Lease.as_str() } else { origin(address.ours) };
+        let text = address.cidr.to_string();
+        (format!("{link}/{text}"), AddressStatus { link, address: text, origin })
+    };
+    view.observed.addresses.iter().map(describe).collect()
+}
+
+fn routes(view: &View<'_>) -> BTreeMap<String, RouteStatus> {
+    let describe = |route: &stele_machine::network::Route| {
+        let link = name(view, route.index);
+        let lease = view.dhcp.get(&link).and_then(|dhcp| dhcp.lease.as_ref());
+        let leased = lease.is_some_and(|lease| lease.routes().contains(&(route.to, route.via)));
+        let origin = if leased && route.ours { Origin::Lease.as_str() } else { origin(route.ours) };
+        let (to, metric) = (route.to.to_string(), route.metric);
+        (format!("{link}/{to}/{metric}"), RouteStatus { to, via: route.via, link, metric, origin })
+    };
+    view.observed.routes.iter().map(describe).collect()
+}
+
+fn leases(dhcp: &BTreeMap<String, Dhcp>) -> BTreeMap<String, LeaseStatus> {
+    let describe = |(link, dhcp): (&String, &Dhcp)| {
+        let lease = dhcp.lease.as_ref()?;
+        let routers = lease.routes().iter().filter(|(to, _)| to.prefix() == 0);
+        let status = LeaseStatus {
+            address: lease.address().to_string(),
+            routers: routers.filter_map(|(_, via)| via.map(|via| via.to_string())).collect(),
+            dns_servers: lease.dns_servers().to_vec(),
+            ntp_servers: lease.ntp_servers().to_vec(),
+            domain: lease.domain().map(ToString::to_string),
+            server: lease.server().map(|server| server.to_string()),
+            seconds: lease.duration().map(|duration| duration.as_secs()),
+            since: dhcp.since.as_secs_f64(),
+        };
+        Some((link.clone(), status))
+    };
+    dhcp.iter().filter_map(describe).collect()
+}
+
+fn origin(ours: bool) -> &'static str {
+    if ours { Origin::Configuration.as_str() } else { "kernel" }
+}
+
+fn name(view: &View<'_>, index: u32) -> String {
+    let link = view.observed.links.iter().find(|link| link.index == index);
+    link.map_or_else(|| index.to_string(), |link| link.name.clone())
+}
+
+fn colons(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
