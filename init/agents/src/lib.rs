@@ -9,5 +9,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod fetch;
 pub mod stage;
