@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every decision of PID 1, without a single effect: no file, no clock, no socket.
 //!
+//! * [`change`]: what a new configuration will do, in words.
+//! * [`modules`]: which kernel modules a device needs.
+//! * [`ring`]: a log in memory.
 //! * [`service`]: when a service starts, is ready, waits, and is given up.
 //! * [`network`]: from configuration and leases to addresses, routes and the resolver.
 //! * [`slots`]: which image the next boot tries, and when it is known to be good.
 
 #![forbid(unsafe_code)]
 
+pub mod change;
+pub mod modules;
 pub mod network;
+pub mod ring;
 pub mod service;
 pub mod slots;

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Loading a kernel module; see finit_module(2).
+
+use std::{ffi::CString, fs::File, io, path::Path};
+
+/// Loads the module in `file` with these parameters. One that is loaded already is no error.
+pub fn load(file: &Path, parameters: &str) -> io::Result<()> {
+    let parameters = CString::new(parameters)?;
+    match rustix::system::finit_module(&File::open(file)?, &parameters, 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Stage two: the machine comes up.
+//!
+//! ```text
+//! mounts, clock ─► logs, socket, devices ─► disk ─► network, API ─► configuration: state, fw_cfg, cidata, URL ─► running
+//!                                                                                   └ none: maintenance mode
+//! ```
+//!
+//! Before the runtime starts, everything is done in a row and a failure ends the boot; after that, what fails says so
+//! and the rest goes on: a machine that can still be reached can be repaired.
+
+use crate::{
+    api, cgroup,
+    devices::Devices,
+    identity, kernel_log, network,
+    node::{Node, Release},
+    power_button, readiness, report, shutdown, sources,
+    state::State,
+    unit, upgrade, volumes,
+};
+use std::{fs, io, rc::Rc};
+use stele_kernel::{
+    clock, power,
+    signals::{Signals, Told},
+};
+use stele_machine::service;
+use tokio::io::unix::AsyncFd;
+
+/// Why the machine could not come up at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootError {
+    #[error("listening to signals")]
+    Signals(#[source] io::Error),
+    #[error("preparing control groups")]
+    Cgroups(#[source] cgroup::CgroupError),
+    #[error("reading the image's units")]
+    Units(#[source] unit::UnitError),
+    #[error("starting the event loop")]
+    Runtime(#[source] io::Error),
+    #[error("opening PID 1's socket")]
+    Socket(#[source] io::Error),
+    #[error("the event loop ended")]
+    Ended,
+}
+
+/// Runs the machine; returns only when it could not come up, or could not go down.
+pub(crate) fn run() -> BootError {
+    let node = match prepare() {
+        Ok(node) => Rc::new(node),
+        Err(error) => return error,
+    };
+    // Blocked before any thread starts, so that every thread inherits it.
+    let signals = match Signals::open() {
+        Ok(signals) => signals,
+        Err(error) => return BootError::Signals(error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_stack_size(512 * 1024)
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return BootError::Runtime(error),
+    };
+    match tokio::task::LocalSet::new().block_on(&runtime, live(node, signals)) {
+        Ok(()) => BootError::Ended,
+        Err(error) => error,
+    }
+}
+
+/// What must be there before anything else.
+fn prepare() -> Result<Node, BootError> {
+    for (target, error) in volumes::mount_base() {
+        tracing::error!(mount.target = target, error = %error, "mounting failed");
+    }
+    if let Err(error) = power::catch_ctrl_alt_del() {
+        tracing::warn!(error = %error, "Ctrl-Alt-Del will restart the machine at once");
+    }
+    let release = Release::parse(&fs::read_to_string("/usr/lib/os-release").unwrap_or_default());
+    keep_clock_sane(release.build_time);
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    tracing::info!(target: report::CONSOLE, "Stele {} on Linux {kernel}", release.version);
+    volumes::mount_efivarfs(&kernel);
+    cgroup::prepare().map_err(BootError::Cgroups)?;
+    let units = unit::read_all().map_err(BootError::Units)?;
+    Ok(Node::new(units, release))
+}
+
+/// The clock is never earlier than the image: a dead battery must not make every certificate one from the future.
+fn keep_clock_sane(build_time: i64) {
+    let now = clock::now().unwrap_or(0);
+    if now < build_time {
+        match clock::set(build_time) {
+            Ok(()) => tracing::warn!(
+                clock.was = now,
+                clock.is = build_time,
+                "the clock was before the image's build; set to it"
+            ),
+            Err(error) => {
+                tracing::error!(error = %error, "setting the clock to the image's build failed")
+            }
+        }
+    }
+}
+
+/// The machine, until it ends.
+async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
+    let listener = api::listen().map_err(BootError::Socket)?;
+    tokio::task::spawn_local(listen(
+        Rc::clone(&node),
+        readiness::watch(signals).map_err(BootError::Signals)?,
+    ));
+    tokio::task::spawn_local(kernel_log::follow(Rc::clone(&node)));
+    tokio::task::spawn_local(api::serve(Rc::clone(&node), listener));
+    tokio::task::spawn_local(come_up(Rc::clone(&node)));
+    let mut ending = node.ending.subscribe();
+    let how = match ending.wait_for(Option::is_some).await {
+        Ok(how) => *how,
+        Err(_) => None,
+    };
+    if let Some(how) = how {
+        shutdown::run(&node, how).await;
+    }
+    Ok(())
+}
+
+/// Hears signals for as long as the machine runs.
+async fn listen(node: Rc<Node>, mut signals: AsyncFd<Signals>) {
+    loop {
+        let Ok(mut ready) = signals.readable_mut().await else { return };
+        match ready.get_inner_mut().next() {
+            Ok(Some(Told::ChildEnded)) => node.children.reap(),
+            Ok(Some(Told::CtrlAltDel)) => {
+                tracing::info!(target: report::CONSOLE, "Ctrl-Alt-Del pressed");
+                node.end(power::End::Restart);
+            }
+            Ok(Some(Told::Terminate)) => node.end(power::End::PowerOff),
+            Ok(None) => ready.clear_ready(),
+            Err(error) => tracing::error!(error = %error, "reading a signal failed"),
+        }
+    }
+}
+
+async fn come_up(node: Rc<Node>) {
+    for (name, unit) in node.units.iter().filter(|(_, unit)| unit.start == unit::Start::Boot) {
+        let handle = node.supervisor.add(&node, name, unit.clone(), None);
+        if name != "apid" {
+            handle.start();
+        }
+    }
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let devices = match Devices::start(&node, &kernel) {
+        Ok(devices) => Rc::new(devices),
+        Err(error) => {
+            tracing::error!(error = %error, "caring for devices failed; nothing that needs a module will work");
+            return;
+        }
+    };
+    tokio::task::spawn_local(power_button::listen(Rc::clone(&node), Rc::clone(&devices)));
+    tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
+    devices.coldplugged().await;
+    let esp = upgrade::esp_partition();
+    let (state_kept, data_kept) = volumes::mount_all(&node, esp.as_deref()).await;
+    let state = State::begin(state_kept);
+    if node.state.set(state).is_err() {
+        tracing::error!("the machine came up twice");
+    }
+    if data_kept && state.boot > 0 {
+        if let Err(error) = node.logs.files().start(state.boot) {
+            tracing::error!(error = %error, "keeping logs on disk failed; they are in memory only");
+        }
+    } else {
+        node.logs.files().abandon();
+    }
+    let restored = state_kept && node.configuration.restore(&node);
+    network::start(&node);
+    if !restored {
+        sources::search(&node, &devices).await;
+    }
+    tokio::task::spawn_local(identity::keep(Rc::clone(&node)));
+    upgrade::settle(&node).await;
+    if let Some(apid) = node.supervisor.find("apid") {
+        apid.reach(service::State::Running).await;
+    }
+    upgrade::bless_when_healthy(&node).await;
+}

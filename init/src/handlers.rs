@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What each method does. Every method of PID 1 has its arm in [`call`]; adding one to the table without an answer does
+//! not compile.
+
+use crate::{
+    api::{Caller, Code, Gone, Refusal, Requests, Responses, while_connected},
+    configuration, descriptors, identity, log_files,
+    logs::Logs,
+    memory,
+    node::Node,
+    report, state,
+    store::{Kind, Watch},
+    upgrade, volumes,
+};
+use std::{rc::Rc, time::Duration};
+use stele_config::canonical;
+use stele_kernel::power::End;
+use stele_proto::{
+    internal::CertificateReport,
+    method::{Answerer, Method, REPORT_CERTIFICATE, Role},
+    v1,
+};
+
+/// What a call came to: nobody left to answer, a refusal, or success.
+pub(crate) type Answer = Result<Result<(), Refusal>, Gone>;
+
+/// How long a caller may wait for its answer before the machine goes down under it.
+const PARTING: Duration = Duration::from_millis(500);
+/// How often what has no events of its own is looked at while it is watched.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Takes the messages of a request that has just one; answers the call when they make no sense.
+macro_rules! only {
+    ($requests:expr) => {
+        match $requests.only().await? {
+            Ok(request) => request,
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    };
+}
+
+/// Answers a call.
+pub(crate) async fn call(
+    node: &Rc<Node>,
+    path: &str,
+    caller: &Caller,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    if path == REPORT_CERTIFICATE {
+        let certificate: CertificateReport = only!(requests);
+        identity::certificate(node, &certificate);
+        return Ok(Ok(()));
+    }
+    let Some(method) = Method::parse(path).filter(|method| method.answerer() == Answerer::Init)
+    else {
+        return Ok(Err(Refusal::new(
+            Code::Unimplemented,
+            format!("this image has no method {path}"),
+        )));
+    };
+    match method {
+        Method::MachineVersion => version(node, requests, responses).await,
+        Method::MachineReboot => {
+            end::<v1::RebootRequest>(node, End::Restart, caller, requests, responses).await
+        }
+        Method::MachineShutdown => {
+            end::<v1::ShutdownRequest>(node, End::PowerOff, caller, requests, responses).await
+        }
+        Method::ConfigApply => apply(node, caller, requests, responses).await,
+        Method::ConfigGet => get(node, caller, requests, responses).await,
+        Method::UpgradePush => upgrade::push(node, requests, responses).await,
+        Method::UpgradeUpgrade => upgrade::upgrade(node, requests, responses).await,
+        Method::UpgradeRollback => upgrade::rollback(node, requests, responses).await,
+        Method::UpgradeStatus => upgrade::status(node, requests, responses).await,
+        Method::LogListLogs => list_logs(node, requests, responses).await,
+        Method::LogStream => log(node, requests, responses).await,
+        Method::ResourceListKinds => {
+            let v1::ListKindsRequest {} = only!(requests);
+            responses.add(&v1::ListKindsResponse {
+                kinds: Kind::ALL.iter().map(|kind| kind.describe()).collect(),
+            });
+            Ok(Ok(()))
+        }
+        Method::ResourceList => list(node, requests, responses).await,
+        Method::ResourceWatch => watch(node, requests, responses).await,
+        Method::HealthCheck | Method::HealthList | Method::HealthWatch | Method::Reflection => {
+            Ok(Err(Refusal::new(Code::Unimplemented, format!("{path} is answered by apid"))))
+        }
+    }
+}
+
+async fn version(node: &Node, requests: &mut Requests, responses: &mut Responses) -> Answer {
+    let v1::VersionRequest {} = only!(requests);
+    let uname = rustix::system::uname();
+    responses.add(&v1::VersionResponse {
+        version: node.release.version.clone(),
+        kernel: uname.release().to_string_lossy().into_owned(),
+        architecture: "x86-64".to_owned(),
+        hostname: uname.nodename().to_string_lossy().into_owned(),
+        boot_id: node.boot_id.clone(),
+        mode: node.mode().into(),
+        boot: node.state.get().map_or(0, |state| state.boot),
+    });
+    Ok(Ok(()))
+}
+
+/// Both ends of the machine; their answers are both empty messages.
+async fn end<Request: prost::Message + Default>(
+    node: &Rc<Node>,
+    how: End,
+    caller: &Caller,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    let _request: Request = only!(requests);
+    let subject = &caller.subject;
+    match how {
+        End::Restart => {
+            tracing::info!(target: report::CONSOLE, client = subject, "reboot asked for")
+        }
+        End::PowerOff => {
+            tracing::info!(target: report::CONSOLE, client = subject, "shutdown asked for")
+        }
+    }
+    responses.add_encoded(&[]);
+    let node = Rc::clone(node);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(PARTING).await;
+        node.end(how);
+    });
+    Ok(Ok(()))
+}
+
+async fn apply(
+    node: &Node,
+    caller: &Caller,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    let request: v1::ApplyRequest = only!(requests);
+    match node
+        .configuration
+        .accept(node, &request.documents, &caller.subject, request.dry_run)
+        .await
+    {
+        Ok(response) => {
+            responses.add(&response);
+            Ok(Ok(()))
+        }
+        Err(error) => Ok(Err(error.into())),
+    }
+}
+
+async fn get(
+    node: &Node,
+    caller: &Caller,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    let v1::GetRequest { generation } = only!(requests);
+    let Some(active) = node.configuration.active() else {
+        return Ok(Err(Refusal::new(
+            Code::NotFound,
+            "the node has no configuration yet; it is in maintenance mode",
+        )));
+    };
+    let (stored, persistent) = if generation == 0 || generation == active.stored.number {
+        (active.stored.clone(), active.persistent)
+    } else {
+        let read = tokio::task::spawn_blocking(move || state::read_generation(generation)).await;
+        match read {
+            Ok(Ok(stored)) => (stored, true),
+            Ok(Err(error)) => {
+                let message =
+                    format!("generation {generation} is not to be had: {}", report::chain(&error));
+                return Ok(Err(Refusal::new(Code::NotFound, message)));
+            }
+            Err(error) => return Ok(Err(Refusal::internal(&error))),
+        }
+    };
+    let documents = if caller.role == Some(Role::Admin) {
+        stored.documents.clone().into_bytes()
+    } else {
+        match canonical::read(stored.documents.as_bytes()) {
+            Ok(config) => canonical::redact(&config),
+            Err(_) => {
+                let message = format!(
+                    "generation {generation} is of another image's making and can't be shown without its secrets"
+                );
+                return Ok(Err(Refusal::new(Code::FailedPrecondition, message)));
+            }
+        }
+    };
+    let generation = Some(configuration::to_generation(&stored, persistent));
+    responses.add(&v1::GetResponse { generation, documents });
+    Ok(Ok(()))
+}
+
+async fn list_logs(node: &Node, requests: &mut Requests, responses: &mut Responses) -> Answer {
+    let v1::ListLogsRequest {} = only!(requests);
+    let mut logs: Vec<v1::Log> = node
+        .logs
+        .all()
+        .into_iter()
+        .map(|(name, log)| v1::Log {
+            name,
+            boot: 0,
+            size: u64::try_from(log.size()).unwrap_or(u64::MAX),
+        })
+        .collect();
+    let boot = node.logs.files().boot();
+    if boot > 0 {
+        match tokio::task::spawn_blocking(move || log_files::earlier(boot)).await {
+            Ok(earlier) => logs.extend(earlier.into_iter().map(|(boot, name, size)| v1::Log {
+                name,
+                boot,
+                size,
+            })),
+            Err(error) => return Ok(Err(Refusal::internal(&error))),
+        }
+    }
+    responses.add(&v1::ListLogsResponse { logs });
+    Ok(Ok(()))
+}
+
+async fn log(node: &Node, requests: &mut Requests, responses: &mut Responses) -> Answer {
+    let request: v1::LogRequest = only!(requests);
+    if request.boot != 0 {
+        return while_connected(requests, earlier_log(node, &request, responses)).await;
+    }
+    let Some(log) = node.logs.find(&request.name) else {
+        return Ok(Err(no_such_log(&node.logs, &request.name)));
+    };
+    let streaming = async {
+        let mut grown = log.follow();
+        let mut position = log.start(request.tail.into(), since_us(&request));
+        loop {
+            grown.borrow_and_update();
+            let entries = log.read(&mut position);
+            if !entries.is_empty() {
+                responses.add_encoded(&entries);
+                responses.flush().await?;
+            } else if !request.follow || grown.changed().await.is_err() {
+                return Ok(Ok(()));
+            }
+        }
+    };
+    while_connected(requests, streaming).await
+}
+
+/// A log of an earlier boot, from disk.
+async fn earlier_log(node: &Node, request: &v1::LogRequest, responses: &mut Responses) -> Answer {
+    let running = node.logs.files().boot();
+    let back = u64::from(request.boot.unsigned_abs());
+    let refused = |message: String| Ok(Err(Refusal::new(Code::NotFound, message)));
+    if running == 0 {
+        return refused(
+            "this machine keeps no logs of earlier boots: it has no DATA volume".to_owned(),
+        );
+    }
+    let Some(boot) = running.checked_sub(back).filter(|boot| request.boot < 0 && *boot > 0) else {
+        return refused(format!(
+            "there is no boot {}; boots before this one are -1, -2, …",
+            request.boot
+        ));
+    };
+    let name = request.name.clone();
+    let (tail, since) = (request.tail, since_us(request));
+    let (sender, mut stretches) = tokio::sync::mpsc::channel(4);
+    let reading =
+        tokio::task::spawn_blocking(move || read_files(boot, &name, tail, since, &sender));
+    while let Some(stretch) = stretches.recv().await {
+        responses.add_encoded(&stretch);
+        responses.flush().await?;
+    }
+    match reading.await {
+        Ok(Ok(true)) => Ok(Ok(())),
+        Ok(Ok(false)) => refused(format!(
+            "boot {} has no log {:?}; 'ctl logs' lists what there is",
+            request.boot, request.name
+        )),
+        Ok(Err(error)) => Ok(Err(Refusal::internal(&error))),
+        Err(error) => Ok(Err(Refusal::internal(&error))),
+    }
+}
+
+/// Reads a log's files and sends their stretches; false when there is none.
+fn read_files(
+    boot: u64,
+    name: &str,
+    tail: u32,
+    since: u64,
+    sender: &tokio::sync::mpsc::Sender<Vec<u8>>,
+) -> std::io::Result<bool> {
+    use prost::Message as _;
+    let files = log_files::files_of(boot, name);
+    let mut last: std::collections::VecDeque<v1::LogEntry> = std::collections::VecDeque::new();
+    for file in &files {
+        let mut reader = log_files::FileReader::open(file)?;
+        loop {
+            let stretch = reader.next()?;
+            if stretch.is_empty() {
+                break;
+            }
+            if tail == 0 && since == 0 {
+                if sender.blocking_send(stretch).is_err() {
+                    return Ok(true);
+                }
+                continue;
+            }
+            let chunk = v1::LogChunk::decode(stretch.as_slice()).map_err(std::io::Error::other)?;
+            last.extend(chunk.entries.into_iter().filter(|entry| entry.time_us >= since));
+            if tail > 0 {
+                let surplus =
+                    last.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+                last.drain(..surplus);
+            }
+        }
+    }
+    if !last.is_empty() {
+        // Who asked may have gone.
+        let _gone = sender.blocking_send(v1::LogChunk { entries: last.into() }.encode_to_vec());
+    }
+    Ok(!files.is_empty())
+}
+
+fn since_us(request: &v1::LogRequest) -> u64 {
+    let Some(since) = &request.since else { return 0 };
+    let seconds = u64::try_from(since.seconds).unwrap_or(0);
+    let nanos = u64::try_from(since.nanos).unwrap_or(0);
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000)
+}
+
+fn no_such_log(logs: &Logs, name: &str) -> Refusal {
+    let names: Vec<String> = logs.all().into_iter().map(|(name, _)| name).collect();
+    Refusal::new(
+        Code::NotFound,
+        format!("there is no log {name:?}; there are: {}", names.join(", ")),
+    )
+}
+
+/// Looks at what has no events of its own.
+fn look(node: &Node, kind: Kind) -> bool {
+    match kind {
+        Kind::Descriptor => descriptors::refresh(node),
+        Kind::Memory => memory::refresh(node),
+        Kind::Volume => drop(volumes::refresh(node)),
+        _ => return false,
+    }
+    true
+}
+
+fn parse_kind(name: &str) -> Result<Kind, Refusal> {
+    Kind::parse(name).ok_or_else(|| {
+        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        Refusal::new(
+            Code::NotFound,
+            format!("there is no kind {name:?}; there are: {}", names.join(", ")),
+        )
+    })
+}
+
+async fn list(node: &Node, requests: &mut Requests, responses: &mut Responses) -> Answer {
+    let request: v1::ListRequest = only!(requests);
+    let kind = match parse_kind(&request.kind) {
+        Ok(kind) => kind,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    look(node, kind);
+    let resources = node.store.list(kind, &request.name);
+    if resources.is_empty() && !request.name.is_empty() {
+        let message = format!("there is no {} {:?}", kind.name(), request.name);
+        return Ok(Err(Refusal::new(Code::NotFound, message)));
+    }
+    responses.add(&v1::ListResponse { resources });
+    Ok(Ok(()))
+}
+
+async fn watch(node: &Node, requests: &mut Requests, responses: &mut Responses) -> Answer {
+    let request: v1::WatchRequest = only!(requests);
+    let kind = match parse_kind(&request.kind) {
+        Ok(kind) => kind,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let looked = look(node, kind);
+    // In one breath, without a wait between: nothing is missed and nothing comes twice.
+    let Watch { mut changes, fell_behind } = node.store.watch(kind, &request.name);
+    for resource in node.store.list(kind, &request.name) {
+        responses
+            .add(&v1::WatchResponse { change: v1::Change::Added.into(), resource: Some(resource) });
+    }
+    responses.add(&v1::WatchResponse { change: v1::Change::Synced.into(), resource: None });
+    let following = async {
+        responses.flush().await?;
+        loop {
+            let change = tokio::select! {
+                change = changes.recv() => change,
+                () = tokio::time::sleep(LOOK_EVERY), if looked => {
+                    look(node, kind);
+                    continue;
+                }
+            };
+            match change {
+                Some(change) => responses.send(&change).await?,
+                None if fell_behind.get() => {
+                    let message =
+                        "this watch fell too far behind and was ended; list again and watch on";
+                    return Ok(Err(Refusal::new(Code::ResourceExhausted, message)));
+                }
+                None => return Ok(Ok(())),
+            }
+        }
+    };
+    while_connected(requests, following).await
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! apid's identity: a file that says who this node is, kept in step with the configuration and the network; and what
+//! the console says of how to reach the node.
+
+use crate::{
+    configuration::Active,
+    node::{NetworkIdentity, Node},
+    report,
+    store::Kind,
+};
+use serde::Serialize;
+use std::{
+    fs, io,
+    net::IpAddr,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::Path,
+    rc::Rc,
+};
+use stele_proto::internal::CertificateReport;
+
+const FOLDER: &str = "/run/stele/apid";
+const FILE: &str = "/run/stele/apid/identity.json";
+
+/// What the file says; see docs/architecture.md.
+#[derive(Serialize, PartialEq, Eq)]
+#[serde(tag = "mode", rename_all = "lowercase")]
+enum Identity<'a> {
+    Maintenance {
+        hostname: &'a str,
+        addresses: &'a [IpAddr],
+    },
+    Running {
+        ca: &'a str,
+        certificate: &'a str,
+        key: &'a str,
+        hostname: &'a str,
+        addresses: &'a [IpAddr],
+    },
+}
+
+/// Keeps the file and apid in step for as long as the machine runs. apid starts with the first identity there is.
+pub(crate) async fn keep(node: Rc<Node>) {
+    let mut configuration = node.configuration.subscribe();
+    let mut network = node.identity.subscribe();
+    let mut mode_before = None;
+    loop {
+        let active = configuration.borrow_and_update().clone();
+        let addresses = network.borrow_and_update().clone();
+        let running = active.is_some();
+        if let Err(error) = write(active.as_deref(), &addresses) {
+            tracing::error!(error = %error, "writing the identity of the API failed");
+        } else if let Some(apid) = node.supervisor.find("apid") {
+            match mode_before.replace(running) {
+                None => apid.start(),
+                Some(before) if before != running => apid.restart(),
+                Some(_) => apid.reload(),
+            }
+        }
+        tokio::select! {
+            changed = configuration.changed() => if changed.is_err() { return },
+            changed = network.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn write(active: Option<&Active>, network: &NetworkIdentity) -> io::Result<()> {
+    let NetworkIdentity { hostname, addresses } = network;
+    let identity = match active {
+        None => Identity::Maintenance { hostname, addresses },
+        Some(active) => {
+            let identity = active.config.identity();
+            Identity::Running {
+                ca: identity.ca(),
+                certificate: identity.certificate(),
+                key: identity.key(),
+                hostname,
+                addresses,
+            }
+        }
+    };
+    fs::create_dir_all(FOLDER)?;
+    chown(FOLDER, Some(crate::api::APID), Some(crate::api::APID))?;
+    fs::set_permissions(FOLDER, fs::Permissions::from_mode(0o700))?;
+    let beside = format!("{FILE}.new");
+    // /run is memory: what matters is that no half of it is ever read, and by nobody but apid.
+    fs::write(&beside, b"")?;
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o400))?;
+    chown(&beside, Some(crate::api::APID), Some(crate::api::APID))?;
+    fs::write(&beside, serde_json::to_vec(&identity).map_err(io::Error::other)?)?;
+    fs::rename(&beside, Path::new(FILE))
+}
+
+/// What `ctl get certificate` shows.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CertificateStatus<'a> {
+    fingerprint: &'a str,
+    not_before: i64,
+    not_after: i64,
+    names: &'a [String],
+}
+
+/// Takes apid's word for the certificate that it serves: it is a resource, and the console says how to reach the node.
+pub(crate) fn certificate(node: &Node, report: &CertificateReport) {
+    let CertificateReport { fingerprint, not_before, not_after, names } = report;
+    let hex = fingerprint.len() == 64 && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !hex || names.len() > 256 || names.iter().any(|name| name.len() > 256) {
+        tracing::warn!("apid reported a certificate that makes no sense");
+        return;
+    }
+    node.store.put(
+        Kind::Certificate,
+        "apid",
+        &CertificateStatus { fingerprint, not_before: *not_before, not_after: *not_after, names },
+    );
+    announce(node, fingerprint);
+}
+
+/// Says on the console how to reach the node.
+fn announce(node: &Node, fingerprint: &str) {
+    let NetworkIdentity { hostname, addresses } = node.identity.borrow().clone();
+    let Some(first) = addresses.first() else { return };
+    let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    match node.configuration.active() {
+        Some(_) => {
+            tracing::info!(target: report::CONSOLE, "ready: {hostname} at {all}; try: ctl -n {first} version");
+        }
+        None => {
+            tracing::info!(target: report::CONSOLE, "maintenance mode: waiting for a configuration at {all}");
+            tracing::info!(target: report::CONSOLE, "fingerprint SHA256:{fingerprint}");
+            tracing::info!(
+                target: report::CONSOLE,
+                "try: ctl apply-config --insecure -n {first} --fingerprint SHA256:{fingerprint} -f machine.yaml"
+            );
+        }
+    }
+}

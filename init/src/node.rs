@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The node: what every part of PID 1 can reach. Each part owns its state; the others see it through here.
+
+use crate::{
+    configuration::Configuration, logs::Logs, process::Children, state::State, store::Store,
+    supervisor::Supervisor, unit::Unit, volumes::Volume,
+};
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::BTreeMap,
+    net::IpAddr,
+};
+use stele_kernel::power::End;
+use stele_proto::v1::Mode;
+use tokio::sync::watch;
+
+/// The node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The image's units.
+    pub(crate) units: BTreeMap<String, Unit>,
+    /// The image: what os-release says.
+    pub(crate) release: Release,
+    /// Random, one for each boot: random(4).
+    pub(crate) boot_id: String,
+    pub(crate) logs: Logs,
+    pub(crate) store: Store,
+    pub(crate) children: Children,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) configuration: Configuration,
+    pub(crate) volumes: RefCell<BTreeMap<&'static str, Volume>>,
+    /// The state partition and what follows from it, once boot knows.
+    pub(crate) state: OnceCell<State>,
+    /// What the network gave this machine, for the certificate and the console.
+    pub(crate) identity: watch::Sender<NetworkIdentity>,
+    /// Set once, when the machine is to end.
+    pub(crate) ending: watch::Sender<Option<End>>,
+    /// Whether an upgrade is under way.
+    pub(crate) upgrading: Cell<bool>,
+}
+
+/// What the network calls this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NetworkIdentity {
+    pub(crate) hostname: String,
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// The image: what os-release says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Release {
+    pub(crate) version: String,
+    /// Seconds since the epoch.
+    pub(crate) build_time: i64,
+}
+
+impl Release {
+    /// Reads os-release(5); what it does not say stays empty.
+    pub(crate) fn parse(text: &str) -> Release {
+        let value = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+                .map(|value| value.trim_matches('"').to_owned())
+        };
+        Release {
+            version: value("IMAGE_VERSION").unwrap_or_default(),
+            build_time: value("BUILD_TIME").and_then(|seconds| seconds.parse().ok()).unwrap_or(0),
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(units: BTreeMap<String, Unit>, release: Release) -> Node {
+        Node {
+            units,
+            release,
+            boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            logs: Logs::new(),
+            store: Store::default(),
+            children: Children::default(),
+            supervisor: Supervisor::default(),
+            configuration: Configuration::default(),
+            volumes: RefCell::default(),
+            state: OnceCell::new(),
+            identity: watch::Sender::new(NetworkIdentity::default()),
+            ending: watch::Sender::new(None),
+            upgrading: Cell::new(false),
+        }
+    }
+
+    /// What the machine is doing as a whole.
+    pub(crate) fn mode(&self) -> Mode {
+        if self.ending.borrow().is_some() {
+            Mode::Stopping
+        } else if self.configuration.active().is_some() {
+            Mode::Running
+        } else {
+            Mode::Maintenance
+        }
+    }
+
+    /// Ends the machine in order. The first to ask decides how.
+    pub(crate) fn end(&self, how: End) {
+        self.ending.send_if_modified(|ending| {
+            let first = ending.is_none();
+            ending.get_or_insert(how);
+            first
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn os_release_is_read() {
+        let release = Release::parse("ID=stele\nIMAGE_VERSION=\"1.2.3\"\nBUILD_TIME=1700000000\n");
+        assert_eq!((release.version.as_str(), release.build_time), ("1.2.3", 1_700_000_000));
+        assert_eq!(Release::parse("").build_time, 0);
+    }
+}

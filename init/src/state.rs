@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a machine keeps in `/state`: its configuration's generations, its boots, its random seed.
+//!
+//! ```text
+//! /state/boot                 the number of the last boot
+//! /state/seed                 random bytes for the next boot
+//! /state/generations/N.json   every accepted configuration
+//! ```
+//!
+//! Every file is written beside its name, synced, and renamed over it: a power cut leaves the old one or the new one.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+use stele_kernel::random;
+
+/// Where it is mounted.
+pub(crate) const ROOT: &str = "/state";
+/// Generations that are kept.
+const GENERATIONS_KEPT: usize = 20;
+/// The largest file that is read back.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// Why something could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("reading {}", file.display())]
+    Read { file: PathBuf, source: io::Error },
+    #[error("understanding {}", file.display())]
+    Parse { file: PathBuf, source: serde_json::Error },
+    #[error("writing {}", file.display())]
+    Write { file: PathBuf, source: io::Error },
+    #[error("{}: its digest is not the one it was written with", file.display())]
+    Digest { file: PathBuf },
+}
+
+/// One accepted configuration, as it lies on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    pub(crate) number: u64,
+    /// SHA-256 of the canonical documents.
+    pub(crate) sha256: String,
+    /// Seconds since the epoch.
+    pub(crate) time: i64,
+    pub(crate) author: String,
+    /// The canonical documents.
+    pub(crate) documents: String,
+}
+
+/// The state of this boot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct State {
+    /// The number of this boot; 0 on a machine that keeps none.
+    pub(crate) boot: u64,
+    /// Whether what is written here is there after a restart.
+    pub(crate) persistent: bool,
+}
+
+impl State {
+    /// Begins a boot: counts it, and turns the seed of the last one into entropy.
+    pub(crate) fn begin(persistent: bool) -> State {
+        let boot = if persistent { count_boot() } else { 0 };
+        if persistent {
+            if let Err(error) = use_seed() {
+                tracing::warn!(error = %error, "using the saved random seed failed");
+            }
+        }
+        State { boot, persistent }
+    }
+}
+
+fn count_boot() -> u64 {
+    let file = Path::new(ROOT).join("boot");
+    let last: u64 =
+        fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let boot = last.saturating_add(1);
+    if let Err(error) = write(&file, boot.to_string().as_bytes()) {
+        tracing::error!(error = %error, "counting this boot failed");
+    }
+    boot
+}
+
+/// Credits the saved seed, once: it is replaced before it is used, so that no two boots use the same.
+fn use_seed() -> io::Result<()> {
+    let file = Path::new(ROOT).join("seed");
+    let mut seed = [0; random::SEED_BYTES];
+    let found = match File::open(&file) {
+        Ok(mut open) => open.read_exact(&mut seed).is_ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    if found {
+        fs::remove_file(&file)?;
+        File::open(ROOT)?.sync_all()?;
+        random::credit(seed)?;
+    }
+    Ok(())
+}
+
+/// Saves a seed for the next boot.
+pub(crate) fn save_seed() -> io::Result<()> {
+    let mut seed = [0; random::SEED_BYTES];
+    random::fill(&mut seed)?;
+    write(&Path::new(ROOT).join("seed"), &seed)
+}
+
+fn generations() -> PathBuf {
+    Path::new(ROOT).join("generations")
+}
+
+fn file_of(number: u64) -> PathBuf {
+    generations().join(format!("{number}.json"))
+}
+
+/// Every generation there is, oldest first, the unreadable ones as errors.
+pub(crate) fn read_generations() -> Vec<Result<Stored, StateError>> {
+    numbers().into_iter().map(read_generation).collect()
+}
+
+/// One generation.
+pub(crate) fn read_generation(number: u64) -> Result<Stored, StateError> {
+    let file = file_of(number);
+    let stored: Stored = read_json(&file)?;
+    if stored.sha256 != sha256(stored.documents.as_bytes()) || stored.number != number {
+        return Err(StateError::Digest { file });
+    }
+    Ok(stored)
+}
+
+/// Keeps a generation, and lets the oldest go.
+pub(crate) fn write_generation(stored: &Stored) -> Result<(), StateError> {
+    let file = file_of(stored.number);
+    let failed = |source| StateError::Write { file: file.clone(), source };
+    fs::create_dir_all(generations()).map_err(failed)?;
+    let text = serde_json::to_vec(stored)
+        .map_err(|source| StateError::Parse { file: file.clone(), source })?;
+    write(&file, &text).map_err(failed)?;
+    let numbers = numbers();
+    for number in numbers.iter().take(numbers.len().saturating_sub(GENERATIONS_KEPT)) {
+        // One that can't be removed is tried again with the next.
+        let _kept = fs::remove_file(file_of(*number));
+    }
+    Ok(())
+}
+
+/// The number that the next generation gets: above every file there is, readable or not.
+pub(crate) fn next_number() -> u64 {
+    numbers().last().copied().unwrap_or(0).saturating_add(1)
+}
+
+fn numbers() -> Vec<u64> {
+    let mut numbers: Vec<u64> = fs::read_dir(generations())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// SHA-256, in lower-case hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, StateError> {
+    let failed = |source| StateError::Read { file: file.to_owned(), source };
+    let mut text = Vec::new();
+    File::open(file).map_err(failed)?.take(LARGEST).read_to_end(&mut text).map_err(failed)?;
+    serde_json::from_slice(&text)
+        .map_err(|source| StateError::Parse { file: file.to_owned(), source })
+}
+
+/// Writes a file so that a power cut leaves the old one or the new one; only root may read it.
+pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let mut new =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    new.write_all(bytes)?;
+    new.sync_all()?;
+    fs::rename(&beside, file)?;
+    match file.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_lower_case_hex() {
+        assert_eq!(sha256(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let file = std::env::temp_dir().join(format!("stele-state-{}", std::process::id()));
+        write(&file, b"old and longer").unwrap();
+        write(&file, b"new").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        fs::remove_file(&file).unwrap();
+    }
+}

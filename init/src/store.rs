@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The store: every state of the machine, as resources of a kind, with versions and a watch.
+//!
+//! A watcher has a queue of its own. One that does not keep up is let go with a word of why; it never holds the
+//! machine up. When nobody watches a kind, a change costs a comparison.
+
+use serde::Serialize;
+use serde_json::Value;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::SystemTime,
+};
+use stele_proto::v1;
+use tokio::sync::mpsc;
+
+/// Changes that may wait for a watcher.
+const QUEUE: usize = 1024;
+
+macro_rules! kinds {
+    ($($name:ident, $description:literal, [$(($heading:literal, $field:literal)),*];)*) => {
+        /// A kind of resource.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Kind { $(#[doc = $description] $name,)* }
+
+        impl Kind {
+            /// All kinds.
+            pub(crate) const ALL: &'static [Kind] = &[$(Kind::$name,)*];
+
+            /// The name.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Kind::$name => stringify!($name),)* }
+            }
+
+            /// The kind as the API describes it.
+            pub(crate) fn describe(self) -> v1::Kind {
+                let (description, columns): (&str, &[(&str, &str)]) = match self {
+                    $(Kind::$name => ($description, &[$(($heading, $field)),*]),)*
+                };
+                let column = |(heading, field): &(&str, &str)| v1::Column {
+                    heading: (*heading).to_owned(),
+                    field: (*field).to_owned(),
+                };
+                v1::Kind {
+                    name: self.name().to_owned(),
+                    description: description.to_owned(),
+                    columns: columns.iter().map(column).collect(),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Address, "An IP address of a link.", [("LINK", "link"), ("ADDRESS", "address"), ("ORIGIN", "origin")];
+    Boot, "A boot of this machine.", [("STARTED", "started"), ("VERSION", "version"), ("ENDED", "ended")];
+    Certificate, "The certificate that the API serves.", [("FINGERPRINT", "fingerprint"), ("NOT AFTER", "notAfter"), ("NAMES", "names")];
+    Descriptor, "A file that PID 1 has open.", [("KIND", "kind"), ("FAMILY", "family"), ("TARGET", "target")];
+    Generation, "A configuration that the machine has accepted.", [("ACTIVE", "active"), ("TIME", "time"), ("AUTHOR", "author"), ("SHA256", "sha256"), ("MESSAGE", "message")];
+    Hostname, "The machine's name.", [("HOSTNAME", "hostname"), ("ORIGIN", "origin")];
+    Lease, "A DHCP lease of a link.", [("ADDRESS", "address"), ("ROUTERS", "routers"), ("SERVER", "server"), ("SECONDS", "seconds")];
+    Link, "A network interface.", [("STATE", "state"), ("MAC", "mac"), ("MTU", "mtu"), ("ADDRESSES", "addresses"), ("REASON", "reason")];
+    Memory, "The machine's memory.", [("TOTAL", "total"), ("AVAILABLE", "available")];
+    Module, "A kernel module that the machine has loaded.", [("STATE", "state"), ("REASON", "reason")];
+    Resolver, "The DNS servers in use.", [("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin")];
+    Route, "A route in the main table.", [("TO", "to"), ("VIA", "via"), ("LINK", "link"), ("METRIC", "metric"), ("ORIGIN", "origin")];
+    Service, "A program that PID 1 keeps running.", [("STATE", "state"), ("PID", "pid"), ("RESTARTS", "restarts"), ("MEMORY", "memory"), ("REASON", "reason")];
+    Slot, "An image on the ESP.", [("VERSION", "version"), ("STATE", "state"), ("RUNNING", "running"), ("TRIES", "triesLeft"), ("FILE", "file")];
+    Source, "A place where the machine looked for its configuration.", [("STATE", "state"), ("REASON", "reason")];
+    Volume, "A file system of the machine.", [("STATE", "state"), ("DEVICE", "device"), ("SIZE", "size"), ("FREE", "free"), ("REASON", "reason")];
+}
+
+impl Kind {
+    /// The kind of this name, in any case.
+    pub(crate) fn parse(name: &str) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// A resource.
+#[derive(Debug)]
+struct Entry {
+    version: u64,
+    updated: SystemTime,
+    status: Value,
+}
+
+impl Entry {
+    fn to_resource(&self, kind: Kind, name: &str) -> v1::Resource {
+        v1::Resource {
+            kind: kind.name().to_owned(),
+            name: name.to_owned(),
+            version: self.version,
+            updated: Some(self.updated.into()),
+            status: Some(to_struct(&self.status)),
+        }
+    }
+}
+
+/// One who watches.
+#[derive(Debug)]
+struct Watcher {
+    kind: Kind,
+    name: String,
+    queue: mpsc::Sender<v1::WatchResponse>,
+    fell_behind: Rc<Cell<bool>>,
+}
+
+/// A watch: what to read, and whether it was let go for not reading.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) changes: mpsc::Receiver<v1::WatchResponse>,
+    pub(crate) fell_behind: Rc<Cell<bool>>,
+}
+
+/// All resources.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    version: Cell<u64>,
+    resources: RefCell<BTreeMap<(Kind, String), Entry>>,
+    watchers: RefCell<Vec<Watcher>>,
+}
+
+impl Store {
+    /// Says what is known of a resource. Saying the same again changes nothing.
+    pub(crate) fn put(&self, kind: Kind, name: &str, status: &impl Serialize) {
+        let status = match serde_json::to_value(status) {
+            Ok(status) => status,
+            Err(error) => {
+                tracing::error!(resource.kind = kind.name(), resource.name = name, error = %error, "writing a status failed");
+                return;
+            }
+        };
+        let mut resources = self.resources.borrow_mut();
+        let key = (kind, name.to_owned());
+        let before = resources.get(&key);
+        if before.is_some_and(|entry| entry.status == status) {
+            return;
+        }
+        let change = if before.is_some() { v1::Change::Modified } else { v1::Change::Added };
+        let entry = Entry { version: self.next_version(), updated: SystemTime::now(), status };
+        self.notify(kind, name, change, &entry);
+        resources.insert(key, entry);
+    }
+
+    /// Forgets a resource.
+    pub(crate) fn remove(&self, kind: Kind, name: &str) {
+        if let Some(mut entry) = self.resources.borrow_mut().remove(&(kind, name.to_owned())) {
+            entry.version = self.next_version();
+            self.notify(kind, name, v1::Change::Removed, &entry);
+        }
+    }
+
+    /// Makes the resources of a kind be exactly these.
+    pub(crate) fn replace<S: Serialize>(&self, kind: Kind, resources: &BTreeMap<String, S>) {
+        for name in self.names(kind) {
+            if !resources.contains_key(&name) {
+                self.remove(kind, &name);
+            }
+        }
+        for (name, status) in resources {
+            self.put(kind, name, status);
+        }
+    }
+
+    /// The names of a kind's resources.
+    pub(crate) fn names(&self, kind: Kind) -> Vec<String> {
+        self.resources
+            .borrow()
+            .keys()
+            .filter(|(found, _)| *found == kind)
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    /// The resources of a kind, or the one of this name.
+    pub(crate) fn list(&self, kind: Kind, name: &str) -> Vec<v1::Resource> {
+        self.resources
+            .borrow()
+            .iter()
+            .filter(|((found, named), _)| *found == kind && (name.is_empty() || name == named))
+            .map(|((_, name), entry)| entry.to_resource(kind, name))
+            .collect()
+    }
+
+    /// Follows a kind from now on; together with [`Store::list`] in the same breath, nothing is missed.
+    pub(crate) fn watch(&self, kind: Kind, name: &str) -> Watch {
+        let (queue, changes) = mpsc::channel(QUEUE);
+        let fell_behind = Rc::new(Cell::new(false));
+        self.watchers.borrow_mut().push(Watcher {
+            kind,
+            name: name.to_owned(),
+            queue,
+            fell_behind: Rc::clone(&fell_behind),
+        });
+        Watch { changes, fell_behind }
+    }
+
+    fn next_version(&self) -> u64 {
+        self.version.set(self.version.get().saturating_add(1));
+        self.version.get()
+    }
+
+    fn notify(&self, kind: Kind, name: &str, change: v1::Change, entry: &Entry) {
+        self.watchers.borrow_mut().retain(|watcher| {
+            if watcher.queue.is_closed() {
+                return false;
+            }
+            if watcher.kind != kind || !(watcher.name.is_empty() || watcher.name == name) {
+                return true;
+            }
+            let response = v1::WatchResponse {
+                change: change.into(),
+                resource: Some(entry.to_resource(kind, name)),
+            };
+            let kept = watcher.queue.try_send(response).is_ok();
+            watcher.fell_behind.set(!kept);
+            kept
+        });
+    }
+}
+
+fn to_struct(value: &Value) -> prost_types::Struct {
+    match to_value(value).kind {
+        Some(prost_types::value::Kind::StructValue(fields)) => fields,
+        kind => prost_types::Struct {
+            fields: BTreeMap::from([("value".to_owned(), prost_types::Value { kind })]),
+        },
+    }
+}
+
+fn to_value(value: &Value) -> prost_types::Value {
+    use prost_types::value::Kind;
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(f64::NAN)),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(values) => Kind::ListValue(prost_types::ListValue {
+            values: values.iter().map(to_value).collect(),
+        }),
+        Value::Object(fields) => Kind::StructValue(prost_types::Struct {
+            fields: fields.iter().map(|(name, value)| (name.clone(), to_value(value))).collect(),
+        }),
+    };
+    prost_types::Value { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_watch_misses_nothing_and_the_same_again_is_no_change() {
+        let store = Store::default();
+        store.put(Kind::Link, "eth0", &json!({"state": "down"}));
+        let mut watch = store.watch(Kind::Link, "");
+        store.put(Kind::Link, "eth0", &json!({"state": "down"}));
+        store.put(Kind::Link, "eth0", &json!({"state": "up"}));
+        store.put(Kind::Service, "apid", &json!({}));
+        store.remove(Kind::Link, "eth0");
+        let changes: Vec<_> = std::iter::from_fn(|| watch.changes.try_recv().ok())
+            .map(|response| response.change())
+            .collect();
+        assert_eq!(changes, [v1::Change::Modified, v1::Change::Removed]);
+    }
+
+    #[test]
+    fn a_watcher_that_falls_behind_is_let_go_and_told() {
+        let store = Store::default();
+        let watch = store.watch(Kind::Link, "");
+        for number in 0..=QUEUE {
+            store.put(Kind::Link, "eth0", &json!({ "number": number }));
+        }
+        assert!(watch.fell_behind.get());
+        assert!(store.watchers.borrow().is_empty());
+    }
+
+    #[test]
+    fn kinds_are_found_in_any_case() {
+        assert_eq!(Kind::parse("link"), Some(Kind::Link));
+        assert_eq!(Kind::parse("Service"), Some(Kind::Service));
+        assert_eq!(Kind::parse("pod"), None);
+    }
+}
