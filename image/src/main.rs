@@ -1,3 +1,103 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Under construction.
-fn main() {}
+//! `image`: builds the operating system image. See the library for how.
+
+#![forbid(unsafe_code)]
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use image::cache::Cache;
+use image::manifest::Manifest;
+use image::progress::Progress;
+use image::recipe::{Profile, Recipe, write_sums};
+use image::workspace::Workspace;
+use image::{firmware, programs, resolve, squashfs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use stele_layout::version::Version;
+
+/// Builds Stele's images.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build an image and everything that goes with it.
+    Build {
+        /// The folder for the artefacts.
+        #[arg(long, default_value = "out")]
+        out: PathBuf,
+        /// The version in the image's name.
+        #[arg(long, default_value = env!("CARGO_PKG_VERSION"), value_parser = Version::parse)]
+        version: Version,
+        /// What kind of machine it is for.
+        #[arg(long, value_enum, default_value = "cloud")]
+        profile: Profile,
+        /// How hard to compress the root, 1 to 22; less is quicker.
+        #[arg(long, default_value_t = squashfs::RELEASE_LEVEL, value_parser = clap::value_parser!(u32).range(1..=22))]
+        level: u32,
+    },
+    /// Renew the lock file: the newest packages, their signatures checked by apt.
+    Lock,
+    /// Fetch UEFI for virtual machines (no part of the image).
+    Firmware {
+        /// The folder for it.
+        #[arg(long, default_value = "out/firmware")]
+        out: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    let progress = Progress::on_terminal();
+    let workspace = Workspace::find()?;
+    match Arguments::parse().command {
+        Command::Build { out, version, profile, level } => {
+            let recipe = Recipe { level, ..Recipe::new(version, profile) };
+            build(&workspace, &recipe, &out, &progress)
+        }
+        Command::Lock => {
+            let lock = resolve::resolve(&progress)?;
+            lock.write(&workspace.lock())?;
+            let _ = progress.finish();
+            for package in &lock.packages {
+                println!("{:<40} {:<20} {}", package.name, package.version, package.suite);
+            }
+            Ok(())
+        }
+        Command::Firmware { out } => {
+            firmware::write(&workspace, &Cache::of_user()?, &progress, &out)?;
+            let _ = progress.finish();
+            Ok(())
+        }
+    }
+}
+
+fn build(workspace: &Workspace, recipe: &Recipe, out: &Path, progress: &Progress) -> Result<()> {
+    let parts = recipe.parts(workspace, &Cache::of_user()?, progress)?;
+    parts.write(out, progress)?;
+    progress.step("Building ctl");
+    let ctl = progress.suspend(|| programs::ctl(workspace, parts.epoch))?;
+    std::fs::copy(&ctl, out.join("ctl"))
+        .with_context(|| format!("Copying {} to {}", ctl.display(), out.display()))?;
+    write_sums(out)?;
+    summarize(&parts.manifest, out, progress.finish());
+    Ok(())
+}
+
+fn summarize(manifest: &Manifest, out: &Path, took: Duration) {
+    let mib = |size: u64| format!("{:.1} MiB", size as f64 / 1024.0 / 1024.0);
+    println!(
+        "Stele {} ({}, Linux {}) in {}, after {:.1} s",
+        manifest.version,
+        manifest.profile,
+        manifest.kernel,
+        out.display(),
+        took.as_secs_f64()
+    );
+    for (name, size) in &manifest.parts {
+        println!("  {name:<12} {:>10}", mib(*size));
+    }
+}
