@@ -3,15 +3,17 @@
 //!
 //! In reading order:
 //!
-//! * [`artefacts`]: the files that `image build` wrote, by name.
+//! * [`artefacts`]: the files that `image build` wrote, by name; [`build`] makes them.
 //! * [`accelerator`]: whether QEMU may use the processor itself.
 //! * [`machine`]: what a virtual machine is made of, as data, and as QEMU's arguments.
 //! * [`console`]: its serial console, as a file that can be waited on.
 //! * [`qmp`]: its monitor.
 //! * [`vm`]: a machine that runs, reboots, loses power and comes back.
-//! * [`ctl`]: the client, run as a user runs it.
+//! * [`ctl`]: the client, run as a user runs it; [`json`]: what it prints.
 //! * [`api`]: the API, called without `ctl`.
+//! * [`node`]: a machine with an operator.
 //! * [`suite`]: scenarios of checks that share boots.
+//! * [`up`], [`check`], [`reproducible`]: the commands.
 //!
 //! Machines listen on loopback only, end with the process that started them, and leave nothing on disk.
 
@@ -20,9 +22,16 @@
 pub mod accelerator;
 pub mod api;
 pub mod artefacts;
+pub mod build;
+pub mod check;
 pub mod console;
 pub mod ctl;
+pub mod json;
 pub mod machine;
+pub mod node;
 pub mod qmp;
+pub mod reproducible;
 pub mod suite;
+pub mod up;
+pub mod variants;
 pub mod vm;

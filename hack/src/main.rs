@@ -7,7 +7,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hack::{
     artefacts::Artefacts,
+    check::{self, Part},
     machine::{Drive, Machine},
+    up,
     vm::Vm,
 };
 use std::{
@@ -25,8 +27,26 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build the image, boot it, configure it, and leave it running
+    Up,
+    /// End what `up` started, and remove it
+    Down,
+    /// Test everything, or the named parts
+    Test {
+        /// The parts: lint, unit, e2e, reproducible
+        parts: Vec<Part>,
+        /// Only scenarios with this in their name
+        #[arg(long = "only", value_name = "TEXT")]
+        filters: Vec<String>,
+    },
     /// Boot the image, with the console on the terminal
     Vm(VmArguments),
+    /// Run the machine of `up`
+    #[command(hide = true)]
+    Keep {
+        /// Its folder
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,7 +88,11 @@ struct VmArguments {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
+        Command::Up => up::up(),
+        Command::Down => up::down(),
+        Command::Test { parts, filters } => check::test(&parts, &filters),
         Command::Vm(arguments) => run_vm(arguments),
+        Command::Keep { dir } => up::keep(&dir),
     }
 }
 

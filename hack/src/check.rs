@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `hack test`: everything that must hold, in the order in which it fails fastest.
+
+use crate::{
+    artefacts::top,
+    build::{self, Builder},
+};
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use std::{env, process::Command, time::Instant};
+
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Formatting and lints
+    Lint,
+    /// Unit and property tests
+    Unit,
+    /// Two builds in two folders give the same bytes
+    Reproducible,
+    /// End to end, on real boots
+    E2e,
+}
+
+impl Part {
+    const ALL: [Part; 4] = [Part::Lint, Part::Unit, Part::E2e, Part::Reproducible];
+
+    fn title(self) -> &'static str {
+        match self {
+            Part::Lint => "Formatting and lints",
+            Part::Unit => "Unit and property tests",
+            Part::Reproducible => "A second build gives the same bytes",
+            Part::E2e => "End to end, on real boots",
+        }
+    }
+
+    fn run(self, filters: &[String]) -> Result<()> {
+        match self {
+            Part::Lint => {
+                cargo(&["fmt", "--all", "--check"])?;
+                cargo(&[
+                    "clippy",
+                    "--locked",
+                    "--workspace",
+                    "--all-targets",
+                    "--quiet",
+                    "--",
+                    "-D",
+                    "warnings",
+                ])
+            }
+            Part::Unit => cargo(&["test", "--locked", "--workspace", "--quiet"]),
+            Part::E2e => {
+                Builder::new()?.fresh_image(&top().join("out"))?;
+                let mut args = vec![
+                    "test",
+                    "--locked",
+                    "--release",
+                    "--quiet",
+                    "-p",
+                    "hack",
+                    "--test",
+                    "e2e",
+                    "--",
+                ];
+                args.extend(filters.iter().map(String::as_str));
+                cargo(&args)
+            }
+            Part::Reproducible => crate::reproducible::check(),
+        }
+    }
+}
+
+/// Runs the parts that are named, or all of them.
+pub fn test(parts: &[Part], filters: &[String]) -> Result<()> {
+    let parts = if parts.is_empty() { &Part::ALL } else { parts };
+    let mut failed = Vec::new();
+    let started = Instant::now();
+    for part in parts {
+        println!("\n=== {} ({:.0} s)", part.title(), started.elapsed().as_secs_f32());
+        if let Err(error) = part.run(filters) {
+            println!("=== FAILED: {error:#}");
+            failed.push(part.title());
+        }
+    }
+    println!("\n=== {:.0} s in all", started.elapsed().as_secs_f32());
+    if !failed.is_empty() {
+        bail!("{} failed", failed.join(", "));
+    }
+    println!("Everything holds.");
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    build::run(Command::new(program).args(args).current_dir(top())).context("cargo")
+}
