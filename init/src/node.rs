@@ -3,10 +3,10 @@
 
 use crate::{
     configuration::Configuration, logs::Logs, process::Children, state::State, store::Store,
-    supervisor::Supervisor, unit::Unit, volumes::Volume,
+    supervisor::Supervisor, unit::Unit, upgrade::Upgrades, volumes::Volume,
 };
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{OnceCell, RefCell},
     collections::BTreeMap,
     net::IpAddr,
 };
@@ -35,8 +35,7 @@ pub(crate) struct Node {
     pub(crate) identity: watch::Sender<NetworkIdentity>,
     /// Set once, when the machine is to end.
     pub(crate) ending: watch::Sender<Option<End>>,
-    /// Whether an upgrade is under way.
-    pub(crate) upgrading: Cell<bool>,
+    pub(crate) upgrades: Upgrades,
 }
 
 /// What the network calls this machine.
@@ -87,7 +86,7 @@ impl Node {
             state: OnceCell::new(),
             identity: watch::Sender::new(NetworkIdentity::default()),
             ending: watch::Sender::new(None),
-            upgrading: Cell::new(false),
+            upgrades: Upgrades::default(),
         }
     }
 

@@ -1,37 +1,444 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Upgrades: what PID 1 does about images and slots.
+//! Upgrades: images come in, are staged, tried and made permanent. Where the decisions of `stele_machine::slots` meet
+//! the ESP.
+//!
+//! ```text
+//! Push ──────────► stage ─┐
+//! Upgrade(url) ─► fetch ─► stage ─► staged ─► Upgrade(slot): activate ─► reboot ─► … ─► healthy: bless
+//! ```
+//!
+//! Who uploads can be cut off at any moment: the work is done by a task of its own, which notices, cleans up and
+//! unmounts. One works on the ESP at a time; others are told who.
 
 use crate::{
-    api::{Code, Refusal, Requests, Responses},
+    api::{Code, Gone, Refusal, Requests, Responses, while_connected},
     handlers::Answer,
     node::Node,
+    report,
+    store::Kind,
 };
-use std::rc::Rc;
+use bytes::Bytes;
+use prost::Message as _;
+use serde::Serialize;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+use stele_kernel::{mount::Usage, power::End};
+use stele_layout::version::Version;
+use stele_machine::slots::{self, Effect, Observed, Refused, Slot, State};
+use stele_proto::v1::{
+    self, Progress, PushRequest, SlotState, Step, push_request::Part,
+    upgrade_request::Source as Wanted,
+};
+use tokio::sync::{Mutex, mpsc};
 
-/// The partition (its UUID) from which the boot loader started this image; none on a direct or network boot.
-pub(crate) fn esp_partition() -> Option<String> {
-    None
+use self::{
+    esp::Esp,
+    staging::{Source, Staged},
+};
+
+mod esp;
+mod staging;
+
+/// How long a caller may wait for its answer before the machine goes down under it.
+const PARTING: Duration = Duration::from_millis(500);
+/// Chunks of an upload that wait for the disk.
+const CHUNKS: usize = 4;
+/// Words of progress that wait for the caller.
+const WORDS: usize = 16;
+
+/// What upgrades keep in the node.
+#[derive(Debug, Default)]
+pub(crate) struct Upgrades {
+    /// Held by whoever works on the ESP.
+    turn: Arc<Mutex<()>>,
+    /// What that is, in words that "is under way" can follow.
+    under_way: Cell<&'static str>,
+    /// What was last seen on the ESP.
+    seen: RefCell<v1::StatusResponse>,
 }
+
+pub(crate) use esp::partition as esp_partition;
 
 /// Removes what an upgrade that was cut off left behind, and publishes the slots.
-pub(crate) async fn settle(_node: &Rc<Node>) {}
-
-/// Makes the running image permanent once the machine is healthy.
-pub(crate) async fn bless_when_healthy(_node: &Rc<Node>) {}
-
-fn later() -> Answer {
-    Ok(Err(Refusal::new(Code::Unimplemented, "not yet")))
+pub(crate) async fn settle(node: &Rc<Node>) {
+    if esp_partition().is_some() {
+        change(node, "looking at the slots", |observed| Ok(slots::clean(observed))).await;
+    }
 }
 
-pub(crate) async fn push(_: &Rc<Node>, _: &mut Requests, _: &mut Responses) -> Answer {
-    later()
+/// Makes the running image permanent; called once the machine is healthy.
+pub(crate) async fn bless_when_healthy(node: &Rc<Node>) {
+    if esp_partition().is_some() {
+        let blessed = change(node, "making the running image permanent", slots::bless).await;
+        if blessed.iter().any(|effect| matches!(effect, Effect::Rename { .. })) {
+            let version = &node.release.version;
+            tracing::info!(target: report::CONSOLE, version, "this image is permanent now");
+        }
+    }
 }
-pub(crate) async fn upgrade(_: &Rc<Node>, _: &mut Requests, _: &mut Responses) -> Answer {
-    later()
+
+/// What PID 1 does on its own: looks, decides, and does it. Writes nothing if there is nothing to do.
+async fn change(
+    node: &Rc<Node>,
+    what: &'static str,
+    decide: impl FnOnce(&Observed) -> Result<Vec<Effect>, Refused>,
+) -> Vec<Effect> {
+    let esp = match Esp::look(node, what).await {
+        Ok(esp) => esp,
+        Err(refusal) => {
+            tracing::error!(error = refusal.message, "{what} failed");
+            return Vec::new();
+        }
+    };
+    let changed = async {
+        let (observed, _) = esp.observe().await?;
+        let effects = decide(&observed).map_err(refuse)?;
+        esp.apply(effects.clone()).await?;
+        Ok::<_, Refusal>(effects)
+    };
+    let effects = changed.await.unwrap_or_else(|refusal| {
+        tracing::error!(error = refusal.message, "{what} failed");
+        Vec::new()
+    });
+    esp.close().await;
+    effects
 }
-pub(crate) async fn rollback(_: &Rc<Node>, _: &mut Requests, _: &mut Responses) -> Answer {
-    later()
+
+/// Takes an upload and stages it.
+pub(crate) async fn push(
+    node: &Rc<Node>,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    let header = match requests.next().await?.map(PushRequest::decode) {
+        Some(Ok(PushRequest { part: Some(Part::Header(header)) })) if header.sha256.len() == 32 => {
+            header
+        }
+        _ => {
+            return Ok(Err(invalid(
+                "an upload starts with a header that has the image's size and its SHA-256, 32 bytes",
+            )));
+        }
+    };
+    let (sender, chunks) = mpsc::channel(CHUNKS);
+    let source = Source::Caller { size: header.size, sha256: header.sha256, chunks };
+    let (told, words) = mpsc::channel(WORDS);
+    let work = tokio::task::spawn_local(stage_only(Rc::clone(node), source, told));
+    // Never cancelled in the middle of a frame, as it is not asked again after it has lost.
+    let fed = {
+        let feed = feed(requests, sender);
+        let tell = tell(words, responses);
+        tokio::pin!(feed, tell);
+        tokio::select! {
+            told = &mut tell => { told?; None }
+            fed = &mut feed => match fed? {
+                Ok(()) => { tell.await?; None }
+                Err(refusal) => Some(refusal),
+            }
+        }
+    };
+    match (fed, work.await) {
+        (Some(refusal), _) => Ok(Err(refusal)),
+        (None, result) => Ok(result.unwrap_or_else(|error| Err(Refusal::internal(&error)))),
+    }
 }
-pub(crate) async fn status(_: &Rc<Node>, _: &mut Requests, _: &mut Responses) -> Answer {
-    later()
+
+/// Hands the caller's chunks on, until it sends no more or nobody takes them.
+async fn feed(
+    requests: &mut Requests,
+    sender: mpsc::Sender<Bytes>,
+) -> Result<Result<(), Refusal>, Gone> {
+    while let Some(message) = requests.next().await? {
+        let Ok(PushRequest { part: Some(Part::Chunk(chunk)) }) = PushRequest::decode(message)
+        else {
+            return Ok(Err(invalid("after its header an upload consists of chunks")));
+        };
+        if sender.send(chunk.into()).await.is_err() {
+            // stage has ended; why is in its answer, and what still comes is of no use.
+            std::future::pending::<()>().await;
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Passes words of progress to the caller, until there are no more.
+async fn tell(mut words: mpsc::Receiver<Progress>, responses: &mut Responses) -> Result<(), Gone> {
+    while let Some(progress) = words.recv().await {
+        responses.send(&progress).await?;
+    }
+    Ok(())
+}
+
+async fn stage_only(
+    node: Rc<Node>,
+    source: Source,
+    told: mpsc::Sender<Progress>,
+) -> Result<(), Refusal> {
+    let esp = Esp::open(&node, "an upload of an image").await?;
+    let result = stage(&node, &esp, source, &told).await.map(drop);
+    esp.close().await;
+    result
+}
+
+/// Makes room, and stages an image that this machine has a use for.
+async fn stage(
+    node: &Rc<Node>,
+    esp: &Esp,
+    source: Source,
+    told: &mpsc::Sender<Progress>,
+) -> Result<Staged, Refusal> {
+    let (observed, usage) = esp.observe().await?;
+    let make_room = match &source {
+        Source::Caller { size, .. } => {
+            slots::retire(*size, usage.free, &observed).map_err(refuse)?
+        }
+        // Nobody knows yet how large it is: probably as the others are, and if it is larger stage says so.
+        Source::Url(_) => {
+            let guess = observed.files.iter().map(|listed| listed.size).max().unwrap_or(0);
+            slots::retire(guess.saturating_add(guess / 4), usage.free, &observed)
+                .unwrap_or_default()
+        }
+    };
+    esp.apply(make_room).await?;
+    let staged = match staging::run(node, source, told).await {
+        Ok(staged) => staged,
+        Err(refusal) => {
+            // What stage was killed with, if it was.
+            let (observed, _) = esp.observe().await?;
+            esp.apply(slots::clean(&observed)).await?;
+            return Err(refusal);
+        }
+    };
+    let (observed, _) = esp.observe().await?;
+    let accepted = match Version::parse(&staged.version) {
+        Ok(version) => slots::accept(&version, &observed).map_err(refuse),
+        Err(error) => Err(invalid(&error.to_string())),
+    };
+    if let Err(refusal) = accepted {
+        esp.apply(vec![Effect::Remove { file: staged.file }]).await?;
+        return Err(refusal);
+    }
+    say(told, Step::Staged, &staged.slot, format!("version {} is staged", staged.version));
+    Ok(staged)
+}
+
+/// Stages an image from a URL, or takes one that is staged, and restarts into it.
+pub(crate) async fn upgrade(
+    node: &Rc<Node>,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    let request: v1::UpgradeRequest = match requests.only().await? {
+        Ok(request) => request,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let Some(source) = request.source else {
+        return Ok(Err(invalid("an upgrade needs a URL or a slot to take the image from")));
+    };
+    follow(requests, responses, |told| {
+        upgrade_to(Rc::clone(node), source, request.stage_only, told)
+    })
+    .await
+}
+
+async fn upgrade_to(
+    node: Rc<Node>,
+    source: Wanted,
+    stage_only: bool,
+    told: mpsc::Sender<Progress>,
+) -> Result<(), Refusal> {
+    let esp = Esp::open(&node, "an upgrade").await?;
+    let upgraded = async {
+        let slot = match source {
+            Wanted::Url(url) => stage(&node, &esp, Source::Url(url), &told).await?.slot,
+            Wanted::Slot(slot) => slot,
+        };
+        if stage_only {
+            return Ok(());
+        }
+        let (observed, _) = esp.observe().await?;
+        let effects = slots::activate(&slot, &observed).map_err(refuse)?;
+        esp.apply(effects).await?;
+        say(&told, Step::Activated, &slot, "the next boot tries it".to_owned());
+        tracing::info!(target: report::CONSOLE, slot, "upgrading");
+        Ok(())
+    };
+    let result = upgraded.await;
+    esp.close().await;
+    if result.is_ok() && !stage_only {
+        restart(&node, &told);
+    }
+    result
+}
+
+/// Marks the running image as not to be booted, and restarts into the other one.
+pub(crate) async fn rollback(
+    node: &Rc<Node>,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    if let Err(refusal) = requests.only::<v1::RollbackRequest>().await? {
+        return Ok(Err(refusal));
+    }
+    follow(requests, responses, |told| roll_back(Rc::clone(node), told)).await
+}
+
+async fn roll_back(node: Rc<Node>, told: mpsc::Sender<Progress>) -> Result<(), Refusal> {
+    let esp = Esp::open(&node, "a rollback").await?;
+    let rolled_back = async {
+        let (observed, _) = esp.observe().await?;
+        let effects = slots::rollback(&observed).map_err(refuse)?;
+        esp.apply(effects).await?;
+        Ok::<_, Refusal>(())
+    };
+    let result = rolled_back.await;
+    esp.close().await;
+    if result.is_ok() {
+        tracing::info!(target: report::CONSOLE, "rolling back");
+        restart(&node, &told);
+    }
+    result
+}
+
+/// Says what is in each slot.
+pub(crate) async fn status(
+    node: &Rc<Node>,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    if let Err(refusal) = requests.only::<v1::StatusRequest>().await? {
+        return Ok(Err(refusal));
+    }
+    let looking = Rc::clone(node);
+    let look = tokio::task::spawn_local(async move {
+        match Esp::look(&looking, "looking at the slots").await {
+            Ok(esp) => esp.close().await,
+            // Someone works on it: what was seen before that is the best there is.
+            Err(refusal) => tracing::debug!(error = refusal.message, "looking at the slots failed"),
+        }
+    });
+    if esp_partition().is_some()
+        && let Err(error) = look.await
+    {
+        return Ok(Err(Refusal::internal(&error)));
+    }
+    responses.add(&*node.upgrades.seen.borrow());
+    Ok(Ok(()))
+}
+
+/// Lets a task of its own do the work, and the caller hear of it; the work goes on or cleans up when the caller leaves.
+async fn follow<Work: Future<Output = Result<(), Refusal>> + 'static>(
+    requests: &mut Requests,
+    responses: &mut Responses,
+    work: impl FnOnce(mpsc::Sender<Progress>) -> Work,
+) -> Answer {
+    let (told, words) = mpsc::channel(WORDS);
+    let work = tokio::task::spawn_local(work(told));
+    let following = async {
+        tell(words, responses).await?;
+        Ok(work.await.unwrap_or_else(|error| Err(Refusal::internal(&error))))
+    };
+    while_connected(requests, following).await
+}
+
+fn restart(node: &Rc<Node>, told: &mpsc::Sender<Progress>) {
+    say(told, Step::Rebooting, "", "restarting".to_owned());
+    let node = Rc::clone(node);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(PARTING).await;
+        node.end(End::Restart);
+    });
+}
+
+fn say(told: &mpsc::Sender<Progress>, step: Step, slot: &str, message: String) {
+    // Nobody has to be listening.
+    let _gone = told.try_send(Progress {
+        step: step.into(),
+        slot: slot.to_owned(),
+        message,
+        ..Progress::default()
+    });
+}
+
+fn invalid(message: &str) -> Refusal {
+    Refusal::new(Code::InvalidArgument, message)
+}
+
+fn refuse(refused: Refused) -> Refusal {
+    let code = match refused {
+        Refused::NotStaged(_) => Code::NotFound,
+        Refused::NoRoom { .. } => Code::ResourceExhausted,
+        Refused::NotFromDisk
+        | Refused::RunningOnTrial(_)
+        | Refused::SameVersion { .. }
+        | Refused::NothingToRollBackTo => Code::FailedPrecondition,
+    };
+    Refusal::new(code, refused.to_string())
+}
+
+/// What `ctl get slot` shows.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    version: &'a str,
+    state: &'static str,
+    running: bool,
+    tries_left: Option<u32>,
+    tries_done: Option<u32>,
+    size: u64,
+    file: String,
+}
+
+/// Publishes what is on the ESP.
+fn publish(node: &Node, observed: &Observed, usage: Usage) {
+    let slots = slots::observe(observed);
+    let resources: BTreeMap<String, Status<'_>> =
+        slots.iter().map(|slot| (name(slot), status_of(slot))).collect();
+    node.store.replace(Kind::Slot, &resources);
+    *node.upgrades.seen.borrow_mut() = v1::StatusResponse {
+        slots: slots.iter().map(to_proto).collect(),
+        esp_free: usage.free,
+        esp_size: usage.size,
+    };
+}
+
+/// The name of the resource: the slot's id, unless a new image of the same version is staged beside it.
+fn name(slot: &Slot) -> String {
+    if slot.state == State::Staged { slot.file.to_string() } else { slot.id.to_string() }
+}
+
+fn status_of(slot: &Slot) -> Status<'_> {
+    let (state, tries_left, tries_done) = match slot.state {
+        State::Staged => ("staged", None, None),
+        State::Trying { left, done } => ("trying", Some(left), Some(done)),
+        State::Good => ("good", None, None),
+        State::Bad { done } => ("bad", Some(0), Some(done)),
+    };
+    let (version, file) = (slot.version().as_str(), slot.file.to_string());
+    Status { version, state, running: slot.running, tries_left, tries_done, size: slot.size, file }
+}
+
+fn to_proto(slot: &Slot) -> v1::Slot {
+    let Status { version, running, tries_left, tries_done, size, file, .. } = status_of(slot);
+    let state = match slot.state {
+        State::Staged => SlotState::Staged,
+        State::Trying { .. } => SlotState::Trying,
+        State::Good => SlotState::Good,
+        State::Bad { .. } => SlotState::Bad,
+    };
+    v1::Slot {
+        id: slot.id.to_string(),
+        version: version.to_owned(),
+        state: state.into(),
+        running,
+        tries_left: tries_left.unwrap_or(0),
+        tries_done: tries_done.unwrap_or(0),
+        size,
+        file,
+    }
 }

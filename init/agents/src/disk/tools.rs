@@ -15,7 +15,7 @@ const E2FSCK: &str = "/usr/sbin/e2fsck";
 /// Making a file system writes little, however large it is.
 const MAKE_DEADLINE: Duration = Duration::from_secs(120);
 /// Checking reads all there is to know of it.
-const CHECK_DEADLINE: Duration = Duration::from_secs(600);
+const CHECK_DEADLINE: Duration = Duration::from_secs(240);
 
 const PAUSE: Duration = Duration::from_millis(2);
 
