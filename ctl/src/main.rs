@@ -1,3 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Under construction.
-fn main() {}
+//! The client of Stele: makes secrets and configurations, and talks to nodes.
+//!
+//! * [`cli`]: the commands there are; [`command`]: what each does; [`app`]: what they share.
+//! * [`context`], [`node`]: whom to talk to; [`pki`]: with what certificates.
+//! * [`client`], [`tls`], [`failure`]: one connection to one node, and what is said when it fails.
+//! * [`output`], [`findings`], [`lines`], [`span`]: how things are shown.
+//!
+//! Exit codes: 0 when all went well, 1 when a node failed or refused, 2 when what was given is not valid.
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod cli;
+mod client;
+mod command;
+mod context;
+mod failure;
+mod findings;
+mod lines;
+mod node;
+mod output;
+mod pki;
+mod span;
+mod tls;
+
+use app::{App, Misuse, Outcome};
+use std::{io, process::ExitCode};
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    let app = App::new(cli.global);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: Starting the runtime: {error}");
+            return Outcome::Failed.into();
+        }
+    };
+    let result = runtime.block_on(command::run(&app, cli.command));
+    // Whatever still waits for a node or a terminal must not hold up the end.
+    runtime.shutdown_background();
+    match result {
+        Ok(outcome) => outcome.into(),
+        Err(error)
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Outcome::Done.into() // the reader has seen enough: ctl logs | head
+        }
+        Err(error) => {
+            app.complain(None, &error);
+            if error.downcast_ref::<Misuse>().is_some() {
+                Outcome::Invalid.into()
+            } else {
+                Outcome::Failed.into()
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The commands there are.
+
+use crate::{
+    app::Global,
+    command::{apply, completion, config, generate, get, logs, machine, slots, upgrade, validate},
+};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::fmt::Write as _;
+
+/// The client of Stele, an operating system without a shell
+#[derive(Debug, Parser)]
+#[command(
+    name = "ctl",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+pub(crate) struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make secrets, machine configurations and client certificates
+    #[command(subcommand)]
+    Gen(generate::Command),
+    /// Check a machine configuration, without a node
+    #[command(after_help = "Examples:
+  ctl validate -f machine.yaml
+  ctl get config -n web1 | ctl validate -f -
+
+Every finding comes at once. Exit code 2 if there is any.")]
+    Validate(validate::Args),
+    /// Print the JSON Schema of machine configurations, for editors
+    #[command(after_help = "Example:
+  ctl schema > machine.schema.json      and in the first line of machine.yaml:
+  # yaml-language-server: $schema=machine.schema.json")]
+    Schema,
+    /// Give a node its configuration
+    #[command(after_help = "Examples:
+  ctl apply-config -f machine.yaml --dry-run
+  ctl apply-config -f machine.yaml
+  ctl apply-config -f machine.yaml -n 10.0.0.5 --insecure --fingerprint SHA256:3f5a…
+
+A node without a configuration (in maintenance mode) knows no one and has no certificate of the operator's: its
+console shows the fingerprint of the one it has. --insecure --fingerprint sends the configuration, which holds a
+private key, to the holder of that certificate and to no one else.")]
+    ApplyConfig(apply::Args),
+    /// Show resources: every state of the machine
+    #[command(after_help = "Examples:
+  ctl get                         the kinds there are
+  ctl get links                   all resources of a kind
+  ctl get link eth0 -o yaml       all that is known of one
+  ctl get service -w              and every change as it happens
+  ctl get config                  the configuration that the node has, as YAML
+  ctl get config --generation 3")]
+    Get(get::Args),
+    /// Show the services and how they are
+    #[command(after_help = "Examples:
+  ctl services
+  ctl services apid -o yaml
+  ctl services -w")]
+    Services(get::ServicesArgs),
+    /// Show a log, or name the logs there are
+    #[command(after_help = "Examples:
+  ctl logs                        the logs there are
+  ctl logs apid --tail 100
+  ctl logs audit -f               who did what, as it happens
+  ctl logs kernel --boot -1       how the last boot ended
+  ctl logs dhcp-eth0 --since 10m -n web1,web2")]
+    Logs(logs::Args),
+    /// Show the kernel's log
+    #[command(after_help = "Examples:
+  ctl dmesg
+  ctl dmesg -f
+  ctl dmesg --boot -1")]
+    Dmesg(logs::DmesgArgs),
+    /// Show what ctl and the nodes run
+    #[command(after_help = "Examples:
+  ctl version
+  ctl version --client
+  ctl version -n web1,web2 -o json")]
+    Version(machine::VersionArgs),
+    /// Move a node to another image, and follow until it runs it
+    #[command(after_help = "Examples:
+  ctl upgrade --image out/stele.efi
+  ctl upgrade --url https://example.com/stele.efi -n web1,web2
+  ctl upgrade --image out/stele.efi --stage-only     and later: ctl upgrade --slot stele_1.2.0
+
+The new image is put beside the running one, which stays until the new one has proved itself. ctl ends when the node
+runs the new image and has marked it good, or with exit code 1 when it went back to the old one.")]
+    Upgrade(upgrade::Args),
+    /// Go back to the image that ran before
+    #[command(after_help = "Examples:
+  ctl slots                       what there is to go back to
+  ctl rollback -n web1")]
+    Rollback(upgrade::RollbackArgs),
+    /// Show the images on a node
+    #[command(after_help = "Example:
+  ctl slots -n web1,web2")]
+    Slots(slots::Args),
+    /// Restart nodes, and wait until they are back
+    #[command(after_help = "Examples:
+  ctl reboot -n web1
+  ctl reboot -n all --no-wait")]
+    Reboot(machine::PowerArgs),
+    /// Power nodes off
+    #[command(after_help = "Example:
+  ctl shutdown -n web1")]
+    Shutdown(machine::PowerArgs),
+    /// Choose and merge contexts: fleets, and the credentials for them
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print the completion script for a shell
+    #[command(after_help = "Examples:
+  ctl completion bash > ~/.local/share/bash-completion/completions/ctl
+  ctl completion zsh > ~/.zfunc/_ctl
+  ctl completion fish > ~/.config/fish/completions/ctl.fish")]
+    Completion(completion::Args),
+}
+
+/// In which order and under which headings help shows the commands.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Begin", &["gen", "validate", "schema", "apply-config"]),
+    ("Look", &["get", "services", "logs", "dmesg", "version", "slots"]),
+    ("Operate", &["upgrade", "rollback", "reboot", "shutdown"]),
+    ("Here", &["config", "completion"]),
+];
+
+/// The command line, with the commands in groups.
+pub(crate) fn command() -> clap::Command {
+    let command = Cli::command();
+    let mut commands = String::new();
+    for (group, names) in GROUPS {
+        let _ = writeln!(commands, "{group}:");
+        for name in *names {
+            let about = command
+                .find_subcommand(name)
+                .and_then(clap::Command::get_about)
+                .map(ToString::to_string);
+            let _ = writeln!(commands, "  {name:<14}{}", about.unwrap_or_default());
+        }
+        commands.push('\n');
+    }
+    let template = format!(
+        "{{about}}\n\nUsage: ctl COMMAND [OPTIONS]\n\n{commands}{{options}}\n\n\
+         ctl COMMAND --help says more, with examples. Exit codes: 0 done, 1 a node failed or refused, 2 not valid.\n"
+    );
+    command.help_template(template)
+}
+
+/// Reads the command line; help, and what is wrong with it, end the program.
+pub(crate) fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_in_one_group() {
+        let grouped: Vec<&str> =
+            GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let mut all: Vec<String> =
+            Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let mut sorted: Vec<String> = grouped.iter().map(ToString::to_string).collect();
+        sorted.sort();
+        all.sort();
+        assert_eq!(sorted, all);
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let leaf = command.get_subcommands().next().is_none();
+            assert!(!leaf || help.contains("Example"), "{} has no example", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        Cli::command().get_subcommands().for_each(check);
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        for line in [&["ctl", "-n", "a,b", "get", "link"][..], &["ctl", "get", "link", "-n", "a,b"]]
+        {
+            let matches = command().try_get_matches_from(line).unwrap();
+            assert_eq!(Cli::from_arg_matches(&matches).unwrap().global.nodes, ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_done() {
+        for line in [
+            &["ctl", "upgrade"][..],
+            &["ctl", "upgrade", "--image", "a", "--url", "http://b"],
+            &["ctl", "apply-config", "-f", "a", "--fingerprint", "SHA256:00"],
+            &["ctl", "logs", "--tail", "-1"],
+            &["ctl", "get", "link", "--timeout", "soon"],
+            &["ctl", "gen", "client", "--role", "root"],
+        ] {
+            assert!(command().try_get_matches_from(line).is_err(), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What each command does.
+
+pub(crate) mod apply;
+pub(crate) mod completion;
+pub(crate) mod config;
+pub(crate) mod follow;
+pub(crate) mod generate;
+pub(crate) mod get;
+pub(crate) mod logs;
+pub(crate) mod machine;
+pub(crate) mod slots;
+pub(crate) mod upgrade;
+pub(crate) mod validate;
+pub(crate) mod watch;
+
+use crate::{
+    app::{App, Outcome},
+    cli::Command,
+};
+use anyhow::Result;
+
+/// Does it.
+pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
+    match command {
+        Command::Gen(command) => generate::run(app, command),
+        Command::Validate(args) => validate::run(app, &args),
+        Command::Schema => validate::schema(),
+        Command::ApplyConfig(args) => apply::run(app, args).await,
+        Command::Get(args) => get::run(app, args).await,
+        Command::Services(args) => get::run(app, args.into()).await,
+        Command::Logs(args) => logs::run(app, args).await,
+        Command::Dmesg(args) => logs::run(app, args.into()).await,
+        Command::Version(args) => machine::version(app, &args).await,
+        Command::Upgrade(args) => upgrade::run(app, args).await,
+        Command::Rollback(args) => upgrade::rollback(app, args).await,
+        Command::Slots(args) => slots::run(app, &args).await,
+        Command::Reboot(args) => machine::reboot(app, args).await,
+        Command::Shutdown(args) => machine::shutdown(app, args).await,
+        Command::Config(command) => config::run(app, command),
+        Command::Completion(args) => completion::run(&args),
+    }
+}

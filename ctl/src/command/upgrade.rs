@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ctl upgrade` and `ctl rollback`.
+//!
+//! ```text
+//! push (or the node fetches) ─► staged ─► activated ─► reboot ─► another boot id ─► running slot good: done
+//!                                                                                └► another slot runs: went back
+//! ```
+
+mod bar;
+
+use super::{
+    follow::{self, Wait},
+    slots::state,
+};
+use crate::{
+    app::{Answer, App, FormatArg, Misuse, Outcome, Reach, Targets},
+    client::Session,
+    failure::Failure,
+    node::Node,
+    output::{self, Format, plain},
+    span,
+};
+use anyhow::{Context as _, Result, bail};
+use bar::Bars;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::{fs, path::PathBuf, time::Duration};
+use stele_proto::v1::{
+    Mode, Progress, PushHeader, PushRequest, RollbackRequest, Slot, SlotState, Step,
+    UpgradeRequest, push_request::Part, upgrade_request,
+};
+use tonic::Streaming;
+
+/// Arguments of `ctl upgrade`.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).multiple(false))]
+pub(crate) struct Args {
+    /// A UKI to upload
+    #[arg(long, value_name = "FILE", group = "source")]
+    image: Option<PathBuf>,
+    /// A UKI that the node fetches by itself
+    #[arg(long, value_name = "URL", group = "source")]
+    url: Option<String>,
+    /// An image that is on the node already, staged
+    #[arg(long, value_name = "SLOT", group = "source")]
+    slot: Option<String>,
+    /// Put the image on the node and leave it at that
+    #[arg(long, conflicts_with = "slot")]
+    stage_only: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// Arguments of `ctl rollback`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// Whether and how long to wait.
+#[derive(Clone, Debug, clap::Args)]
+struct WaitArgs {
+    /// Do not follow the node through its reboot
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait until the node is back and its image good
+    #[arg(long, default_value = "10m", value_parser = span::parse_duration, value_name = "DURATION")]
+    wait_timeout: Duration,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+/// An image to upload, read once for all nodes.
+#[derive(Clone, Debug)]
+struct Image {
+    bytes: Bytes,
+    sha256: [u8; 32],
+}
+
+/// Where the new image comes from.
+#[derive(Clone, Debug)]
+enum From {
+    Image(Image),
+    Url(String),
+    Slot(String),
+}
+
+/// What became of a node.
+#[derive(Clone, Debug)]
+struct Report {
+    said: String,
+    before: String,
+    after: Option<String>,
+    slot: String,
+}
+
+/// Most bytes of one uploaded chunk.
+const CHUNK: usize = 512 * 1024;
+
+/// Moves nodes to another image.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
+    let targets = app.targets(Reach::Change)?;
+    let from = match (args.image, args.url, args.slot) {
+        (Some(path), _, _) => From::Image(read(&path)?),
+        (_, Some(url), _) => From::Url(url),
+        (_, _, Some(slot)) => From::Slot(slot),
+        (None, None, None) => {
+            return Err(
+                Misuse("Say what to upgrade to: --image, --url or --slot".to_owned()).into()
+            );
+        }
+    };
+    let bars = Bars::new(&targets.nodes);
+    let (wait, stage_only) = (args.wait.clone(), args.stage_only);
+    let work = bars.clone();
+    let answers = targets.each_node(move |targets, node| {
+        let (bars, from, wait) = (work.clone(), from.clone(), wait.clone());
+        async move {
+            let result = upgrade(&targets, &node, &bars, from, stage_only, &wait).await;
+            bars.end(&node);
+            result
+        }
+    });
+    finish(app, answers.await, args.wait.format.output)
+}
+
+/// Sends nodes back to the image before.
+pub(crate) async fn rollback(app: &App, args: RollbackArgs) -> Result<Outcome> {
+    let targets = app.targets(Reach::Change)?;
+    let bars = Bars::new(&targets.nodes);
+    let (wait, work) = (args.wait.clone(), bars.clone());
+    let answers = targets.each_node(move |targets, node| {
+        let (bars, wait) = (work.clone(), wait.clone());
+        async move {
+            let result = back(&targets, &node, &bars, &wait).await;
+            bars.end(&node);
+            result
+        }
+    });
+    finish(app, answers.await, args.wait.format.output)
+}
+
+fn finish(app: &App, answers: Vec<Answer<Report>>, format: Format) -> Result<Outcome> {
+    if format != Format::Table {
+        let value = |report: Report| json!({ "done": report.said, "before": report.before, "after": report.after, "slot": report.slot });
+        let answers = answers
+            .into_iter()
+            .map(|Answer { node, result }| Answer { node, result: result.map(value) });
+        return app.print_values(format, answers.collect::<Vec<Answer<Value>>>());
+    }
+    let (good, outcome) = app.sort(answers);
+    for (node, report) in good {
+        output::print(&format!("{}: {}\n", node.name(), plain(&report.said)))?;
+    }
+    Ok(outcome)
+}
+
+fn read(path: &PathBuf) -> Result<Image> {
+    let bytes =
+        fs::read(path).map_err(|error| Misuse(format!("Reading {}: {error}", path.display())))?;
+    if !bytes.starts_with(b"MZ") {
+        return Err(Misuse(format!(
+            "{} is no UKI: it does not begin as an EFI program does. Is it stele.efi?",
+            path.display()
+        ))
+        .into());
+    }
+    let sha256 = Sha256::digest(&bytes).into();
+    Ok(Image { bytes: Bytes::from(bytes), sha256 })
+}
+
+async fn upgrade(
+    targets: &Targets,
+    node: &Node,
+    bars: &Bars,
+    from: From,
+    stage_only: bool,
+    wait: &WaitArgs,
+) -> Result<Report> {
+    let session = targets.connect(node).await?;
+    let before = follow::version(&session).await?;
+    let source = match from {
+        From::Image(image) => {
+            let slot = push(&session, bars, image).await?;
+            if stage_only {
+                return Ok(Report {
+                    said: format!("{slot} is staged. ctl upgrade --slot {slot} moves to it"),
+                    before: before.version,
+                    after: None,
+                    slot,
+                });
+            }
+            upgrade_request::Source::Slot(slot)
+        }
+        From::Url(url) => upgrade_request::Source::Url(url),
+        From::Slot(slot) => upgrade_request::Source::Slot(slot),
+    };
+    let mut slot = match &source {
+        upgrade_request::Source::Slot(slot) => slot.clone(),
+        upgrade_request::Source::Url(_) => String::new(),
+    };
+    let request = UpgradeRequest { source: Some(source), stage_only };
+    let asked = async {
+        let stream = session
+            .upgrade()
+            .upgrade(request)
+            .await
+            .map_err(|status| Failure::status("Upgrading".to_owned(), &status))?;
+        progress(node, bars, "Upgrading", stream.into_inner(), &mut slot).await
+    }
+    .await;
+    super::machine::gone_is_fine(asked, !wait.no_wait && !slot.is_empty())?;
+    if stage_only {
+        return Ok(Report {
+            said: format!("{slot} is staged. ctl upgrade --slot {slot} moves to it"),
+            before: before.version,
+            after: None,
+            slot,
+        });
+    }
+    if wait.no_wait {
+        return Ok(Report {
+            said: format!("reboots into {slot}"),
+            before: before.version,
+            after: None,
+            slot,
+        });
+    }
+    bars.say(node, "rebooting");
+    arrive(targets, node, bars, wait, &before.boot_id, &before.version, &slot).await
+}
+
+/// Uploads an image; the slot that it is in.
+async fn push(session: &Session, bars: &Bars, image: Image) -> Result<String> {
+    let node = &session.node;
+    bars.begin(node, "uploading", image.bytes.len() as u64);
+    let header =
+        Part::Header(PushHeader { size: image.bytes.len() as u64, sha256: image.sha256.to_vec() });
+    let bytes = image.bytes.clone();
+    let (meter, metered) = (bars.clone(), node.clone());
+    let starts = (0..bytes.len()).step_by(CHUNK);
+    let chunks = starts.map(move |start| {
+        meter.at(&metered, start as u64);
+        Part::Chunk(bytes.slice(start..(start + CHUNK).min(bytes.len())))
+    });
+    let requests =
+        std::iter::once(header).chain(chunks).map(|part| PushRequest { part: Some(part) });
+    let tried = "Uploading the image";
+    let stream = session
+        .upgrade()
+        .push(tokio_stream::iter(requests))
+        .await
+        .map_err(|status| Failure::status(tried.to_owned(), &status))?;
+    let mut slot = String::new();
+    progress(node, bars, tried, stream.into_inner(), &mut slot).await?;
+    if slot.is_empty() {
+        bail!(
+            "The node took the image and did not say which slot it is in. ctl slots shows what there is"
+        );
+    }
+    Ok(slot)
+}
+
+/// Shows a stream of progress until it ends; remembers the slot that it is about.
+async fn progress(
+    node: &Node,
+    bars: &Bars,
+    tried: &str,
+    mut stream: Streaming<Progress>,
+    slot: &mut String,
+) -> Result<(), Failure> {
+    while let Some(progress) =
+        stream.message().await.map_err(|status| Failure::status(tried.to_owned(), &status))?
+    {
+        if !progress.slot.is_empty() {
+            slot.clone_from(&progress.slot);
+        }
+        match progress.step() {
+            Step::Receiving if progress.total > 0 => {
+                bars.begin(node, "receiving", progress.total).at(node, progress.done);
+            }
+            step if progress.message.is_empty() => bars.say(node, word(step)),
+            _ => bars.say(node, &plain(&progress.message)),
+        }
+    }
+    Ok(())
+}
+
+fn word(step: Step) -> &'static str {
+    match step {
+        Step::Unspecified => "working",
+        Step::Receiving => "receiving",
+        Step::Verifying => "verifying",
+        Step::Staged => "staged",
+        Step::Activated => "activated: the next boot tries it",
+        Step::Rebooting => "rebooting",
+    }
+}
+
+/// How an arrival ended.
+enum Arrival {
+    Good(String, Slot),
+    WentBack(String, Option<Slot>),
+}
+
+/// Follows a node into a slot, until that is good or another one runs.
+async fn arrive(
+    targets: &Targets,
+    node: &Node,
+    bars: &Bars,
+    wait: &WaitArgs,
+    boot_id: &str,
+    before: &str,
+    slot: &str,
+) -> Result<Report> {
+    let deadline = Wait::new(targets, node, wait.wait_timeout);
+    let wanted = format!("{slot} was not found good");
+    let arrival = deadline.until(&wanted, async |session| {
+        let version = follow::version(&session).await?;
+        if version.boot_id == boot_id || version.mode() == Mode::Stopping {
+            return Ok(None);
+        }
+        let status = follow::slots(&session).await?;
+        let running = status.slots.iter().find(|slot| slot.running);
+        Ok(match running {
+            Some(running) if running.id == slot || slot.is_empty() => {
+                bars.say(node, &format!("runs {}, which is {}", version.version, state(running)));
+                (running.state() == SlotState::Good)
+                    .then(|| Arrival::Good(version.version, running.clone()))
+            }
+            Some(_) => Some(Arrival::WentBack(
+                version.version,
+                status.slots.iter().find(|other| other.id == slot).cloned(),
+            )),
+            None => None,
+        })
+    });
+    match arrival.await.with_context(|| format!("Following the node into {slot}"))? {
+        Arrival::Good(version, slot) => {
+            let said = format!("runs {version} (was {before}); {} is good", slot.id);
+            Ok(Report { said, before: before.to_owned(), after: Some(version), slot: slot.id })
+        }
+        Arrival::WentBack(version, tried) => {
+            let fate = tried.map_or("it is gone from the node".to_owned(), |tried| {
+                format!("it is {}", state(&tried))
+            });
+            bail!(
+                "The node went back: it runs {version}, and not {slot}; {fate}\n  \
+                 ctl logs kernel --boot -1 shows how the boot before ended, and ctl slots what there is"
+            )
+        }
+    }
+}
+
+async fn back(targets: &Targets, node: &Node, bars: &Bars, wait: &WaitArgs) -> Result<Report> {
+    let session = targets.connect(node).await?;
+    let before = follow::version(&session).await?;
+    let mut slot = String::new();
+    let asked = async {
+        let stream = session
+            .upgrade()
+            .rollback(RollbackRequest {})
+            .await
+            .map_err(|status| Failure::status("Rolling back".to_owned(), &status))?;
+        progress(node, bars, "Rolling back", stream.into_inner(), &mut slot).await
+    }
+    .await;
+    super::machine::gone_is_fine(asked, !wait.no_wait)?;
+    if wait.no_wait {
+        return Ok(Report {
+            said: "reboots into the image before".to_owned(),
+            before: before.version,
+            after: None,
+            slot,
+        });
+    }
+    bars.say(node, "rebooting");
+    arrive(targets, node, bars, wait, &before.boot_id, &before.version, &slot).await
+}

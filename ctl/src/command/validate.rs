@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ctl validate` and `ctl schema`: all that can be said of a configuration without a node.
+
+use crate::{
+    app::{App, FormatArg, Misuse, Outcome},
+    findings,
+    output::{self, Format, Paint},
+};
+use anyhow::{Context as _, Result};
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::Path,
+};
+use stele_config::{Finding, MAX_BYTES, yaml};
+
+/// Arguments of `ctl validate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The configuration; - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: String,
+    #[command(flatten)]
+    format: FormatArg,
+}
+
+/// A configuration and what it is called in messages.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The file's name.
+    pub(crate) name: String,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Source {
+    /// Reads a file, or standard input for `-`.
+    pub(crate) fn read(file: &str) -> Result<Source> {
+        // A byte more than is allowed is enough to say that it is too much.
+        let most = MAX_BYTES as u64 + 1;
+        let mut bytes = Vec::new();
+        let name = if file == "-" {
+            io::stdin()
+                .lock()
+                .take(most)
+                .read_to_end(&mut bytes)
+                .context("Reading standard input")?;
+            "(standard input)".to_owned()
+        } else {
+            let mut open = || fs::File::open(Path::new(file))?.take(most).read_to_end(&mut bytes);
+            open().map_err(|error| Misuse(format!("Reading {file}: {error}")))?;
+            file.to_owned()
+        };
+        Ok(Source { name, bytes })
+    }
+
+    /// Everything that is wrong with it.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        yaml::parse(&self.bytes).err().unwrap_or_default()
+    }
+
+    /// Findings with the lines that they are about.
+    pub(crate) fn render(&self, findings: &[Finding], level: &str, paint: Paint) -> String {
+        findings::render(findings, level, &self.name, &String::from_utf8_lossy(&self.bytes), paint)
+    }
+}
+
+/// Checks a configuration.
+pub(crate) fn run(app: &App, args: &Args) -> Result<Outcome> {
+    let source = Source::read(&args.file)?;
+    let findings = source.findings();
+    if args.format.output != Format::Table {
+        output::print_value(args.format.output, &serde_json::to_value(&findings)?)?;
+    } else if findings.is_empty() {
+        output::print(&format!("{} is valid.\n", source.name))?;
+    } else {
+        output::print(&source.render(&findings, "error", app.paint))?;
+        output::print(&format!("{}.\n", findings::count(&findings, &source.name)))?;
+    }
+    Ok(if findings.is_empty() { Outcome::Done } else { Outcome::Invalid })
+}
+
+/// Prints the JSON Schema.
+pub(crate) fn schema() -> Result<Outcome> {
+    output::print_value(Format::Json, &stele_config::schema::json())?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `ctl get -w`: what there is, then every change as it happens.
+//!
+//! A table's rows are held back until every node has sent all it has, so that the columns fit; each later row is
+//! written in the same columns.
+
+use super::get;
+use crate::{
+    app::{App, Outcome, Reach, Targets},
+    failure::Failure,
+    node::Node,
+    output::{self, Format, Table},
+};
+use anyhow::Result;
+use serde_json::json;
+use stele_proto::v1::{Change, Kind, WatchRequest, WatchResponse};
+use tokio::sync::mpsc;
+
+/// What one node's stream says.
+enum Event {
+    Kind(Kind),
+    Response(WatchResponse),
+    Ended(anyhow::Error),
+}
+
+/// Follows a kind on all nodes.
+pub(crate) async fn run(app: &App, kind: String, name: String, format: Format) -> Result<Outcome> {
+    let targets = app.targets(Reach::Look)?;
+    let (sender, receiver) = mpsc::channel(256);
+    for (index, node) in targets.nodes.iter().enumerate() {
+        let (targets, node, sender) = (targets.clone(), node.clone(), sender.clone());
+        let (kind, name) = (kind.clone(), name.clone());
+        tokio::spawn(async move {
+            let error = follow(&targets, &node, &kind, name, index, &sender).await;
+            // The other side is gone when its reader is.
+            let _ = sender.send((index, Event::Ended(error))).await;
+        });
+    }
+    drop(sender);
+    show(app, &targets, receiver, format).await
+}
+
+/// Passes a node's stream on until it ends, which it only does when something is wrong.
+async fn follow(
+    targets: &Targets,
+    node: &Node,
+    kind: &str,
+    name: String,
+    index: usize,
+    sender: &mpsc::Sender<(usize, Event)>,
+) -> anyhow::Error {
+    let stream = async {
+        let session = targets.connect(node).await?;
+        let kind = get::find_kind(&session, kind).await?;
+        let tried = format!("Watching {}", kind.name);
+        let request = WatchRequest { kind: kind.name.clone(), name };
+        sender.send((index, Event::Kind(kind))).await?;
+        let stream = session
+            .resources()
+            .watch(request)
+            .await
+            .map_err(|status| Failure::status(tried.clone(), &status))?;
+        anyhow::Ok((stream.into_inner(), tried))
+    };
+    let (mut stream, tried) = match stream.await {
+        Ok(begun) => begun,
+        Err(error) => return error,
+    };
+    loop {
+        match stream.message().await {
+            Ok(Some(response)) => {
+                if sender.send((index, Event::Response(response))).await.is_err() {
+                    return anyhow::anyhow!("nobody watches any more");
+                }
+            }
+            Ok(None) => return Failure::new(tried, "the node ended the stream", None).into(),
+            Err(status) => return Failure::status(tried, &status).into(),
+        }
+    }
+}
+
+async fn show(
+    app: &App,
+    targets: &Targets,
+    mut receiver: mpsc::Receiver<(usize, Event)>,
+    format: Format,
+) -> Result<Outcome> {
+    let mut kind: Option<Kind> = None;
+    let mut waiting: Vec<bool> = targets.nodes.iter().map(|_| true).collect();
+    let mut held: Vec<Vec<String>> = Vec::new();
+    let mut widths: Option<Vec<usize>> = None;
+    let mut outcome = Outcome::Done;
+    while let Some((index, event)) = receiver.recv().await {
+        let node = &targets.nodes[index];
+        match event {
+            Event::Kind(new) => {
+                kind.get_or_insert(new);
+            }
+            Event::Ended(error) => {
+                app.complain(Some(node), &error);
+                outcome = Outcome::Failed;
+                waiting[index] = false;
+            }
+            Event::Response(response) if format == Format::Table => {
+                let change = response.change();
+                if change == Change::Synced {
+                    waiting[index] = false;
+                }
+                if let (Some(resource), Some(kind)) = (&response.resource, &kind) {
+                    let mut cells =
+                        get::row(kind, resource, targets.are_many().then(|| node.name()));
+                    cells.push(name(change).to_owned());
+                    held.push(cells);
+                }
+            }
+            Event::Response(response) => {
+                let resource = response.resource.as_ref().map(get::resource);
+                output::print_event(
+                    format,
+                    &json!({ "node": node.name(), "change": name(response.change()), "resource": resource }),
+                )?;
+            }
+        }
+        let (Some(kind), false) = (&kind, waiting.contains(&true) && widths.is_none()) else {
+            continue;
+        };
+        if format == Format::Table && (widths.is_none() || !held.is_empty()) {
+            let mut header = get::header(kind, targets.are_many());
+            header.push("CHANGE".to_owned());
+            let mut table = Table::new(header);
+            held.drain(..).for_each(|cells| table.row(cells));
+            match &widths {
+                Some(widths) => output::print(&table.render_rows(widths))?,
+                None => {
+                    output::print(&table.render(app.paint))?;
+                    widths = Some(table.widths());
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn name(change: Change) -> &'static str {
+    match change {
+        Change::Unspecified => "",
+        Change::Added => "added",
+        Change::Modified => "modified",
+        Change::Removed => "removed",
+        Change::Synced => "synced",
+    }
+}
