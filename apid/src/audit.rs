@@ -7,7 +7,6 @@
 //! that are missing.
 
 use crate::{authz::Caller, limits, refusal};
-use serde::Serialize;
 use std::{
     fmt,
     io::Write as _,
@@ -49,26 +48,38 @@ struct Lines {
     suppressed: u64,
 }
 
-/// One line.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    request: &'a str,
-    source: SocketAddr,
-    subject: &'a str,
-    serial: &'a str,
-    role: &'a str,
-    method: &'a str,
-    result: &'a str,
-    duration_us: u64,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
-    #[serde(skip_serializing_if = "is_zero")]
-    suppressed: u64,
+/// Who is at the other end of a connection: the part of a line that is the same for all of its calls, made once.
+#[derive(Debug)]
+pub struct Who {
+    fields: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+impl Who {
+    /// Of a connection from this address by this caller.
+    #[must_use]
+    pub fn new(source: SocketAddr, caller: &Caller) -> Self {
+        Self::fields(source, caller.subject(), caller.serial(), caller.role())
+    }
+
+    /// Of a connection that has not got so far.
+    #[must_use]
+    pub fn unknown(source: SocketAddr) -> Self {
+        Self::fields(source, "", "", "")
+    }
+
+    fn fields(source: SocketAddr, subject: &str, serial: &str, role: &str) -> Self {
+        let [subject, serial, role] = [subject, serial, role].map(quoted);
+        Self {
+            fields: format!(
+                r#""source":"{source}","subject":{subject},"serial":{serial},"role":{role}"#
+            ),
+        }
+    }
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 impl fmt::Debug for Audit {
@@ -137,15 +148,8 @@ impl Audit {
 
     /// Begins the record of a call, which is written when it is dropped.
     #[must_use]
-    pub fn begin(&self, source: SocketAddr, caller: Arc<Caller>, method: Method) -> Record {
-        Record {
-            audit: self.clone(),
-            source,
-            caller,
-            method,
-            begun: Instant::now(),
-            result: Code::Cancelled,
-        }
+    pub fn begin(&self, who: Arc<Who>, method: Method) -> Record {
+        Record { audit: self.clone(), who, method, begun: Instant::now(), result: Code::Cancelled }
     }
 
     /// Records a handshake that was refused, or counts it when there are too many.
@@ -166,21 +170,11 @@ impl Audit {
         };
         lines.tokens = tokens;
         let suppressed = std::mem::take(&mut lines.suppressed);
-        self.push(
-            lines,
-            Line {
-                request: &self.request(),
-                source,
-                subject: "",
-                serial: "",
-                role: "",
-                method: "handshake",
-                result: refusal::name(Code::Unauthenticated),
-                duration_us: micros(begun),
-                reason,
-                suppressed,
-            },
-        );
+        let more = match suppressed {
+            0 => format!(r#","reason":{}"#, quoted(reason)),
+            _ => format!(r#","reason":{},"suppressed":{suppressed}"#, quoted(reason)),
+        };
+        self.push(lines, &Who::unknown(source), "handshake", Code::Unauthenticated, begun, &more);
     }
 
     /// Waits until the log takes more lines.
@@ -231,16 +225,25 @@ impl Audit {
         }
     }
 
-    fn request(&self) -> String {
-        format!("{:08x}-{}", self.shared.prefix, self.shared.next.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn push(&self, mut lines: MutexGuard<'_, Lines>, line: Line<'_>) {
+    fn push(
+        &self,
+        mut lines: MutexGuard<'_, Lines>,
+        who: &Who,
+        method: &str,
+        result: Code,
+        begun: Instant,
+        more: &str,
+    ) {
         let was_empty = lines.bytes.is_empty();
-        // Writing numbers and strings to memory cannot fail.
-        if serde_json::to_writer(&mut lines.bytes, &line).is_ok() {
-            lines.bytes.push(b'\n');
-        }
+        let (prefix, number) =
+            (self.shared.prefix, self.shared.next.fetch_add(1, Ordering::Relaxed));
+        let (fields, result, duration) =
+            (&who.fields, refusal::name(result), begun.elapsed().as_micros());
+        // Writing to memory cannot fail.
+        let _ = writeln!(
+            lines.bytes,
+            r#"{{"request":"{prefix:08x}-{number}",{fields},"method":"{method}","result":"{result}","duration_us":{duration}{more}}}"#
+        );
         drop(lines);
         if was_empty {
             self.shared.written.notify_one();
@@ -252,16 +255,12 @@ impl Audit {
     }
 }
 
-fn micros(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
 /// What was called, as far as it is known.
 #[derive(Clone, Debug)]
 pub enum Method {
     /// One of ours.
     Known(stele_proto::method::Method),
-    /// A path that is not in the table, cut to 128 bytes.
+    /// A path that is not in the table, cut and with what JSON would have to escape replaced.
     Unknown(String),
 }
 
@@ -271,7 +270,12 @@ impl Method {
     pub fn parse(path: &str) -> Self {
         match stele_proto::method::Method::parse(path) {
             Some(method) => Self::Known(method),
-            None => Self::Unknown(path.chars().take(128).collect()),
+            None => {
+                let plain = |char: char| {
+                    if char.is_ascii_graphic() && !matches!(char, '"' | '\\') { char } else { '?' }
+                };
+                Self::Unknown(path.chars().take(128).map(plain).collect())
+            }
         }
     }
 
@@ -287,8 +291,7 @@ impl Method {
 #[derive(Debug)]
 pub struct Record {
     audit: Audit,
-    source: SocketAddr,
-    caller: Arc<Caller>,
+    who: Arc<Who>,
     method: Method,
     begun: Instant,
     result: Code,
@@ -303,21 +306,79 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let request = self.audit.request();
         self.audit.push(
             self.audit.lines(),
-            Line {
-                request: &request,
-                source: self.source,
-                subject: self.caller.subject(),
-                serial: self.caller.serial(),
-                role: self.caller.role(),
-                method: self.method.path(),
-                result: refusal::name(self.result),
-                duration_us: micros(self.begun),
-                reason: "",
-                suppressed: 0,
-            },
+            &self.who,
+            self.method.path(),
+            self.result,
+            self.begun,
+            "",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(audit: &Audit) -> Vec<serde_json::Value> {
+        let bytes = std::mem::take(&mut audit.lines().bytes);
+        bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+
+    fn source() -> SocketAddr {
+        "[2001:db8::1]:5".parse().unwrap()
+    }
+
+    #[test]
+    fn a_line_is_json_whatever_strangers_write() {
+        let audit = Audit::new(7);
+        let client = crate::authz::Client {
+            subject: "a\"b\n\u{1b}".into(),
+            serial: "01".into(),
+            role: Some(stele_proto::method::Role::Reader),
+            not_after: std::time::UNIX_EPOCH,
+        };
+        let who = Arc::new(Who::new(source(), &Caller::Client(client)));
+        let mut record = audit.begin(Arc::clone(&who), Method::parse("/x\"\n\\ü"));
+        record.result(Code::Unimplemented);
+        drop(record);
+        drop(audit.begin(who, Method::parse("/stele.v1.MachineService/Version")));
+        let lines = lines(&audit);
+        assert_eq!(lines[0]["subject"], "a\"b\n\u{1b}");
+        assert_eq!(lines[0]["method"], "/x????");
+        assert_eq!(lines[0]["result"], "UNIMPLEMENTED");
+        assert_eq!(lines[0]["source"], "[2001:db8::1]:5");
+        assert_eq!(lines[0]["request"], "00000007-1");
+        assert_eq!(
+            (&lines[1]["result"], &lines[1]["role"]),
+            (&"CANCELLED".into(), &"os:reader".into())
+        );
+    }
+
+    #[test]
+    fn a_flood_of_strangers_is_counted() {
+        let audit = Audit::new(0);
+        let begun = Instant::now();
+        for _ in 0..1000 {
+            audit.refused(source(), "no \"TLS\"", begun);
+        }
+        let flood = lines(&audit).len();
+        assert!(
+            (limits::REFUSALS_BURST as usize..limits::REFUSALS_BURST as usize + 8).contains(&flood),
+            "{flood}"
+        );
+        audit.lines().refilled = begun.checked_sub(Duration::from_secs(1)).unwrap();
+        audit.refused(source(), "no \"TLS\"", begun);
+        let lines = lines(&audit);
+        assert_eq!(
+            (&lines[0]["reason"], &lines[0]["method"]),
+            (&"no \"TLS\"".into(), &"handshake".into())
+        );
+        assert_eq!(lines[0]["suppressed"].as_u64().unwrap() as usize + flood, 1000);
     }
 }

@@ -13,15 +13,19 @@ use crate::limits;
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 
 /// All connections.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Connections {
     table: Arc<Mutex<Table>>,
+    epoch: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -33,14 +37,35 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     source: IpAddr,
-    established: bool,
-    calls: u32,
-    called: bool,
-    since: Instant,
-    evict: Arc<Notify>,
+    state: Arc<State>,
+}
+
+/// What changes with each call, so it takes no lock.
+#[derive(Debug)]
+struct State {
+    epoch: Instant,
+    // Since when it has been as it is, in microseconds after the epoch.
+    since: AtomicU64,
+    established: AtomicBool,
+    calls: AtomicU32,
+    called: AtomicBool,
+    evict: Notify,
+}
+
+impl State {
+    fn touch(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.epoch).as_micros();
+        self.since.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+    }
 }
 
 impl Connections {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { table: Arc::default(), epoch: now }
+    }
+
     /// Admits a connection from this address, if need be in the place of another; `None` when all have calls.
     #[must_use]
     pub fn admit(&self, address: IpAddr, now: Instant) -> Option<Connection> {
@@ -53,20 +78,20 @@ impl Connections {
         } else if table.entries.len() >= limits::CONNECTIONS {
             table.evict(|_| true)?;
         }
-        let evict = Arc::new(Notify::new());
+        let state = Arc::new(State {
+            epoch: self.epoch,
+            since: AtomicU64::default(),
+            established: AtomicBool::default(),
+            calls: AtomicU32::default(),
+            called: AtomicBool::default(),
+            evict: Notify::new(),
+        });
+        state.touch(now);
         let id = table.next;
         table.next += 1;
-        let entry = Entry {
-            source,
-            established: false,
-            calls: 0,
-            called: false,
-            since: now,
-            evict: Arc::clone(&evict),
-        };
-        table.entries.insert(id, entry);
+        table.entries.insert(id, Entry { source, state: Arc::clone(&state) });
         drop(table);
-        Some(Connection { shared: Arc::new(Shared { connections: self.clone(), id, evict }) })
+        Some(Connection { connections: self.clone(), id, state })
     }
 
     /// How many there are.
@@ -81,12 +106,17 @@ impl Connections {
 }
 
 impl Table {
-    /// Evicts the one without a call that has been so longest; those that have not finished their handshake first.
+    /// Evicts the one that has been without a call for longest; those that have not finished their handshake first.
     fn evict(&mut self, among: impl Fn(&Entry) -> bool) -> Option<()> {
-        let candidates = self.entries.iter().filter(|(_, entry)| entry.calls == 0 && among(entry));
-        let (id, _) = candidates.min_by_key(|(_, entry)| (entry.established, entry.since))?;
+        let idle = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.state.calls.load(Relaxed) == 0 && among(entry));
+        let (id, _) = idle.min_by_key(|(_, entry)| {
+            (entry.state.established.load(Relaxed), entry.state.since.load(Relaxed))
+        })?;
         let id = *id;
-        self.entries.remove(&id)?.evict.notify_one();
+        self.entries.remove(&id)?.state.evict.notify_one();
         Some(())
     }
 }
@@ -99,20 +129,15 @@ fn source(address: IpAddr) -> IpAddr {
     }
 }
 
-/// One connection; it leaves the table when its last copy is dropped.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    shared: Arc<Shared>,
-}
-
+/// One connection; it leaves the table when it is dropped.
 #[derive(Debug)]
-struct Shared {
+pub struct Connection {
     connections: Connections,
     id: u64,
-    evict: Arc<Notify>,
+    state: Arc<State>,
 }
 
-impl Drop for Shared {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.connections.table().entries.remove(&self.id);
     }
@@ -121,53 +146,47 @@ impl Drop for Shared {
 impl Connection {
     /// Notes the end of the handshake.
     pub fn established(&self) {
-        self.with(|entry| entry.established = true);
+        self.state.established.store(true, Relaxed);
     }
 
     /// Begins a call, which ends when the result is dropped.
     #[must_use]
     pub fn begin(&self) -> Active {
-        self.with(|entry| {
-            entry.calls += 1;
-            entry.called = true;
-        });
-        Active { connection: self.clone() }
+        self.state.calls.fetch_add(1, Relaxed);
+        self.state.called.store(true, Relaxed);
+        Active { state: Arc::clone(&self.state) }
     }
 
     /// Completes when this connection has to make room.
     pub async fn evicted(&self) {
-        self.shared.evict.notified().await;
+        self.state.evict.notified().await;
     }
 
     /// How long it has been without a call; `None` while it has one.
     #[must_use]
     pub fn idle(&self, now: Instant) -> Option<Duration> {
-        self.with(|entry| (entry.calls == 0).then(|| now.duration_since(entry.since))).flatten()
+        let since = Duration::from_micros(self.state.since.load(Relaxed));
+        let age = now.saturating_duration_since(self.state.epoch).saturating_sub(since);
+        (self.state.calls.load(Relaxed) == 0).then_some(age)
     }
 
     /// True if there ever was a call.
     #[must_use]
     pub fn called(&self) -> bool {
-        self.with(|entry| entry.called).unwrap_or(true)
-    }
-
-    fn with<T>(&self, with: impl FnOnce(&mut Entry) -> T) -> Option<T> {
-        self.shared.connections.table().entries.get_mut(&self.shared.id).map(with)
+        self.state.called.load(Relaxed)
     }
 }
 
 /// A call of a connection.
 #[derive(Debug)]
 pub struct Active {
-    connection: Connection,
+    state: Arc<State>,
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.connection.with(|entry| {
-            entry.calls = entry.calls.saturating_sub(1);
-            entry.since = Instant::now();
-        });
+        self.state.touch(Instant::now());
+        self.state.calls.fetch_sub(1, Relaxed);
     }
 }
 
@@ -179,10 +198,14 @@ mod tests {
         IpAddr::from(u32::try_from(number).unwrap().to_be_bytes())
     }
 
+    async fn timeout(future: impl Future<Output = ()>) -> Option<()> {
+        tokio::time::timeout(Duration::ZERO, future).await.ok()
+    }
+
     #[tokio::test]
     async fn the_oldest_idle_one_makes_room() {
-        let connections = Connections::default();
         let now = Instant::now();
+        let connections = Connections::new(now);
         let mut all: Vec<_> = (0..limits::CONNECTIONS)
             .map(|number| {
                 let at = now + Duration::from_secs(u64::try_from(number).unwrap());
@@ -206,21 +229,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_greedy_source_makes_room_among_its_own() {
-        let connections = Connections::default();
         let now = Instant::now();
+        let connections = Connections::new(now);
         let other = connections.admit(address(1), now).unwrap();
         let greedy: Vec<_> = (0..limits::CONNECTIONS_PER_SOURCE)
             .map(|_| connections.admit(address(2), now).unwrap())
             .collect();
         let _one_more = connections.admit(address(2), now).unwrap();
-        assert!(other.idle(now).is_some());
-        assert_eq!(greedy.iter().filter(|connection| connection.idle(now).is_none()).count(), 1);
+        assert_eq!(connections.count(), 1 + limits::CONNECTIONS_PER_SOURCE);
+        assert!(timeout(other.evicted()).await.is_none(), "the other source is left in peace");
+        let mut evicted = 0;
+        for connection in &greedy {
+            evicted += usize::from(timeout(connection.evicted()).await.is_some());
+        }
+        assert_eq!(evicted, 1);
     }
 
     #[test]
     fn nobody_with_a_call_makes_room() {
-        let connections = Connections::default();
         let now = Instant::now();
+        let connections = Connections::new(now);
         let all: Vec<_> = (0..limits::CONNECTIONS_PER_SOURCE)
             .map(|_| connections.admit(address(2), now).unwrap())
             .collect();

@@ -5,7 +5,7 @@
 //! [`Permit`](crate::authz::Permit).
 
 use crate::{
-    audit::{self, Audit},
+    audit::{self, Audit, Who},
     authz::{self, Caller},
     body::{Body, Local},
     connections::{Active, Connection},
@@ -19,7 +19,6 @@ use crate::{
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use std::{
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -43,12 +42,12 @@ pub struct Gate {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Peer {
-    /// Where from.
-    pub source: SocketAddr,
-    /// Who.
+    /// Who may do what.
     pub caller: Arc<Caller>,
+    /// Who, for the audit log.
+    pub who: Arc<Who>,
     /// On which connection.
     pub connection: Connection,
 }
@@ -72,8 +71,7 @@ impl Gate {
         self.audit.room().await;
         let active = peer.connection.begin();
         let path = request.uri().path();
-        let mut record =
-            self.audit.begin(peer.source, Arc::clone(&peer.caller), audit::Method::parse(path));
+        let mut record = self.audit.begin(Arc::clone(&peer.who), audit::Method::parse(path));
         if let Some(refused) = not_grpc(&request) {
             record.result(tonic::Code::Unimplemented);
             return refused;
@@ -95,11 +93,17 @@ impl Gate {
         match permit.method().answerer() {
             Answerer::Init => {
                 let (pool, assembly) = (self.pool.clone(), self.assembly.clone());
-                let mut relay =
-                    Relay::new(request.into_body(), deadline, pool, assembly, record, active);
+                let mut relay = Box::new(Relay::new(
+                    request.into_body(),
+                    deadline,
+                    pool,
+                    assembly,
+                    record,
+                    active,
+                ));
                 let peek = !self.descriptors.is_streaming(permit.method());
                 match relay.open(&permit, &self.calls, peek).await {
-                    None => grpc(Body::Relay(Box::new(relay))),
+                    None => grpc(Body::Relay(relay)),
                     Some(Step::End(status)) => end(&status),
                     Some(Step::Done | Step::Messages(_)) => end(&Status::new(tonic::Code::Ok, "")),
                 }

@@ -2,6 +2,7 @@
 //! Connections from outside: TCP, TLS, HTTP/2, each with its limits.
 
 use crate::{
+    audit::Who,
     authz::Caller,
     connections::Connection,
     gate::{Gate, Peer},
@@ -80,7 +81,11 @@ pub async fn connection(
         Err(_) => return refused("the handshake took longer than ten seconds"),
     };
     connection.established();
-    let peer = Peer { source, caller: Arc::new(caller), connection };
+    let peer = Arc::new(Peer {
+        who: Arc::new(Who::new(source, &caller)),
+        caller: Arc::new(caller),
+        connection,
+    });
     if let Err(error) = serve(stream, &peer, &guard).await
         && !peer.connection.called()
     {
@@ -108,9 +113,9 @@ async fn handshake(
         .ok_or_else(|| "the client certificate cannot be read".to_owned())
 }
 
-async fn serve(stream: TlsStream<TcpStream>, peer: &Peer, guard: &Guard) -> hyper::Result<()> {
+async fn serve(stream: TlsStream<TcpStream>, peer: &Arc<Peer>, guard: &Guard) -> hyper::Result<()> {
     let service = service_fn(|request| {
-        let (gate, peer) = (Arc::clone(&guard.gate), peer.clone());
+        let (gate, peer) = (Arc::clone(&guard.gate), Arc::clone(peer));
         async move { Ok::<_, Infallible>(gate.answer(&peer, request).await) }
     });
     let mut http = pin!(builder(guard.strangers).serve_connection(TokioIo::new(stream), service));

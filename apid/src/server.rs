@@ -134,7 +134,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     let audit = Audit::new(rand());
     let writer = tokio::spawn(audit.clone().write(sink));
     let gate = Arc::new(Gate::new(audit.clone(), pool.clone(), descriptors));
-    let connections = Connections::default();
+    let connections = Connections::new(Instant::now());
     let (mut end, ended) = watch::channel(());
     let mut report = tokio::spawn(tell(pool.clone(), serving.certificate.report.clone()));
     let mut tick = tokio::time::interval(TICK);

@@ -11,12 +11,13 @@ use crate::{
 };
 use bytes::{Buf as _, Bytes};
 use std::{
-    io::{self, IoSlice},
+    io::{self, IoSlice, Read as _, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
-use tokio::net::UnixStream;
+use tokio::io::{Interest, unix::AsyncFd};
 use tonic::{Code, Status};
 
 /// Where PID 1 listens.
@@ -49,9 +50,7 @@ impl Pool {
                 None => break,
             }
         }
-        let stream =
-            UnixStream::connect(&self.path).await.map_err(|source| Refusal::Connect { source })?;
-        Ok(Upstream { stream, reader: Reader::default() })
+        Upstream::connect(&self.path).await.map_err(|source| Refusal::Connect { source })
     }
 
     /// Keeps a connection whose call has ended in order.
@@ -59,6 +58,7 @@ impl Pool {
         let mut idle = self.idle();
         if idle.len() < limits::POOL && upstream.reader.is_empty() {
             upstream.reader.shrink();
+            upstream.writable = None;
             idle.push(upstream);
         }
     }
@@ -98,13 +98,23 @@ impl Pool {
 }
 
 /// One connection to PID 1.
+///
+/// The kernel is asked to say when there is something to read, and to say when there is room to write only once there was none:
+/// else each byte that PID 1 takes would wake this process for nothing, in the middle of each call.
 #[derive(Debug)]
 pub struct Upstream {
-    stream: UnixStream,
+    stream: AsyncFd<UnixStream>,
+    writable: Option<AsyncFd<UnixStream>>,
     reader: Reader,
 }
 
 impl Upstream {
+    async fn connect(path: &Path) -> io::Result<Self> {
+        let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
+        let stream = register(stream, Interest::READABLE)?;
+        Ok(Self { stream, writable: None, reader: Reader::default() })
+    }
+
     /// Writes until the outbox is empty.
     pub fn poll_write(
         &mut self,
@@ -112,13 +122,23 @@ impl Upstream {
         outbox: &mut Outbox,
     ) -> Poll<io::Result<()>> {
         while !outbox.is_empty() {
-            ready!(self.stream.poll_write_ready(cx))?;
+            let mut room = match &self.writable {
+                Some(writable) => Some(ready!(writable.poll_write_ready(cx))?),
+                None => None,
+            };
             let mut slices = [IoSlice::new(&[]); PIECES];
             let count = outbox.slices(&mut slices);
-            match self.stream.try_write_vectored(slices.get(..count).unwrap_or_default()) {
+            match self.stream.get_ref().write_vectored(slices.get(..count).unwrap_or_default()) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => outbox.written(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match &mut room {
+                    Some(room) => room.clear_ready(),
+                    None => {
+                        let stream = self.stream.get_ref().try_clone()?;
+                        self.writable = Some(register(stream, Interest::WRITABLE)?);
+                    }
+                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -127,24 +147,52 @@ impl Upstream {
 
     /// Waits for the next thing that PID 1 says.
     pub fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Result<Said, Refusal>> {
+        const BROKEN: Refusal =
+            Refusal::Broken("it closed the connection in the middle of the call");
         loop {
             if let Some(said) = self.reader.said()? {
                 return Poll::Ready(Ok(said));
             }
-            const BROKEN: Refusal =
-                Refusal::Broken("it closed the connection in the middle of the call");
-            ready!(self.stream.poll_read_ready(cx)).map_err(|_| BROKEN)?;
-            match self.stream.try_read_buf(self.reader.space()) {
+            let mut guard = ready!(self.stream.poll_read_ready(cx)).map_err(|_| BROKEN)?;
+            let mut space = self.reader.space();
+            let wanted = space.len();
+            match guard.get_inner().read(&mut space) {
                 Ok(0) => return Poll::Ready(Err(BROKEN)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(count) => {
+                    space.filled(count);
+                    // Less than was asked for: the socket is empty, and will say when it no longer is (epoll(7), Q9).
+                    if count < wanted {
+                        guard.clear_ready();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Poll::Ready(Err(BROKEN)),
             }
         }
     }
 
-    /// True unless PID 1 has closed it, or said something unasked.
+    /// True unless PID 1 has closed it, or said something unasked. Costs nothing when the kernel has said nothing.
     fn is_alive(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        match self.stream.poll_read_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => true,
+            Poll::Ready(Err(_)) => false,
+            Poll::Ready(Ok(mut guard)) => {
+                let read = guard.get_inner().read(&mut [0]);
+                let empty = matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+                if empty {
+                    guard.clear_ready();
+                }
+                empty
+            }
+        }
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "deprecated for types that may close their descriptor early, which a UnixStream does not; the successor is unsafe"
+)]
+fn register(stream: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
+    AsyncFd::with_interest(stream, interest)
 }

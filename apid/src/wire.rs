@@ -15,7 +15,11 @@ use crate::{
 };
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
-use std::{collections::VecDeque, io::IoSlice};
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    ops::{Deref, DerefMut},
+};
 use stele_proto::internal::{Close, Frame, HalfClose, Open, frame};
 
 /// Bytes of a gRPC message before the message itself.
@@ -247,19 +251,20 @@ pub enum Said {
 #[derive(Debug, Default)]
 pub struct Reader {
     buffer: BytesMut,
+    usual: usize,
     close: Option<Close>,
 }
 
 impl Reader {
     /// Where to read to: never empty.
-    pub fn space(&mut self) -> &mut BytesMut {
-        let missing = self.next_size().map_or(0, |size| size.saturating_sub(self.buffer.len()));
-        // Twice what there is, so that a busy stream is read in few turns and an idle connection holds little.
-        let usual = (self.buffer.capacity()).clamp(READ.0, READ.1);
-        if self.buffer.capacity() - self.buffer.len() < missing.max(READ.0) {
-            self.buffer.reserve(missing.max(usual));
-        }
-        &mut self.buffer
+    pub fn space(&mut self) -> Space<'_> {
+        let begun = self.buffer.len();
+        let missing =
+            self.next_size().map_or(0, |size| size.saturating_sub(begun)).min(limits::FRAME);
+        // As much as the last time filled, so that a busy stream is read in few turns and a single answer costs little.
+        let wanted = missing.max(self.usual).max(READ.0);
+        self.buffer.resize(begun + wanted, 0);
+        Space { reader: self, begun }
     }
 
     /// True when nothing was read that was not asked for.
@@ -270,6 +275,7 @@ impl Reader {
 
     /// Gives back memory that only a busy stream needs.
     pub fn shrink(&mut self) {
+        self.usual = 0;
         if self.buffer.capacity() > BATCH {
             self.buffer = BytesMut::new();
         }
@@ -355,6 +361,42 @@ impl Reader {
 }
 
 const BROKEN: Refusal = Refusal::Broken("it sent a frame that cannot be read");
+
+/// Where the next bytes of PID 1 go. What is not filled when it is dropped was never there.
+#[derive(Debug)]
+pub struct Space<'a> {
+    reader: &'a mut Reader,
+    begun: usize,
+}
+
+impl Space<'_> {
+    /// Keeps the first `count` bytes.
+    pub fn filled(mut self, count: usize) {
+        let full = count >= self.len();
+        self.reader.usual = if full { (count * 2).min(READ.1) } else { count };
+        self.begun += count;
+    }
+}
+
+impl Deref for Space<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.reader.buffer.get(self.begun..).unwrap_or_default()
+    }
+}
+
+impl DerefMut for Space<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.reader.buffer.get_mut(self.begun..).unwrap_or_default()
+    }
+}
+
+impl Drop for Space<'_> {
+    fn drop(&mut self) {
+        self.reader.buffer.truncate(self.begun);
+    }
+}
 
 enum Taken {
     Message(BytesMut),

@@ -15,6 +15,16 @@ fn framed(frame: frame::Frame) -> Vec<u8> {
     bytes
 }
 
+fn fill(reader: &mut Reader, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let mut space = reader.space();
+        let count = bytes.len().min(space.len());
+        space[..count].copy_from_slice(&bytes[..count]);
+        space.filled(count);
+        bytes = &bytes[count..];
+    }
+}
+
 fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !outbox.is_empty() {
@@ -96,7 +106,7 @@ fn answers_become_grpc_however_they_are_cut() {
         let mut reader = Reader::default();
         let (mut got, mut end) = (Vec::new(), None);
         for chunk in bytes.chunks(cut) {
-            reader.space().extend_from_slice(chunk);
+            fill(&mut reader, chunk);
             while let Some(said) = reader.said().unwrap() {
                 match said {
                     Said::Messages(bytes) => got.extend_from_slice(&bytes),
@@ -114,9 +124,9 @@ fn answers_become_grpc_however_they_are_cut() {
 fn small_answers_travel_together() {
     let mut reader = Reader::default();
     for _ in 0..10 {
-        reader.space().extend_from_slice(&framed(frame::Frame::Message(vec![1; 10].into())));
+        fill(&mut reader, &framed(frame::Frame::Message(vec![1; 10].into())));
     }
-    reader.space().extend_from_slice(&framed(frame::Frame::Close(Close::default())));
+    fill(&mut reader, &framed(frame::Frame::Close(Close::default())));
     assert!(matches!(reader.said().unwrap(), Some(Said::Messages(bytes)) if bytes.len() == 150));
     assert!(matches!(reader.said().unwrap(), Some(Said::Close(_))));
     assert!(reader.said().unwrap().is_none());
@@ -131,7 +141,7 @@ fn nonsense_is_refused() {
         &[0, 0, 0, 0],
     ] {
         let mut reader = Reader::default();
-        reader.space().extend_from_slice(bytes);
+        fill(&mut reader, bytes);
         assert!(reader.said().is_err(), "{bytes:?}");
     }
 }
