@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dhcp;
 pub mod disk;
 pub mod fetch;
 pub mod stage;
