@@ -21,8 +21,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde::Serialize;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
+    path::PathBuf,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -60,6 +61,16 @@ pub(crate) struct Upgrades {
     under_way: Cell<&'static str>,
     /// What was last seen on the ESP.
     seen: RefCell<v1::StatusResponse>,
+    /// The node of the ESP.
+    device: OnceCell<PathBuf>,
+}
+
+impl Upgrades {
+    /// The disk agent has found the ESP.
+    pub(crate) fn found_esp(&self, device: &str) {
+        // The disk is prepared once.
+        let _first_stands = self.device.set(PathBuf::from(device));
+    }
 }
 
 pub(crate) use esp::partition as esp_partition;

@@ -22,6 +22,8 @@ const LOW: u64 = 20;
 #[derive(Debug, Default, Deserialize)]
 struct Prepared {
     #[serde(default)]
+    esp: Option<String>,
+    #[serde(default)]
     state: Option<String>,
     #[serde(default)]
     data: Option<String>,
@@ -98,6 +100,9 @@ pub(crate) async fn mount_all(node: &Node, esp: Option<&str>) -> (bool, bool) {
                 Prepared::default()
             }
         };
+    if let Some(device) = &prepared.esp {
+        node.upgrades.found_esp(device);
+    }
     for note in &prepared.notes {
         tracing::warn!(note, "the disk");
     }

@@ -38,8 +38,8 @@ const UNMOUNT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum EspError {
     #[error("this machine was not started from an image on its own disk, so it has no slots")]
     NoEsp,
-    #[error("looking for the partition {0} that this machine was started from: there is none")]
-    NotFound(String),
+    #[error("the partition that this machine was started from was not found")]
+    NotFound,
     #[error("mounting {} on {TARGET}", device.display())]
     Mount { device: PathBuf, source: io::Error },
     #[error("reading {}", path.display())]
@@ -92,9 +92,9 @@ impl Turn {
 
     /// Mounts the ESP; to be closed by [`Esp::close`].
     pub(crate) async fn open(self, forbid: Forbid) -> Result<Esp, EspError> {
+        partition().ok_or(EspError::NoEsp)?;
+        let device = self.node.upgrades.device.get().cloned().ok_or(EspError::NotFound)?;
         blocking(move || {
-            let partition = partition().ok_or(EspError::NoEsp)?;
-            let device = device(&partition).ok_or(EspError::NotFound(partition))?;
             let options = format!("uid={STAGE},gid={STAGE},fmask=0177,dmask=0077");
             let source = device.to_string_lossy().into_owned();
             mount::mount(&source, Path::new(TARGET), "vfat", forbid, &options)
@@ -177,19 +177,6 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EspError> + Send + 'static,
 ) -> Result<T, EspError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(EspError::Thread(error)))
-}
-
-/// The node of the partition with this UUID.
-fn device(partition: &str) -> Option<PathBuf> {
-    let wanted = format!("PARTUUID={}", partition.to_ascii_lowercase());
-    fs::read_dir("/sys/class/block").ok()?.flatten().find_map(|entry| {
-        let uevent = fs::read_to_string(entry.path().join("uevent")).ok()?;
-        let mut lines = uevent.lines();
-        lines.clone().find(|line| line.to_ascii_lowercase().eq_ignore_ascii_case(&wanted))?;
-        lines
-            .find_map(|line| line.strip_prefix("DEVNAME="))
-            .map(|name| Path::new("/dev").join(name))
-    })
 }
 
 fn observe() -> Result<(Observed, Usage), EspError> {
