@@ -93,7 +93,8 @@ impl Failure {
         };
         let hint = find::<rustls::Error>(error)
             .and_then(|error| presented(error, approach))
-            .or_else(|| alert(&why, approach));
+            .or_else(|| alert(&why, approach))
+            .or_else(|| cut_off(error));
         Failure::new(tried, why, hint)
     }
 
@@ -199,6 +200,15 @@ fn alert(why: &str, approach: Approach) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// What it means when a connection is closed without a word.
+fn cut_off(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let kind = find::<io::Error>(error)?.kind();
+    matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset).then_some(
+        "Something is there and closes connections without a word: a port forward whose node is not up yet, a node that is \
+         starting or stopping, or one that has as many connections as it takes",
+    )
 }
 
 /// The first error of this type in a chain, also inside of an [`io::Error`], which hides what it wraps from `source`.

@@ -17,6 +17,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::{fmt, time::Duration};
 use stele_proto::method::Role;
 use time::OffsetDateTime;
@@ -55,7 +56,11 @@ pub(crate) struct Secrets {
 /// Makes an operator CA.
 pub(crate) fn make_ca(now: OffsetDateTime) -> Result<Pair> {
     let key = new_key()?;
-    let mut params = params("Stele operator CA", None, now, CA_LIFETIME);
+    // CAs of different fleets have different names, so that a certificate of the wrong one is told as that, and not as a
+    // signature that does not fit.
+    let digest = Sha256::digest(key.public_key_raw());
+    let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let mut params = params(&format!("Stele operator CA {mark}"), None, now, CA_LIFETIME);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key).context("Signing the operator CA")?;

@@ -39,6 +39,12 @@ another fleet of the same name: it is replaced only with --force. The file's cur
         #[arg(long)]
         force: bool,
     },
+    /// Remove a context, and with it its credentials
+    #[command(after_help = "Example:\n  ctl config remove lab")]
+    Remove {
+        /// Its name
+        name: String,
+    },
     /// Print where the client configuration is
     #[command(after_help = "Example:\n  ctl config path")]
     Path,
@@ -57,6 +63,14 @@ pub(crate) fn run(app: &App, command: Command) -> Result<Outcome> {
             Ok(Outcome::Done)
         }
         Command::Merge { file, force } => merge_file(&path, &file, force),
+        Command::Remove { name } => {
+            let mut contexts = Contexts::load(&path)?;
+            contexts.select(Some(&name), &path).map_err(|error| Misuse(error.to_string()))?;
+            contexts.contexts.remove(&name);
+            contexts.current = contexts.current.filter(|current| *current != name);
+            contexts.save(&path)?;
+            Ok(Outcome::Done)
+        }
         Command::Path => {
             output::print(&format!("{}\n", path.display()))?;
             Ok(Outcome::Done)
