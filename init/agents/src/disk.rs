@@ -301,9 +301,7 @@ fn look(
     match treat(partition.label, place.unused, &content(&node)?) {
         Treatment::Use | Treatment::Check => Ok(Some(node)),
         Treatment::Reject(reason) => Err(VolumeError::Rejected(reason)),
-        Treatment::Format => {
-            Err(VolumeError::Rejected(format!("{} has no file system yet", partition.label)))
-        }
+        Treatment::Format => Err(VolumeError::Rejected("it has no file system yet".to_owned())),
     }
 }
 

@@ -93,13 +93,13 @@ pub fn treat(label: &str, unused: bool, content: &Content) -> Treatment {
     match content {
         _ if unused => Treatment::Format,
         Content::Ext { label: found, .. } if found != label => Treatment::Reject(format!(
-            "{label} holds a file system named {found:?}, which is not ours: it is left alone and not used"
+            "it holds a file system named {found:?}, which is not ours; it is left alone"
         )),
         Content::Ext { clean: true, .. } => Treatment::Use,
         Content::Ext { clean: false, .. } => Treatment::Check,
-        Content::Unknown => Treatment::Reject(format!(
-            "{label} is corrupt: it holds no file system any more; it is left alone and not used"
-        )),
+        Content::Unknown => Treatment::Reject(
+            "it is corrupt and holds no file system any more; it is left alone".to_owned(),
+        ),
     }
 }
 

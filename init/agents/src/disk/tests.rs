@@ -133,9 +133,7 @@ fn a_corrupt_partition_is_left_alone() {
     let report = machine.prepare();
     assert_eq!(
         report.notes,
-        [
-            "STATE can't be used: STATE is corrupt: it holds no file system any more; it is left alone and not used"
-        ]
+        ["STATE can't be used: it is corrupt and holds no file system any more; it is left alone"]
     );
     assert_eq!((report.state, report.data), (None, machine.path("disk3")));
     assert!(before == fs::read(machine.folder.join("disk2")).unwrap(), "nothing was written");
