@@ -1,8 +1,299 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The network task: from the configuration and leases to links, addresses, routes and names.
+//! The network: one task that owns it, and makes the kernel's links what configuration and leases say.
+//!
+//! Whatever wakes it (a configuration, a report of an agent, a change in the kernel, a lease that ends) it does the same:
+//! look at everything, decide in [`stele_machine::network`], do it, and say how it is. What fails is tried again, later
+//! and later, and at once when something changes.
 
-use crate::node::Node;
-use std::rc::Rc;
+mod agents;
+mod files;
+mod publish;
 
-/// Starts to care for the network.
-pub(crate) fn start(_node: &Rc<Node>) {}
+use crate::{node::Node, report};
+use agents::Agents;
+use files::Files;
+use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
+use stele_config::Cidr;
+use stele_kernel::{
+    clock,
+    net::{self, Monitor, NetError, Netlink},
+};
+use stele_machine::network::{
+    Address, Link, Observed, Route,
+    desired::Desired,
+    lease::{Dhcp, Report},
+    names,
+    plan::{Action, plan},
+};
+use tokio::io::unix::AsyncFd;
+
+/// The first wait after a failed pass.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest.
+const BACKOFF_LONGEST: Duration = Duration::from_secs(60);
+
+/// Why the network is not what it should be.
+#[derive(Debug, thiserror::Error)]
+enum NetworkError {
+    #[error("starting to watch the network")]
+    Monitor(#[source] NetError),
+    #[error("waiting for changes of the network")]
+    Wait(#[source] io::Error),
+    #[error("looking at the network")]
+    Observe(#[source] NetError),
+    #[error("changing the network")]
+    Apply(#[source] NetError),
+    #[error("writing {file}")]
+    Write { file: &'static str, source: io::Error },
+}
+
+/// Starts to care for the network, for as long as the machine runs.
+pub(crate) fn start(node: &Rc<Node>) {
+    let mut network = Network::new(Rc::clone(node));
+    tokio::task::spawn_local(async move {
+        loop {
+            let Err(error) = network.keep().await;
+            tracing::error!(
+                error = report::chain(&error),
+                "keeping the network failed; starting again"
+            );
+            tokio::time::sleep(BACKOFF_FIRST).await;
+        }
+    });
+}
+
+/// Everything the task owns.
+struct Network {
+    node: Rc<Node>,
+    netlink: Netlink,
+    agents: Agents,
+    dhcp: BTreeMap<String, Dhcp>,
+    files: Files,
+    failures: Failures,
+}
+
+/// What woke the task.
+enum Woken {
+    Changed,
+    Configured,
+    Reported(String, Report),
+}
+
+impl Network {
+    fn new(node: Rc<Node>) -> Network {
+        let agents = Agents::new(Rc::clone(&node));
+        let dhcp = BTreeMap::new();
+        Network {
+            node,
+            netlink: Netlink::new(),
+            agents,
+            dhcp,
+            files: Files::default(),
+            failures: Failures::default(),
+        }
+    }
+
+    async fn keep(&mut self) -> Result<Infallible, NetworkError> {
+        let monitor = Monitor::new().map_err(NetworkError::Monitor)?;
+        let monitor = AsyncFd::register(monitor).map_err(NetworkError::Wait)?;
+        let mut configuration = self.node.configuration.subscribe();
+        loop {
+            self.pass();
+            let wait = self.wait();
+            let woken = tokio::select! {
+                ready = monitor.readable() => {
+                    let mut ready = ready.map_err(NetworkError::Wait)?;
+                    // Cleared first: what comes after this is told again.
+                    ready.clear_ready();
+                    monitor.get_ref().drain().map_err(NetworkError::Observe)?;
+                    Woken::Changed
+                }
+                // An error would mean that the sender is gone, which the node of this task holds.
+                _changed = configuration.changed() => Woken::Configured,
+                (link, report) = self.agents.report() => Woken::Reported(link, report),
+                () = pause(wait) => Woken::Changed,
+            };
+            match woken {
+                Woken::Changed => {}
+                Woken::Configured => self.failures = Failures::default(),
+                Woken::Reported(link, report) => self.hear(&link, report),
+            }
+        }
+    }
+
+    /// Takes what an agent says, unless its link has gone meanwhile.
+    fn hear(&mut self, link: &str, report: Report) {
+        let Some(dhcp) = self.dhcp.get_mut(link) else { return };
+        match &report {
+            Report::Leased(lease) if dhcp.lease.as_ref() != Some(lease) => {
+                let (address, server) =
+                    (lease.address().to_string(), lease.server().map(|server| server.to_string()));
+                tracing::info!(
+                    link.name = link,
+                    lease.address = address,
+                    lease.server = server,
+                    "got a lease"
+                );
+            }
+            Report::Lost(reason) => tracing::warn!(link.name = link, reason, "lost the lease"),
+            Report::Leased(_) | Report::Waiting(_) => {}
+        }
+        dhcp.hear(report, now());
+    }
+
+    /// How long there is nothing to be done by itself.
+    fn wait(&self) -> Option<Duration> {
+        let lease = self.dhcp.values().filter_map(|dhcp| dhcp.until).min();
+        // A moment more, so that the lease has ended when the wait has.
+        let lease = lease
+            .map(|until| until.saturating_sub(now()).saturating_add(Duration::from_millis(10)));
+        [lease, self.failures.wait].into_iter().flatten().min()
+    }
+
+    /// One pass over everything.
+    fn pass(&mut self) {
+        match self.reconcile() {
+            errors if errors.is_empty() => self.failures = Failures::default(),
+            errors => self.failures.take(&errors),
+        }
+    }
+
+    fn reconcile(&mut self) -> Vec<NetworkError> {
+        let observed = match observe(&mut self.netlink) {
+            Ok(observed) => observed,
+            Err(error) => return vec![NetworkError::Observe(error)],
+        };
+        let active = self.node.configuration.active();
+        let config = active.as_ref().map(|active| &active.config);
+        self.settle_leases(&Desired::derive(config, &self.dhcp, &observed.links), &observed);
+        let desired = Desired::derive(config, &self.dhcp, &observed.links);
+        let mut errors = Vec::new();
+        for action in plan(&desired, &observed) {
+            tracing::debug!(action = %action, "changing the network");
+            errors.extend(apply(&mut self.netlink, &action).map_err(NetworkError::Apply).err());
+        }
+        let (hostname, origin) = names::hostname(config, &self.dhcp, &observed.links);
+        // After the plan: an agent finds its link up.
+        let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
+        self.agents.run(desired.dhcp_links(&observed.links), told);
+        let resolver = names::resolver(config, &self.dhcp);
+        let addresses = names::addresses(&observed);
+        errors.extend(self.files.write(&hostname, &resolver, &addresses));
+        let view = publish::View { desired: &desired, observed: &observed, dhcp: &self.dhcp };
+        publish::publish(&self.node, &view, (&hostname, origin), &resolver);
+        publish::identify(&self.node, hostname, addresses);
+        errors
+    }
+
+    /// A link that has gone, or has no DHCP any more, has no lease either; nor is a lease kept beyond its end.
+    fn settle_leases(&mut self, desired: &Desired, observed: &Observed) {
+        self.dhcp
+            .retain(|name, _| desired.dhcp_links(&observed.links).any(|link| link.name == *name));
+        for link in desired.dhcp_links(&observed.links) {
+            if self.dhcp.entry(link.name.clone()).or_default().expire(now()) {
+                tracing::warn!(
+                    link.name = link.name,
+                    "a lease has ended without having been renewed"
+                );
+            }
+        }
+    }
+}
+
+/// What failed, and how long to wait before it is tried again.
+#[derive(Default)]
+struct Failures {
+    wait: Option<Duration>,
+    told: Vec<String>,
+}
+
+impl Failures {
+    /// Says each failure once, until everything has gone well.
+    fn take(&mut self, errors: &[NetworkError]) {
+        for error in errors.iter().map(|error| report::chain(error)) {
+            if !self.told.contains(&error) {
+                tracing::error!(error, "the network is not as it should be; trying again");
+                self.told.push(error);
+            }
+        }
+        self.wait = Some(
+            self.wait.map_or(BACKOFF_FIRST, |wait| wait.saturating_mul(2).min(BACKOFF_LONGEST)),
+        );
+    }
+}
+
+async fn pause(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn now() -> Duration {
+    clock::since_boot().unwrap_or_default()
+}
+
+/// Looks at everything.
+fn observe(netlink: &mut Netlink) -> Result<Observed, NetError> {
+    let links = netlink.links()?.into_iter().map(|link| Link {
+        index: link.index,
+        name: link.name,
+        mac: link.mac,
+        mtu: link.mtu,
+        up: link.up,
+        carrier: link.carrier,
+        physical: link.physical,
+    });
+    let addresses = netlink.addresses()?.into_iter().filter_map(|address| {
+        Some(Address {
+            index: address.index,
+            cidr: Cidr::new(address.address, address.prefix)?,
+            ours: address.protocol == net::OWNER,
+            tentative: address.tentative,
+            duplicate: address.duplicate,
+        })
+    });
+    let routes = netlink.routes()?.into_iter().filter_map(|route| {
+        Some(Route {
+            to: Cidr::new(route.to, route.prefix)?,
+            via: route.via,
+            index: route.index,
+            metric: route.metric,
+            onlink: route.onlink,
+            ours: route.protocol == net::OWNER,
+        })
+    });
+    Ok(Observed {
+        links: links.collect(),
+        addresses: addresses.collect(),
+        routes: routes.collect(),
+    })
+}
+
+/// Does one step.
+fn apply(netlink: &mut Netlink, action: &Action) -> Result<(), NetError> {
+    match action {
+        Action::SetUp { index } => netlink.set_up(*index),
+        Action::SetMtu { index, mtu } => netlink.set_mtu(*index, *mtu),
+        Action::AddAddress { index, cidr } => {
+            netlink.add_address(*index, cidr.address(), cidr.prefix())
+        }
+        Action::DelAddress { index, cidr } => {
+            netlink.del_address(*index, cidr.address(), cidr.prefix())
+        }
+        Action::AddRoute(route) => netlink.add_route(&to_kernel(route)),
+        Action::DelRoute(route) => netlink.del_route(&to_kernel(route)),
+    }
+}
+
+fn to_kernel(route: &Route) -> net::Route {
+    net::Route {
+        to: route.to.address(),
+        prefix: route.to.prefix(),
+        via: route.via,
+        index: route.index,
+        metric: route.metric,
+        protocol: net::OWNER,
+        onlink: route.onlink,
+    }
+}
