@@ -9,7 +9,7 @@ mod agents;
 mod files;
 mod publish;
 
-use crate::{node::Node, report};
+use crate::{node::Node, readiness, report};
 use agents::Agents;
 use files::Files;
 use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
@@ -25,7 +25,6 @@ use stele_machine::network::{
     names,
     plan::{Action, plan},
 };
-use tokio::io::unix::AsyncFd;
 
 /// The first wait after a failed pass.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -95,7 +94,7 @@ impl Network {
 
     async fn keep(&mut self) -> Result<Infallible, NetworkError> {
         let monitor = Monitor::new().map_err(NetworkError::Monitor)?;
-        let monitor = AsyncFd::register(monitor).map_err(NetworkError::Wait)?;
+        let monitor = readiness::watch(monitor).map_err(NetworkError::Wait)?;
         let mut configuration = self.node.configuration.subscribe();
         loop {
             self.pass();
