@@ -381,7 +381,13 @@ fn expendable(slots: &[Slot]) -> Vec<&Slot> {
     if !slots.iter().any(|slot| slot.running) {
         return Vec::new();
     }
-    let others = || slots.iter().rev().filter(|slot| !slot.running);
+    // A rename that the power cut in two may leave both names on FAT, for the same bytes: what has the version of a slot
+    // that stays is never removed, as that could take the bytes with it.
+    let stays = |slot: &&Slot| slot.running || slot.state == State::Good;
+    let twin = |slot: &Slot| {
+        slots.iter().filter(stays).any(|other| other.file != slot.file && other.id == slot.id)
+    };
+    let others = || slots.iter().rev().filter(|slot| !slot.running && !twin(slot));
     let newest_good = slots.iter().find(|slot| !slot.running && slot.state == State::Good);
     let bad = others().filter(|slot| matches!(slot.state, State::Bad { .. }));
     let trying = others().filter(|slot| matches!(slot.state, State::Trying { .. }));

@@ -442,6 +442,13 @@ fn refusals_say_why() {
 }
 
 #[test]
+fn two_names_of_one_image_are_not_parted() {
+    // What a rename cut in two may leave: removing one name would free the other's bytes.
+    let world = world("1.0", &[("stele_1.0+2-1.efi", true), ("stele_1.0.efi.staged", true)]);
+    assert!(retire(50, 10, &world.observed()).is_err());
+}
+
+#[test]
 fn files_of_others_are_left_alone() {
     let mut world = World::new("1.0");
     for name in ["debian.efi", "stele_1.1+03.efi.bak", "vendor.part"] {
