@@ -10,6 +10,7 @@
 //! * [`frame`]: Ethernet, IPv4, UDP and ARP, as bytes.
 //! * [`options`]: the options of a message, as bytes.
 //! * [`message`]: the messages, and what a server offers in them.
+//! * [`event`]: what the client hears, and what it wants done.
 //! * [`client`]: every decision, without input or output.
 //! * [`link`](mod@link): what the kernel says of the link.
 //! * [`agent`]: sockets, clock and descriptor 3 around it all.
@@ -20,6 +21,7 @@
 
 pub mod agent;
 pub mod client;
+pub mod event;
 pub mod frame;
 pub mod link;
 pub mod message;

@@ -21,8 +21,9 @@ use stele_proto::internal::{Lease, LeaseReport, lease_report::Report};
 const AGENT: &str = env!("CARGO_BIN_EXE_dhcp");
 /// Longer than anything here should take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Hands the agent its standard output as descriptor 3.
-const REDIRECT: &str = "exec \"$@\" 3>&1 >/dev/null";
+/// Hands the agent its standard output as descriptor 3, and leaves it what PID 1 leaves it.
+const CONFINE: &str = "exec setpriv --reuid 202 --regid 202 --clear-groups --no-new-privs \\
+    --bounding-set -all,+net_raw --inh-caps -all,+net_raw --ambient-caps +net_raw \"$@\" 3>&1 >/dev/null";
 
 /// Runs a program to its end.
 fn run(program: &str, arguments: &str) {
@@ -107,7 +108,7 @@ impl Lab {
     /// Starts the agent, as PID 1 would, and gives what it reports.
     fn agent(&mut self, arguments: &[&str]) -> Reports {
         self.link("client", "link set client up");
-        let all = [&["sh", "-c", REDIRECT, "sh", AGENT, "client"], arguments].concat();
+        let all = [&["sh", "-c", CONFINE, "sh", AGENT, "client"], arguments].concat();
         let mut reports = self.spawn("client", &all, Stdio::piped()).stdout.take().expect("a pipe");
         let (sender, receiver) = channel();
         thread::spawn(move || {

@@ -3,7 +3,8 @@
 
 use super::{
     Mac,
-    client::{Client, Effect, Event, Report, Unicast},
+    client::Client,
+    event::{Effect, Event, Report, Unicast},
     frame::{self, CLIENT_PORT, LONGEST, Route},
     link::{Carrier, Link, LinkError},
     message,

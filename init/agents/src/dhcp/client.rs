@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The client's decisions, without input or output (RFC 2131, section 4.4).
+//! The client's decisions, without input or output (RFC 2131, section 4.4). Times are since any fixed moment.
 //!
 //! ```text
 //!             carrier                     offer                 ack
@@ -22,6 +22,7 @@ mod timing;
 use self::{check::Check, timing::Random};
 use super::{
     Mac,
+    event::{Effect, Event, Report, Unicast},
     frame::Arp,
     message::{Answer, Question, Reply, Request, Terms},
 };
@@ -35,74 +36,6 @@ const REBOOTS: u32 = 2;
 const PATIENCE: u32 = 3;
 /// The wait after a conflict (RFC 2131, section 3.1, step 5).
 const AFTER_CONFLICT: Duration = Duration::from_secs(10);
-
-/// What happened. Times are since any fixed moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The link can carry frames.
-    CarrierGained,
-    /// It cannot any more.
-    CarrierLost,
-    /// A server says something.
-    Reply {
-        /// What it says.
-        reply: Reply,
-        /// The hardware address that it came from.
-        from: Mac,
-    },
-    /// Somebody says whose an address is.
-    Arp(Arp),
-    /// Time has passed.
-    Time,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Send a message.
-    Send {
-        /// The message.
-        request: Request,
-        /// To this server, from our address; to everybody when there is none.
-        to: Option<Unicast>,
-    },
-    /// Send an ARP request.
-    Arp {
-        /// Our address; unspecified in a probe.
-        sender: Ipv4Addr,
-        /// The address it is about.
-        target: Ipv4Addr,
-    },
-    /// Tell PID 1.
-    Report(Report),
-}
-
-/// How a server is reached directly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unicast {
-    /// Our address.
-    pub source: Ipv4Addr,
-    /// The server's address.
-    pub server: Ipv4Addr,
-    /// The hardware address that its answers came from.
-    pub mac: Mac,
-}
-
-/// What PID 1 is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// A lease was obtained or renewed.
-    Leased {
-        /// What it holds.
-        terms: Terms,
-        /// Who gave it.
-        server: Ipv4Addr,
-    },
-    /// The lease was lost: why.
-    Lost(String),
-    /// No lease yet: what is being tried.
-    Waiting(String),
-}
 
 /// Questions that belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]

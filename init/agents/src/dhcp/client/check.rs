@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Looking for another machine with our address, and announcing that it is ours (RFC 5227, section 2.1 and 2.3).
 
-use super::{Effect, timing::Random};
-use crate::dhcp::{Mac, frame::Arp};
+use super::timing::Random;
+use crate::dhcp::{Mac, event::Effect, frame::Arp};
 use std::{net::Ipv4Addr, time::Duration};
 
 const PROBES: u32 = 3;
