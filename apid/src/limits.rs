@@ -30,6 +30,9 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long calls may go on after the order to end.
 pub const DRAIN: Duration = Duration::from_secs(2);
 
+/// Time from the headers of a call to the end of its first message: a call keeps its connection from making room, so
+/// strangers may not hold one open for nothing.
+pub const FIRST_MESSAGE: Duration = Duration::from_secs(60);
 /// Calls at the same time on one connection.
 pub const STREAMS: u32 = 128;
 /// Calls at the same time on all connections: what PID 1 has to serve at most.

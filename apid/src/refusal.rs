@@ -62,6 +62,12 @@ pub enum Refusal {
     /// The caller's own deadline.
     #[error("The caller's deadline has passed")]
     Deadline,
+    /// The caller opened a call and then did not send its first message.
+    #[error("The first message of the call did not arrive within {} seconds", limits::FIRST_MESSAGE.as_secs())]
+    Silent,
+    /// The caller went away.
+    #[error("The caller broke off its request")]
+    Cancelled,
     /// PID 1 cannot be reached.
     #[error("Connecting to PID 1")]
     Connect {
@@ -83,7 +89,8 @@ impl Refusal {
             Self::Expired => Code::Unauthenticated,
             Self::TooLarge { .. } | Self::Busy { .. } => Code::ResourceExhausted,
             Self::Malformed(_) => Code::InvalidArgument,
-            Self::Deadline => Code::DeadlineExceeded,
+            Self::Deadline | Self::Silent => Code::DeadlineExceeded,
+            Self::Cancelled => Code::Cancelled,
             Self::Connect { .. } | Self::Broken(_) => Code::Unavailable,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     audit::Record,
     authz::Permit,
     connections::Active,
-    limits::{Budget, Share},
+    limits::{self, Budget, Share},
     refusal::{self, Refusal},
     upstream::{Pool, Upstream},
     wire::{Inbox, Outbox, Said},
@@ -111,12 +111,12 @@ impl Relay {
     async fn begin(&mut self, permit: &Permit, calls: &Budget) -> Result<(), Refusal> {
         self.outbox.open(permit.method().path(), permit.subject(), permit.role().as_str());
         let opening = self.outbox.len();
-        poll_fn(|cx| match self.poll_deadline(cx) {
+        let first = poll_fn(|cx| match self.poll_deadline(cx) {
             Poll::Ready(refusal) => Poll::Ready(Err(refusal)),
             Poll::Pending => self.poll_request(cx, opening),
-        })
-        .await?;
-        let max = crate::limits::CALLS;
+        });
+        tokio::time::timeout(limits::FIRST_MESSAGE, first).await.map_err(|_| Refusal::Silent)??;
+        let max = limits::CALLS;
         self.share = Some(calls.take(1).ok_or(Refusal::Busy { what: "calls", max })?);
         self.upstream = Some(self.pool.connect().await?);
         Ok(())
@@ -198,7 +198,9 @@ impl Relay {
                         "The client broke off its request",
                     )));
                 }
-                Poll::Ready(None) => self.half_close()?,
+                Poll::Ready(None) if request.is_end_stream() => self.half_close()?,
+                // hyper also ends the body of a request that was reset: what came so far must not pass for the whole.
+                Poll::Ready(None) => return Poll::Ready(Err(Refusal::Cancelled)),
             }
         }
         Poll::Ready(Ok(()))

@@ -136,6 +136,7 @@ pub(crate) struct Seen {
     pub(crate) connections: AtomicUsize,
     pub(crate) open: AtomicUsize,
     pub(crate) cancelled: AtomicUsize,
+    pub(crate) uploaded: AtomicUsize,
 }
 
 /// A running apid between a client and a small PID 1.
@@ -228,7 +229,7 @@ async fn init_process(
         seen.open.fetch_add(1, Ordering::SeqCst);
         let (seen, reporter) = (Arc::clone(&seen), reporter.clone());
         tokio::spawn(async move {
-            let in_call = init_connection(stream, reporter).await.is_some();
+            let in_call = init_connection(stream, &seen, reporter).await.is_some();
             seen.open.fetch_sub(1, Ordering::SeqCst);
             if in_call {
                 seen.cancelled.fetch_add(1, Ordering::SeqCst);
@@ -263,13 +264,14 @@ async fn close(
 /// Serves calls; `Some` when the connection ended within one.
 async fn init_connection(
     mut stream: UnixStream,
+    seen: &Seen,
     reporter: mpsc::UnboundedSender<CertificateReport>,
 ) -> Option<()> {
     loop {
         let frame::Frame::Open(open) = receive(&mut stream).await? else {
             panic!("a call begins with open")
         };
-        if init_call(&mut stream, &open, &reporter).await.is_none() {
+        if init_call(&mut stream, &open, seen, &reporter).await.is_none() {
             return Some(());
         }
     }
@@ -278,15 +280,23 @@ async fn init_connection(
 async fn init_call(
     stream: &mut UnixStream,
     open: &stele_proto::internal::Open,
+    seen: &Seen,
     reporter: &mpsc::UnboundedSender<CertificateReport>,
 ) -> Option<()> {
     let mut messages = Vec::new();
     let mut uploaded = 0;
     loop {
         match receive(stream).await? {
+            // As PID 1 does: what the caller still sends belongs to no call.
+            frame::Frame::Message(message) if message == "refuse" => {
+                close(stream, 3, "not an image", Vec::new()).await?;
+                return None;
+            }
             frame::Frame::Message(message) => {
                 uploaded += message.len();
-                if !open.method.ends_with("/Push") {
+                if open.method.ends_with("/Push") {
+                    seen.uploaded.fetch_add(message.len(), Ordering::SeqCst);
+                } else {
                     messages.push(message);
                 }
             }
@@ -408,12 +418,13 @@ impl rustls::client::danger::ServerCertVerifier for Anyone {
     }
 }
 
-type Upload = http_body_util::combinators::UnsyncBoxBody<Bytes, std::convert::Infallible>;
+type Upload = http_body_util::combinators::UnsyncBoxBody<Bytes, &'static str>;
 
 /// A client on one connection.
 #[derive(Clone)]
 pub(crate) struct Client {
     sender: SendRequest<Upload>,
+    socket: Arc<std::net::TcpStream>,
     pub(crate) chain: Vec<CertificateDer<'static>>,
 }
 
@@ -441,6 +452,9 @@ impl Client {
     ) -> Result<Self, String> {
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).unwrap();
+        let stream = stream.into_std().unwrap();
+        let socket = Arc::new(stream.try_clone().unwrap());
+        let stream = TcpStream::from_std(stream).unwrap();
         let name = ServerName::try_from("n1").unwrap();
         let stream = tokio_rustls::TlsConnector::from(tls)
             .connect(name, stream)
@@ -459,7 +473,7 @@ impl Client {
             .await
             .map_err(|error| format!("{error:?}"))?;
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { sender, chain })
+        Ok(Self { sender, socket, chain })
     }
 
     pub(crate) async fn call(&self, path: &str, message: &[u8]) -> Result<Answer, String> {
@@ -515,6 +529,48 @@ impl Client {
         let mut sender = self.sender.clone();
         sender.ready().await.map_err(|error| format!("{error:?}"))?;
         sender.send_request(request.body(body).unwrap()).await.map_err(|error| format!("{error:?}"))
+    }
+}
+
+impl Client {
+    /// Goes away without a word.
+    pub(crate) fn vanish(&self) {
+        self.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    /// A call whose bytes come from elsewhere; an error among them cancels it.
+    pub(crate) async fn send(
+        &self,
+        path: &str,
+        bytes: mpsc::Receiver<Result<Bytes, &'static str>>,
+    ) -> Result<http::Response<hyper::body::Incoming>, String> {
+        let frames = tokio_stream::StreamExt::map(
+            tokio_stream::wrappers::ReceiverStream::new(bytes),
+            |bytes| bytes.map(Frame::data),
+        );
+        let request =
+            Request::post(format!("https://n1{path}")).header("content-type", "application/grpc");
+        let request = request.body(StreamBody::new(frames).boxed_unsync()).unwrap();
+        self.sender.clone().send_request(request).await.map_err(|error| format!("{error:?}"))
+    }
+
+    /// An upload that does not end by itself.
+    pub(crate) fn endless(&self, path: &'static str, message: Bytes) -> JoinHandle<()> {
+        let mut prefix = vec![0];
+        prefix.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+        let frames = std::iter::repeat_with(move || {
+            [Ok(Frame::data(Bytes::from(prefix.clone()))), Ok(Frame::data(message.clone()))]
+        });
+        let body = StreamBody::new(tokio_stream::iter(frames.flatten())).boxed_unsync();
+        let request = Request::post(format!("https://n1{path}"))
+            .header("content-type", "application/grpc")
+            .body(body)
+            .unwrap();
+        let mut sender = self.sender.clone();
+        tokio::spawn(async move {
+            drop(sender.send_request(request).await);
+            std::future::pending::<()>().await;
+        })
     }
 }
 
