@@ -77,6 +77,8 @@ fn prepare(task: &str) -> Result<(String, Command), ExecutorError> {
     let allowed = syscalls(seccomp).ok_or_else(|| ExecutorError::NoSuchSet(seccomp.clone()))?;
 
     sandbox::new_session().map_err(step("starting a session"))?;
+    // Here and not by the command, which would do it when that is not allowed any more.
+    std::env::set_current_dir("/").map_err(step("going to the root folder"))?;
     fs::write(task.cgroup.join("cgroup.procs"), "0").map_err(step("joining the cgroup"))?;
     sandbox::limit_files(*files_max).map_err(step("limiting open files"))?;
     if let Some(seconds) = cpu_max {
@@ -84,7 +86,7 @@ fn prepare(task: &str) -> Result<(String, Command), ExecutorError> {
     }
     place(&task.descriptors).map_err(step("placing descriptors"))?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(&task.environment).current_dir("/");
+    command.args(arguments).env_clear().envs(&task.environment);
     if let Some(rules) = landlock {
         let mut read = rules.read.clone();
         read.push(PathBuf::from(program));
