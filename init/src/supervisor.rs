@@ -299,13 +299,13 @@ impl Task {
         let mut readers = vec![(output, logs.log(&self.name))];
         let mut descriptors = Vec::new();
         for (number, log) in &self.unit.logs {
-            let (reader, writer) = pipe().map_err(SpawnError::Descriptors)?;
+            let (reader, writer) = self.pipe_to_open().map_err(SpawnError::Descriptors)?;
             readers.push((reader, logs.log(log)));
             descriptors.push((writer, i32::from(*number)));
         }
         let mut reports = None;
         if let Some(sender) = &self.reports {
-            let (reader, writer) = pipe().map_err(SpawnError::Descriptors)?;
+            let (reader, writer) = self.pipe_to_open().map_err(SpawnError::Descriptors)?;
             descriptors.push((writer, 3));
             reports = Some((reader, sender.clone()));
         }
@@ -334,6 +334,13 @@ impl Task {
         }
         let memory_kills = child.cgroup.out_of_memory_kills();
         Ok(Process { child, notify, message: String::new(), memory_kills })
+    }
+
+    /// A pipe that the service may also open by its name in `/proc/self/fd`, which asks for its owner.
+    fn pipe_to_open(&self) -> io::Result<(pipe::Receiver, OwnedFd)> {
+        let (reader, writer) = pipe()?;
+        rustix::fs::fchown(&writer, Some(rustix::fs::Uid::from_raw(self.unit.sandbox.uid)), None)?;
+        Ok((reader, writer))
     }
 
     /// A socket that only this service's user can reach.
