@@ -96,7 +96,7 @@ impl Identity {
                     if source.kind() == io::ErrorKind::NotFound
                         && tokio::time::Instant::now() < end =>
                 {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 other => return other,
             }

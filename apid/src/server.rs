@@ -38,7 +38,7 @@ use tokio::{
 };
 
 /// How long the identity may take to appear.
-const IDENTITY: Duration = Duration::from_secs(30);
+const IDENTITY: Duration = Duration::from_secs(50);
 /// How often the clock is compared with the certificate.
 const TICK: Duration = Duration::from_secs(30);
 /// Time between two tries to report the certificate.

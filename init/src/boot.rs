@@ -144,23 +144,25 @@ async fn listen(node: Rc<Node>, mut signals: AsyncFd<Signals>) {
 
 async fn come_up(node: Rc<Node>) {
     for (name, unit) in node.units.iter().filter(|(_, unit)| unit.start == unit::Start::Boot) {
-        let handle = node.supervisor.add(&node, name, unit.clone(), None);
-        if name != "apid" {
-            handle.start();
-        }
+        // The API starts now and waits for its identity, while the machine waits for its devices.
+        node.supervisor.add(&node, name, unit.clone(), None).start();
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let devices = match Devices::start(&node, &kernel) {
-        Ok(devices) => Rc::new(devices),
+        Ok(devices) => node.devices.get_or_init(|| devices),
         Err(error) => {
             tracing::error!(error = %error, "caring for devices failed; nothing that needs a module will work");
             return;
         }
     };
-    tokio::task::spawn_local(power_button::listen(Rc::clone(&node), Rc::clone(&devices)));
+    tokio::task::spawn_local(power_button::listen(Rc::clone(&node)));
     tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
     devices.coldplugged().await;
     let esp = upgrade::esp_partition();
+    if esp.is_none() {
+        // Nothing says which disk is ours, if any: all of them must have had time to show themselves.
+        devices.settled().await;
+    }
     let (state_kept, data_kept) = volumes::mount_all(&node, esp.as_deref()).await;
     let state = State::begin(state_kept);
     if node.state.set(state).is_err() {
@@ -176,7 +178,7 @@ async fn come_up(node: Rc<Node>) {
     let restored = state_kept && node.configuration.restore(&node);
     network::start(&node);
     if !restored {
-        sources::search(&node, &devices).await;
+        sources::search(&node).await;
     }
     tokio::task::spawn_local(identity::keep(Rc::clone(&node)));
     upgrade::settle(&node).await;

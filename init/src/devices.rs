@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Devices: those that are there (coldplug) and those that come (hotplug) get their modules, by modalias.
 //!
-//! A thread of its own loads modules: probing a device may take seconds. PID 1 hears the kernel's events and hands the
-//! names over.
+//! A thread of its own loads modules: that may take seconds. PID 1 hears the kernel's events and hands the names over.
+//! Drivers probe their devices beside it (`async_probe`), so a controller that waits for its ports holds up no other.
+//! What only makes a processor faster comes last: nothing needs it to come up.
 
 use crate::{node::Node, readiness, store::Kind};
 use serde::Serialize;
@@ -19,15 +20,26 @@ use stele_kernel::{modules, uevent::Uevents};
 use stele_machine::modules::Index;
 use tokio::{
     io::unix::AsyncFd,
-    sync::{mpsc as to_init, watch},
+    sync::{mpsc as to_init, oneshot, watch},
 };
 
 /// The devices count as settled after this long without an event…
 const QUIET: Duration = Duration::from_millis(200);
 /// …or after this long in all.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The thread loads what is not urgent after this long without an order.
+const IDLE: Duration = Duration::from_secs(2);
 /// The longest event; the kernel's UEVENT_BUFFER_SIZE is 2048.
 const LONGEST_EVENT: usize = 8 * 1024;
+
+/// What the thread is asked for.
+#[derive(Debug)]
+enum Wanted {
+    /// The modules of a device with this modalias.
+    Device(String),
+    /// A module by its name; the sender goes away when it is there or can't be.
+    Module(String, oneshot::Sender<()>),
+}
 
 /// What the thread tells of a module.
 #[derive(Debug)]
@@ -47,6 +59,7 @@ struct Status<'a> {
 /// The devices of this machine.
 #[derive(Debug)]
 pub(crate) struct Devices {
+    wanted: mpsc::Sender<Wanted>,
     coldplugged: watch::Receiver<bool>,
     last_event: Rc<Cell<Instant>>,
 }
@@ -57,17 +70,17 @@ impl Devices {
         let folder = PathBuf::from("/usr/lib/modules").join(release);
         // Subscribed before looking at what is there: nothing falls between.
         let events = readiness::watch(Uevents::open()?)?;
-        let (aliases, wanted) = mpsc::channel();
+        let (wanted, orders) = mpsc::channel();
         let (loaded, results) = to_init::unbounded_channel();
         let (done, coldplugged) = watch::channel(false);
         std::thread::Builder::new()
             .name("modules".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || Loader::new(folder, loaded).run(&wanted, &done))?;
+            .spawn(move || Loader::new(folder, loaded).run(&orders, &done))?;
         let last_event = Rc::new(Cell::new(Instant::now()));
-        tokio::task::spawn_local(listen(events, aliases, Rc::clone(&last_event)));
+        tokio::task::spawn_local(listen(events, wanted.clone(), Rc::clone(&last_event)));
         tokio::task::spawn_local(tell(Rc::clone(node), results));
-        Ok(Devices { coldplugged, last_event })
+        Ok(Devices { wanted, coldplugged, last_event })
     }
 
     /// Waits until every device that was there at the start has its module.
@@ -75,6 +88,15 @@ impl Devices {
         let mut done = self.coldplugged.clone();
         // The thread lives as long as the machine.
         let _thread_gone = done.wait_for(|done| *done).await;
+    }
+
+    /// Loads a module that no device asks for. What comes of it is its resource's to tell.
+    pub(crate) async fn load(&self, module: &str) {
+        let (done, wait) = oneshot::channel();
+        if self.wanted.send(Wanted::Module(module.to_owned(), done)).is_ok() {
+            // Nothing is ever sent: it ends when the sender is dropped.
+            let _done = wait.await;
+        }
     }
 
     /// Waits until devices stop to appear.
@@ -91,7 +113,7 @@ impl Devices {
 /// Hears the kernel's events and hands new devices to the thread.
 async fn listen(
     mut events: AsyncFd<Uevents>,
-    aliases: mpsc::Sender<String>,
+    wanted: mpsc::Sender<Wanted>,
     last_event: Rc<Cell<Instant>>,
 ) {
     let mut buffer = vec![0; LONGEST_EVENT];
@@ -102,7 +124,7 @@ async fn listen(
                 last_event.set(Instant::now());
                 let event = buffer.get(..length).unwrap_or_default();
                 if let Some(alias) = added(event) {
-                    if aliases.send(alias).is_err() {
+                    if wanted.send(Wanted::Device(alias)).is_err() {
                         return;
                     }
                 }
@@ -155,39 +177,57 @@ impl Loader {
         }
     }
 
-    fn run(mut self, wanted: &mpsc::Receiver<String>, done: &watch::Sender<bool>) {
+    fn run(mut self, orders: &mpsc::Receiver<Wanted>, done: &watch::Sender<bool>) {
         let read = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         self.index =
             Index::parse(&read("modules.dep"), &read("modules.alias"), &read("modules.softdep"));
-        for alias in present(Path::new("/sys/devices")) {
-            self.load_for(&alias);
-        }
-        // File systems that PID 1 itself mounts; the kernel cannot ask for them, there is no modprobe.
-        for name in ["vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "isofs", "ext4"] {
-            self.load(name);
-        }
+        let (accelerators, devices): (Vec<_>, Vec<_>) = present(Path::new("/sys/devices"))
+            .into_iter()
+            .partition(|alias| alias.starts_with("cpu:"));
+        devices.iter().for_each(|alias| self.load_for(alias));
         // Devices that those modules made are there before this says done.
-        while let Ok(alias) = wanted.try_recv() {
-            self.load_for(&alias);
+        while let Ok(order) = orders.try_recv() {
+            self.obey(order);
         }
         done.send_replace(true);
-        while let Ok(alias) = wanted.recv() {
-            self.load_for(&alias);
+        let mut accelerators = accelerators.into_iter();
+        loop {
+            match orders.recv_timeout(IDLE) {
+                Ok(order) => self.obey(order),
+                Err(mpsc::RecvTimeoutError::Timeout) => match accelerators.next() {
+                    Some(alias) => self.load_for(&alias),
+                    None => break,
+                },
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        while let Ok(order) = orders.recv() {
+            self.obey(order);
+        }
+    }
+
+    fn obey(&mut self, order: Wanted) {
+        match order {
+            Wanted::Device(alias) => self.load_for(&alias),
+            Wanted::Module(name, done) => {
+                self.load(&name, "");
+                drop(done);
+            }
         }
     }
 
     fn load_for(&mut self, alias: &str) {
         if self.seen.insert(alias.to_owned()) {
             for module in self.index.modules_for(alias) {
-                self.load(&module);
+                self.load(&module, "async_probe");
             }
         }
     }
 
-    fn load(&mut self, name: &str) {
+    fn load(&mut self, name: &str, parameters: &str) {
         for (name, file) in self.index.in_order(name) {
             if self.tried.insert(name.clone()) {
-                let result = modules::load(&self.folder.join(file), "");
+                let result = modules::load(&self.folder.join(file), parameters);
                 // PID 1 outlives this thread.
                 let _never = self.results.send(Loaded { module: name, result });
             }

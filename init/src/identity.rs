@@ -38,7 +38,7 @@ enum Identity<'a> {
     },
 }
 
-/// Keeps the file and apid in step for as long as the machine runs. apid starts with the first identity there is.
+/// Keeps the file and apid in step for as long as the machine runs. apid serves from the first identity on.
 pub(crate) async fn keep(node: Rc<Node>) {
     let mut configuration = node.configuration.subscribe();
     let mut network = node.identity.subscribe();
@@ -51,9 +51,8 @@ pub(crate) async fn keep(node: Rc<Node>) {
             tracing::error!(error = %error, "writing the identity of the API failed");
         } else if let Some(apid) = node.supervisor.find("apid") {
             match mode_before.replace(running) {
-                None => apid.start(),
                 Some(before) if before != running => apid.restart(),
-                Some(_) => apid.reload(),
+                Some(_) | None => apid.reload(),
             }
         }
         tokio::select! {

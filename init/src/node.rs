@@ -2,8 +2,8 @@
 //! The node: what every part of PID 1 can reach. Each part owns its state; the others see it through here.
 
 use crate::{
-    configuration::Configuration, logs::Logs, process::Children, state::State, store::Store,
-    supervisor::Supervisor, unit::Unit, upgrade::Upgrades, volumes::Volume,
+    configuration::Configuration, devices::Devices, logs::Logs, process::Children, state::State,
+    store::Store, supervisor::Supervisor, unit::Unit, upgrade::Upgrades, volumes::Volume,
 };
 use std::{
     cell::{OnceCell, RefCell},
@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) supervisor: Supervisor,
     pub(crate) configuration: Configuration,
     pub(crate) volumes: RefCell<BTreeMap<&'static str, Volume>>,
+    /// The devices, once boot cares for them.
+    pub(crate) devices: OnceCell<Devices>,
     /// The state partition and what follows from it, once boot knows.
     pub(crate) state: OnceCell<State>,
     /// What the network gave this machine, for the certificate and the console.
@@ -83,10 +85,18 @@ impl Node {
             supervisor: Supervisor::default(),
             configuration: Configuration::default(),
             volumes: RefCell::default(),
+            devices: OnceCell::new(),
             state: OnceCell::new(),
             identity: watch::Sender::new(NetworkIdentity::default()),
             ending: watch::Sender::new(None),
             upgrades: Upgrades::default(),
+        }
+    }
+
+    /// Loads a module that no device asks for, such as a file system's.
+    pub(crate) async fn load_module(&self, name: &str) {
+        if let Some(devices) = self.devices.get() {
+            devices.load(name).await;
         }
     }
 

@@ -2,7 +2,7 @@
 //! The power button, as an input device; see the kernel's Documentation/input/input.rst. The kernel's ACPI button
 //! driver makes one, and a press is an orderly power-off.
 
-use crate::{devices::Devices, node::Node, readiness, report};
+use crate::{node::Node, readiness, report};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read as _},
@@ -20,8 +20,11 @@ const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
 
 /// Listens to every power button that there is once the devices have settled.
-pub(crate) async fn listen(node: Rc<Node>, devices: Rc<Devices>) {
-    devices.coldplugged().await;
+pub(crate) async fn listen(node: Rc<Node>) {
+    if let Some(devices) = node.devices.get() {
+        devices.settled().await;
+    }
+    node.load_module("evdev").await;
     for device in buttons() {
         let node = Rc::clone(&node);
         tokio::task::spawn_local(async move {

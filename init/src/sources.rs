@@ -10,7 +10,6 @@
 
 use crate::{
     configuration::{AcceptError, LARGEST},
-    devices::Devices,
     node::Node,
     one_shot, report,
     store::Kind,
@@ -31,7 +30,7 @@ use stele_kernel::{
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/stele/config/raw";
 const SEED_MOUNT: &str = "/run/stele/cidata";
 /// How long the URL is tried before the machine takes a configuration from whoever brings one, too.
-const URL_PATIENCE: Duration = Duration::from_secs(60);
+const URL_PATIENCE: Duration = Duration::from_secs(30);
 const URL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why a source gave nothing.
@@ -59,7 +58,7 @@ enum State {
 }
 
 /// Looks everywhere, and puts the first configuration found in force.
-pub(crate) async fn search(node: &Rc<Node>, devices: &Devices) {
+pub(crate) async fn search(node: &Rc<Node>) {
     match read(Path::new(FW_CFG)) {
         Ok(documents) => return take(node, "fw_cfg", &documents).await,
         Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -67,7 +66,12 @@ pub(crate) async fn search(node: &Rc<Node>, devices: &Devices) {
         }
         Err(error) => say(node, "fw_cfg", State::Failed, &report::chain(&error)),
     }
-    devices.settled().await;
+    if let Some(devices) = node.devices.get() {
+        devices.settled().await;
+    }
+    for module in ["isofs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1"] {
+        node.load_module(module).await;
+    }
     match tokio::task::spawn_blocking(read_cidata).await {
         Ok(Some(Ok(documents))) => return take(node, "cidata", &documents).await,
         Ok(Some(Err(error))) => say(node, "cidata", State::Failed, &report::chain(&error)),

@@ -84,11 +84,6 @@ impl Handle {
         let _gone = watched.wait_for(|now| *now == state).await;
     }
 
-    /// What it is doing.
-    pub(crate) fn state(&self) -> State {
-        *self.state.borrow()
-    }
-
     fn order(&self, order: Order) {
         // The task ends only after its last handle.
         let _ended = self.orders.send(order);
@@ -131,13 +126,6 @@ impl Supervisor {
     /// The service of this name.
     pub(crate) fn find(&self, name: &str) -> Option<Handle> {
         self.services.borrow().get(name).cloned()
-    }
-
-    /// Stops a service and forgets it.
-    pub(crate) fn remove(&self, name: &str) {
-        if let Some(handle) = self.services.borrow_mut().remove(name) {
-            handle.stop();
-        }
     }
 
     /// Stops every service; each has its own deadline.

@@ -93,6 +93,9 @@ impl Turn {
     /// Mounts the ESP; to be closed by [`Esp::close`].
     pub(crate) async fn open(self, forbid: Forbid) -> Result<Esp, EspError> {
         partition().ok_or(EspError::NoEsp)?;
+        for module in ["vfat", "nls_cp437", "nls_ascii"] {
+            self.node.load_module(module).await;
+        }
         let device = self.node.upgrades.device.get().cloned().ok_or(EspError::NotFound)?;
         blocking(move || {
             let options = format!("uid={STAGE},gid={STAGE},fmask=0177,dmask=0077");
