@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One line of JSON for each call and for each refused handshake.
 //!
+//! ```json
+//! {"request":"9f0c2b11-42","source":"10.0.2.2:40112","subject":"ada","serial":"1da16e","role":"os:admin",
+//!  "method":"/stele.v1.MachineService/Version","result":"OK","duration_us":412}
+//! {"request":"9f0c2b11-43","source":"10.0.2.2:40113","subject":"","serial":"","role":"","method":"handshake",
+//!  "result":"UNAUTHENTICATED","duration_us":812,"reason":"no client certificate","suppressed":17}
+//! ```
+//!
 //! Lines go to PID 1 over file descriptor 3, which adds the time. A line is written at once, but not more than once in
 //! [`QUIET`], so that a busy node pays one write for many calls. A line is never dropped: when PID 1 does not take them, new calls
 //! wait ([`Audit::room`]). Only refused handshakes, which any stranger can cause, are limited, and the next line counts those

@@ -6,7 +6,7 @@ use crate::{
     connections::Active,
     relay::{Relay, Step},
 };
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::Frame;
 use std::{
@@ -20,6 +20,8 @@ use tonic::{Code, Status};
 pub enum Body {
     /// Nothing.
     Empty,
+    /// One message, as gRPC frames it; `None` once it is sent.
+    One(Option<Bytes>),
     /// A call that PID 1 answers.
     Relay(Box<Relay>),
     /// A call that apid answers.
@@ -36,6 +38,13 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
+            Self::One(message) => {
+                let frame = message.take().map(Frame::data).unwrap_or_else(|| {
+                    *self = Self::Empty;
+                    Frame::trailers(ok())
+                });
+                Poll::Ready(Some(Ok(frame)))
+            }
             Self::Relay(relay) => {
                 let trailers = match relay.poll_step(cx) {
                     Poll::Pending => return Poll::Pending,
@@ -55,6 +64,18 @@ impl hyper::body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         matches!(self, Self::Empty)
+    }
+}
+
+impl Body {
+    /// One message and a good end.
+    #[must_use]
+    pub fn one(message: &[u8]) -> Self {
+        let mut bytes = BytesMut::with_capacity(5 + message.len());
+        bytes.put_u8(0);
+        bytes.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+        bytes.put_slice(message);
+        Self::One(Some(bytes.freeze()))
     }
 }
 

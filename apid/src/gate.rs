@@ -10,7 +10,7 @@ use crate::{
     body::{Body, Local},
     connections::{Active, Connection},
     descriptors::Descriptors,
-    health::Health,
+    health::{self, Health},
     limits::{self, Budget},
     refusal::Refusal,
     relay::{Relay, Step},
@@ -107,6 +107,11 @@ impl Gate {
                     Some(Step::End(status)) => end(&status),
                     Some(Step::Done | Step::Messages(_)) => end(&Status::new(tonic::Code::Ok, "")),
                 }
+            }
+            Answerer::Apid if permit.method() == stele_proto::method::Method::HealthList => {
+                let list = health::list(&self.pool).await;
+                record.result(tonic::Code::Ok);
+                grpc(Body::one(&list))
             }
             Answerer::Apid => self.local(request, record, active).await,
         }

@@ -3,8 +3,9 @@
 
 use crate::upstream::Pool;
 use bytes::Bytes;
-use std::{pin::Pin, time::Duration};
-use stele_proto::method::{Method, Role};
+use prost::Message as _;
+use std::{collections::HashMap, pin::Pin, time::Duration};
+use stele_proto::method::{Answerer, Method, Role};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{
@@ -15,6 +16,29 @@ use tonic_health::pb::{
 const DEADLINE: Duration = Duration::from_secs(2);
 /// How often a watched health is asked for.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// `grpc.health.v1.HealthListResponse`, which tonic-health does not know yet.
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthListResponse {
+    #[prost(map = "string, message", tag = "1")]
+    statuses: HashMap<String, HealthCheckResponse>,
+}
+
+/// The answer to `Health/List`, encoded: the node as a whole and each service.
+pub async fn list(pool: &Pool) -> Bytes {
+    let status = probe(pool).await;
+    let names = Method::ALL
+        .iter()
+        .filter(|method| method.answerer() == Answerer::Init)
+        .filter_map(|method| service(*method));
+    let statuses = names.chain([""]).map(|name| (name.to_owned(), response(status))).collect();
+    HealthListResponse { statuses }.encode_to_vec().into()
+}
+
+/// The service that a method belongs to.
+fn service(method: Method) -> Option<&'static str> {
+    method.path().strip_prefix('/')?.split_once('/').map(|(service, _)| service)
+}
 
 /// The health service.
 #[derive(Debug)]
@@ -38,13 +62,9 @@ async fn probe(pool: &Pool) -> ServingStatus {
     }
 }
 
-/// True for the node as a whole and for each service that PID 1 answers.
-fn is_known(service: &str) -> bool {
-    service.is_empty()
-        || Method::ALL.iter().any(|method| {
-            let path = method.path().strip_prefix('/').and_then(|path| path.split_once('/'));
-            path.is_some_and(|(name, _)| name == service)
-        })
+/// True for the node as a whole and for each service.
+fn is_known(name: &str) -> bool {
+    name.is_empty() || Method::ALL.iter().any(|method| service(*method) == Some(name))
 }
 
 fn response(status: ServingStatus) -> HealthCheckResponse {

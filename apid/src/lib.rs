@@ -13,7 +13,7 @@
 //! * [`identity`], [`certificate`], [`tls`]: who this node is, and what it shows of that;
 //! * [`server`], [`listener`], [`connections`]: who may connect, and how many;
 //! * [`gate`], [`authz`], [`refusal`], [`audit`]: who may call what, what they are told, and what is written down;
-//! * [`relay`], [`wire`], [`upstream`], [`body`]: a call on its way to PID 1 and back;
+//! * [`relay`], [`wire`], [`reader`], [`upstream`], [`body`]: a call on its way to PID 1 and back;
 //! * [`health`], [`descriptors`]: what apid answers itself;
 //! * [`limits`], [`notify`].
 
@@ -41,6 +41,7 @@ pub mod identity;
 pub mod limits;
 pub mod listener;
 pub mod notify;
+pub mod reader;
 pub mod refusal;
 pub mod relay;
 pub mod server;

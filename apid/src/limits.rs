@@ -37,6 +37,8 @@ pub const FIRST_MESSAGE: Duration = Duration::from_secs(60);
 pub const STREAMS: u32 = 128;
 /// Calls at the same time on all connections: what PID 1 has to serve at most.
 pub const CALLS: usize = 256;
+/// Of these, what only administrators get: whoever can repair a node finds room when the others have taken theirs.
+pub const CALLS_OF_ADMINS: usize = 32;
 /// Idle connections to PID 1 that are kept for the next call.
 pub const POOL: usize = 64;
 /// Size of a call's headers, uncompressed.
@@ -77,13 +79,12 @@ impl Budget {
         Self { left: Arc::new(AtomicUsize::new(total)) }
     }
 
-    /// Takes `amount` until the result is dropped; `None` when less is left.
+    /// Takes `amount` until the result is dropped; `None` when less than that and the reserve are left.
     #[must_use]
-    pub fn take(&self, amount: usize) -> Option<Share> {
-        self.left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount))
-            .ok()
-            .map(|_| Share { budget: self.clone(), amount })
+    pub fn take(&self, amount: usize, reserve: usize) -> Option<Share> {
+        let rest = |left: usize| left.checked_sub(amount).filter(|rest| *rest >= reserve);
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+        taken.ok().map(|_| Share { budget: self.clone(), amount })
     }
 }
 
@@ -107,9 +108,10 @@ mod tests {
     #[test]
     fn a_share_returns_when_dropped() {
         let budget = Budget::new(3);
-        let two = budget.take(2).unwrap();
-        assert!(budget.take(2).is_none());
+        assert!(budget.take(3, 1).is_none());
+        let two = budget.take(2, 1).unwrap();
+        assert!(budget.take(2, 0).is_none());
         drop(two);
-        assert!(budget.take(3).is_some());
+        assert!(budget.take(3, 0).is_some());
     }
 }

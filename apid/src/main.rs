@@ -11,16 +11,19 @@ use apid::{
 };
 use std::{env, path::PathBuf, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("STELE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = env::var("STELE_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(LevelFilter::INFO);
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(level)
         .with_writer(std::io::stderr)
         .without_time()
         .with_ansi(false)
-        .compact()
+        .with_target(false)
         .init();
     // One thread: what is shared needs no waiting, and the memory of a second one buys little on machines of this kind.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

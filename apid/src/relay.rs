@@ -16,9 +16,10 @@ use crate::{
     authz::Permit,
     connections::Active,
     limits::{self, Budget, Share},
+    reader::Said,
     refusal::{self, Refusal},
     upstream::{Pool, Upstream},
-    wire::{Inbox, Outbox, Said},
+    wire::{Inbox, Outbox},
 };
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
@@ -27,6 +28,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll},
 };
+use stele_proto::method::Role;
 use tokio::time::Sleep;
 use tonic::Status;
 
@@ -116,8 +118,9 @@ impl Relay {
             Poll::Pending => self.poll_request(cx, opening),
         });
         tokio::time::timeout(limits::FIRST_MESSAGE, first).await.map_err(|_| Refusal::Silent)??;
-        let max = limits::CALLS;
-        self.share = Some(calls.take(1).ok_or(Refusal::Busy { what: "calls", max })?);
+        let reserve = if permit.role() == Role::Admin { 0 } else { limits::CALLS_OF_ADMINS };
+        let busy = || Refusal::Busy { what: "calls", max: limits::CALLS - reserve };
+        self.share = Some(calls.take(1, reserve).ok_or_else(busy)?);
         self.upstream = Some(self.pool.connect().await?);
         Ok(())
     }
@@ -199,7 +202,7 @@ impl Relay {
                     )));
                 }
                 Poll::Ready(None) if request.is_end_stream() => self.half_close()?,
-                // hyper also ends the body of a request that was reset: what came so far must not pass for the whole.
+                // hyper also ends the body of a request that was reset with NO_ERROR: what came must not pass for the whole.
                 Poll::Ready(None) => return Poll::Ready(Err(Refusal::Cancelled)),
             }
         }

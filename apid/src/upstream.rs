@@ -6,8 +6,9 @@
 
 use crate::{
     limits,
+    reader::{Reader, Said},
     refusal::{self, Refusal},
-    wire::{Outbox, Reader, Said},
+    wire::Outbox,
 };
 use bytes::{Buf as _, Bytes};
 use std::{

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
+use crate::reader::{Reader, Said};
+use stele_proto::internal::Close;
 
 fn grpc(message: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0];
