@@ -6,7 +6,7 @@
 //! * [`programs`]: what is ours.
 //! * [`modules`], [`kernel`]: the kernel, and which of its modules.
 //! * [`root`], [`elf`], [`policy`]: the read-only root, and what may not be in it.
-//! * [`squashfs`], [`initramfs`], [`cmdline`], [`uki`], [`disk`]: the envelopes, from the inside out.
+//! * [`squashfs`], [`initramfs`], [`cmdline`], [`uki`], [`fat`], [`disk`]: the envelopes, from the inside out.
 //! * [`recipe`], [`manifest`]: the whole way, and what came of it.
 //! * [`workspace`], [`cache`], [`progress`], [`firmware`]: what it needs on the way.
 //!
@@ -21,6 +21,7 @@ pub mod cmdline;
 pub mod deb;
 pub mod disk;
 pub mod elf;
+pub mod fat;
 pub mod firmware;
 pub mod initramfs;
 pub mod kernel;
