@@ -79,7 +79,7 @@ fn build(workspace: &Workspace, recipe: &Recipe, out: &Path, progress: &Progress
     let parts = recipe.parts(workspace, &Cache::of_user()?, progress)?;
     parts.write(out, progress)?;
     progress.step("Building ctl");
-    let ctl = progress.suspend(|| programs::ctl(workspace, parts.epoch))?;
+    let ctl = progress.suspend(|| programs::ctl(workspace))?;
     std::fs::copy(&ctl, out.join("ctl"))
         .with_context(|| format!("Copying {} to {}", ctl.display(), out.display()))?;
     write_sums(out)?;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Builds our own programs through cargo.
 //!
-//! Programs of the node are static and position-independent; `ctl` is an ordinary program of its machine, because a static
-//! glibc would look for that machine's name services. Paths of the build machine are mapped away, in Rust and in C alike, so
-//! that two folders make the same bytes.
+//! Programs of the node are static and position-independent, and paths of the build machine are mapped away in them, in Rust
+//! and in C alike, so that two folders make the same bytes. `ctl` is an ordinary program of the machine that builds it,
+//! because a static glibc would look for that machine's name services; it is built as `cargo build --release` builds it, so
+//! whoever has done that has it already.
 
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
@@ -18,69 +19,60 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The crates whose programs run on a node.
 const NODE: [&str; 3] = ["stele-init", "stele-apid", "stele-agents"];
 
-/// How a program is linked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Linking {
-    /// One file with everything in it.
-    Static,
-    /// With the libraries of its machine.
-    Dynamic,
-}
-
-/// The programs of the node by name, static.
+/// The programs of the node by name.
 pub fn node(workspace: &Workspace, epoch: u64) -> Result<BTreeMap<String, PathBuf>> {
-    build(workspace, &NODE, Linking::Static, epoch)
+    reproducible(workspace, &NODE, epoch)
 }
 
 /// The client.
-pub fn ctl(workspace: &Workspace, epoch: u64) -> Result<PathBuf> {
-    let mut built = build(workspace, &["ctl"], Linking::Dynamic, epoch)?;
+pub fn ctl(workspace: &Workspace) -> Result<PathBuf> {
+    let mut built = run(cargo(workspace, &["ctl"]), "ctl")?;
     built.remove("ctl").context("Building ctl: cargo made no program of that name")
 }
 
-/// Builds the programs of some crates of the workspace, reproducibly.
-pub fn build(
+/// Builds the programs of some crates of the workspace as those of a node are built: static, and the same in every folder.
+pub fn reproducible(
     workspace: &Workspace,
     crates: &[&str],
-    linking: Linking,
     epoch: u64,
 ) -> Result<BTreeMap<String, PathBuf>> {
-    let what = crates.join(", ");
     let maps = maps(workspace)?;
     let mut flags: Vec<String> = maps
         .iter()
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
         .collect();
-    if linking == Linking::Static {
-        flags.push("-Ctarget-feature=+crt-static".to_owned());
-        flags.push("-Crelocation-model=pie".to_owned());
-    }
+    flags.push("-Ctarget-feature=+crt-static".to_owned());
+    flags.push("-Crelocation-model=pie".to_owned());
     let c_flags: Vec<String> = maps
         .iter()
         .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
         .collect();
 
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo(workspace, crates);
     cargo
-        .current_dir(workspace.root())
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--target",
-            TARGET,
-            "--message-format=json-render-diagnostics",
-        ])
-        .arg("--config")
+        .args(["--target", TARGET, "--config"])
         .arg(format!("target.{TARGET}.rustflags={}", serde_json::to_string(&flags)?))
-        .args(crates.iter().flat_map(|name| ["-p", name]))
         .env("SOURCE_DATE_EPOCH", epoch.to_string())
         .env(format!("CFLAGS_{TARGET}"), c_flags.join(" "))
         // These would override the flags above.
         .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .stdout(Stdio::piped());
-    let mut child = cargo.spawn().with_context(|| format!("Building {what}: running cargo"))?;
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    run(cargo, &crates.join(", "))
+}
+
+fn cargo(workspace: &Workspace, crates: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(workspace.root())
+        .args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"])
+        .args(crates.iter().flat_map(|name| ["-p", name]));
+    cargo
+}
+
+/// Runs cargo; the programs that it made, by name.
+fn run(mut cargo: Command, what: &str) -> Result<BTreeMap<String, PathBuf>> {
+    let child = cargo.stdout(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("Building {what}: running cargo"))?;
     let stdout = child.stdout.take().context("cargo has an output")?;
     let mut built = BTreeMap::new();
     for line in BufReader::new(stdout).lines() {
