@@ -18,7 +18,6 @@ use std::{
     fmt,
     io::Write as _,
     net::SocketAddr,
-    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -29,7 +28,7 @@ use tokio::{io::AsyncWriteExt as _, net::unix::pipe, sync::Notify};
 use tonic::Code;
 
 /// The descriptor on which PID 1 takes the lines.
-pub const DESCRIPTOR: i32 = 3;
+pub const DESCRIPTOR: &str = "/proc/self/fd/3";
 /// The shortest time between two writes.
 pub const QUIET: Duration = Duration::from_millis(20);
 
@@ -105,13 +104,18 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// The pipe on file descriptor 3, or standard error if there is none. Call it within a runtime, before anything else opens
-    /// a file.
+    /// The pipe on file descriptor 3, or standard error if there is none. Call it within a runtime.
+    ///
+    /// It is opened anew by its name, because a number alone cannot be made a descriptor without `unsafe`; PID 1 gives the
+    /// pipe to this process's user for that.
     #[must_use]
     pub fn inherited() -> Self {
-        match adopt().ok().and_then(|fd| pipe::Sender::from_owned_fd(fd).ok()) {
-            Some(pipe) => Self::Pipe(pipe),
-            None => Self::Stderr,
+        match pipe::OpenOptions::new().open_sender(DESCRIPTOR) {
+            Ok(pipe) => Self::Pipe(pipe),
+            Err(error) => {
+                tracing::warn!(%error, "There is no audit log, its lines go to standard error");
+                Self::Stderr
+            }
         }
     }
 
@@ -121,14 +125,6 @@ impl Sink {
             Self::Stderr => std::io::stderr().write_all(bytes),
         }
     }
-}
-
-/// A duplicate of the inherited descriptor. pidfd_getfd(2) on ourselves is how to come by an inherited number without `unsafe`;
-/// opening /proc/self/fd/3 anew would need permission on root's pipe.
-fn adopt() -> rustix::io::Result<OwnedFd> {
-    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-    let this = pidfd_open(getpid(), PidfdFlags::empty())?;
-    pidfd_getfd(this, DESCRIPTOR, PidfdGetfdFlags::empty())
 }
 
 impl Audit {
