@@ -34,7 +34,7 @@ pub(crate) struct Global {
     /// The context to use instead of the current one
     #[arg(long, global = true, value_name = "NAME", env = "STELE_CONTEXT", hide_env_values = true)]
     pub(crate) context: Option<String>,
-    /// The nodes to talk to: HOST, HOST:PORT, [IPv6]:PORT, NAME=ADDRESS, or ‘all’ of the context; several with commas
+    /// The nodes to talk to: HOST, HOST:PORT, [IPv6]:PORT, NAME=ADDRESS, or "all" of the context; several with commas
     #[arg(short, long, global = true, value_name = "NODE,…", value_delimiter = ',')]
     pub(crate) nodes: Vec<String>,
     /// How long to wait for a connection and for an answer [default: 10s, 30s]
@@ -217,7 +217,7 @@ impl App {
         check_lifetime(name, &credentials, OffsetDateTime::now_utc())?;
         let nodes = choose(&self.global.nodes, Some((name, context)), reach)?;
         let tls = tls::mutual(&credentials)
-            .with_context(|| format!("In context ‘{name}’ of {}", path.display()))?;
+            .with_context(|| format!("In context \"{name}\" of {}", path.display()))?;
         Ok(Targets { nodes, tls, approach: Approach::Mutual, deadlines: self.deadlines() })
     }
 
@@ -295,12 +295,12 @@ impl App {
 /// An expired certificate is refused by the node without a word about which; here it can be told.
 fn check_lifetime(context: &str, credentials: &Credentials, now: OffsetDateTime) -> Result<()> {
     let summary = pki::read_certificate(&credentials.certificate)
-        .with_context(|| format!("In context ‘{context}’"))?;
+        .with_context(|| format!("In context \"{context}\""))?;
     let renew = "A new one: ctl gen client --secrets secrets.yaml, then ctl config merge";
     if summary.not_after <= now {
         let ago = (now - summary.not_after).unsigned_abs();
         return Err(Misuse(format!(
-            "The client certificate of context ‘{context}’ ({}, {}) expired {} ago, on {}\n  {renew}",
+            "The client certificate of context \"{context}\" ({}, {}) expired {} ago, on {}\n  {renew}",
             summary.name,
             summary.role,
             span::format_duration(ago),
@@ -310,7 +310,7 @@ fn check_lifetime(context: &str, credentials: &Credentials, now: OffsetDateTime)
     }
     if summary.not_before > now {
         return Err(Misuse(format!(
-            "The client certificate of context ‘{context}’ is not valid before {}\n  Is the clock here right? It says {}",
+            "The client certificate of context \"{context}\" is not valid before {}\n  Is the clock here right? It says {}",
             span::format_moment(summary.not_before),
             span::format_moment(now),
         ))
@@ -350,7 +350,7 @@ pub(crate) fn choose(
         let place = if name.is_empty() {
             String::new()
         } else {
-            format!(", and context ‘{name}’ names none")
+            format!(", and context \"{name}\" names none")
         };
         return Err(Misuse(format!(
             "Which node? None was given{place}. Say it with -n, such as -n 10.0.0.5"
@@ -360,7 +360,7 @@ pub(crate) fn choose(
     if reach == Reach::Change && known.len() > 1 {
         let names = known.iter().map(Node::name).collect::<Vec<_>>().join(",");
         return Err(Misuse(format!(
-            "Context ‘{name}’ has {} nodes, and this changes them. Say which are meant: -n {names}, or -n all",
+            "Context \"{name}\" has {} nodes, and this changes them. Say which are meant: -n {names}, or -n all",
             known.len()
         ))
         .into());

@@ -131,7 +131,7 @@ async fn connect(
     let name = ServerName::try_from(node.expected_name().to_owned()).map_err(|_| {
         Failure::new(
             tried,
-            format!("‘{}’ is no name that a certificate can carry", node.expected_name()),
+            format!("\"{}\" is no name that a certificate can carry", node.expected_name()),
             None,
         )
     })?;

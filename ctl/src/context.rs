@@ -136,7 +136,7 @@ impl Contexts {
             ),
         };
         let Some((name, context)) = self.contexts.get_key_value(name) else {
-            bail!("There is no context ‘{name}’ in {}. There is {}", path.display(), names());
+            bail!("There is no context \"{name}\" in {}. There is {}", path.display(), names());
         };
         Ok((name, context))
     }
@@ -248,7 +248,7 @@ mod tests {
         contexts.current = Some("b".to_owned());
         assert_eq!(contexts.select(None, path).unwrap().0, "b");
         assert_eq!(contexts.select(Some("a"), path).unwrap().0, "a");
-        assert!(contexts.select(Some("c"), path).unwrap_err().to_string().contains("‘c’"));
+        assert!(contexts.select(Some("c"), path).unwrap_err().to_string().contains("\"c\""));
     }
 
     #[test]

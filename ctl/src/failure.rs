@@ -88,6 +88,10 @@ impl Failure {
     /// TLS failed: here, when the node was verified, or there, when it verified us.
     pub(crate) fn tls(tried: String, error: &(dyn Error + 'static), approach: Approach) -> Failure {
         let why = match find::<rustls::Error>(error) {
+            // Its Display shows what we put into it as debug output.
+            Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(ours))) => {
+                ours.0.to_string()
+            }
             Some(error) => error.to_string(),
             None => sentence(error),
         };
@@ -172,6 +176,10 @@ fn presented(error: &rustls::Error, approach: Approach) -> Option<&'static str> 
         }
         Cert::InvalidPurpose | Cert::InvalidPurposeContext { .. } => {
             "Whatever answers there holds a certificate that is not for servers: it is no node"
+        }
+        Cert::Other(_) => {
+            "A node makes certificates for any name, and its identity is what ctl gen config gave it. If it was renamed, expect its \
+             address instead: -n ADDRESS, or -n ADDRESS=FORWARDED-ADDRESS. If not, another node, perhaps a stolen one, takes its place"
         }
         Cert::ApplicationVerificationFailure if approach == Approach::Pinned => return None,
         _ => return None,

@@ -91,7 +91,7 @@ mod tests {
                 kind: "Link".to_owned(),
                 path: "addresses[1]".to_owned(),
                 line: 3,
-                message: "‘10.0.0.5/33’ is not an address".to_owned(),
+                message: "\"10.0.0.5/33\" is not an address".to_owned(),
                 expected: "an address with a prefix length, such as 10.0.0.5/24".to_owned(),
             },
             Finding {
@@ -105,7 +105,7 @@ mod tests {
         ];
         let source = "kind: Link\naddresses:\n- 10.0.0.5/33\n";
         expect![[r#"
-            error: ‘10.0.0.5/33’ is not an address
+            error: "10.0.0.5/33" is not an address
               --> machine.yaml:3, document 2 (Link), addresses[1]
               |
             3 | - 10.0.0.5/33

@@ -3,7 +3,7 @@
 //!
 //! * [`cli`]: the commands there are; [`command`]: what each does; [`app`]: what they share.
 //! * [`context`], [`node`]: whom to talk to; [`pki`]: with what certificates.
-//! * [`client`], [`tls`], [`failure`]: one connection to one node, and what is said when it fails.
+//! * [`client`], [`tls`], [`verifier`], [`failure`]: one connection to one node, and what is said when it fails.
 //! * [`output`], [`findings`], [`lines`], [`span`]: how things are shown.
 //!
 //! Exit codes: 0 when all went well, 1 when a node failed or refused, 2 when what was given is not valid.
@@ -23,6 +23,7 @@ mod output;
 mod pki;
 mod span;
 mod tls;
+mod verifier;
 
 use app::{App, Misuse, Outcome};
 use std::{io, process::ExitCode};

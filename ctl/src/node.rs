@@ -68,14 +68,14 @@ impl Node {
     pub(crate) fn parse(text: &str) -> Result<Node> {
         let (server_name, address) = match text.split_once('=') {
             Some(("", _)) => bail!(
-                "‘{text}’ has no name before ‘=’. Write NAME=ADDRESS, such as web1=127.0.0.1:5001"
+                "\"{text}\" has no name before \"=\". Write NAME=ADDRESS, such as web1=127.0.0.1:5001"
             ),
             Some((name, address)) => (Some(name.to_owned()), address),
             None => (None, text),
         };
         let (host, port) = split_port(address)?;
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
-            bail!("‘{address}’ is not an address. Write HOST, HOST:PORT or [IPv6]:PORT");
+            bail!("\"{address}\" is not an address. Write HOST, HOST:PORT or [IPv6]:PORT");
         }
         Ok(Node { host: host.to_owned(), port, server_name })
     }
@@ -114,7 +114,7 @@ impl Node {
 fn split_port(address: &str) -> Result<(&str, u16)> {
     let parse = |port: &str| match port.parse::<u16>() {
         Ok(0) | Err(_) => {
-            bail!("‘{port}’ in ‘{address}’ is not a port. A port is a number from 1 to 65535")
+            bail!("\"{port}\" in \"{address}\" is not a port. A port is a number from 1 to 65535")
         }
         Ok(port) => Ok(port),
     };
@@ -123,7 +123,7 @@ fn split_port(address: &str) -> Result<(&str, u16)> {
             Some((host, "")) => Ok((host, PORT)),
             Some((host, port)) if port.starts_with(':') => Ok((host, parse(&port[1..])?)),
             _ => bail!(
-                "‘{address}’ opens a bracket and does not close it before the port. Write [IPv6]:PORT"
+                "\"{address}\" opens a bracket and does not close it before the port. Write [IPv6]:PORT"
             ),
         };
     }

@@ -145,6 +145,14 @@ pub(crate) fn summarize(der: &[u8]) -> Result<Summary> {
     })
 }
 
+/// The common name of who signed a DER certificate.
+pub(crate) fn issuer_name(der: &[u8]) -> Result<String> {
+    let (_, certificate) =
+        X509Certificate::from_der(der).context("The certificate is not X.509")?;
+    let name = certificate.issuer().iter_common_name().next().and_then(|name| name.as_str().ok());
+    Ok(name.unwrap_or_default().to_owned())
+}
+
 fn new_key() -> Result<KeyPair> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("Making a P-256 key")
 }

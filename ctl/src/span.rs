@@ -23,17 +23,17 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration> {
             Some('d') => 86_400,
             Some('w') => 604_800,
             _ => bail!(
-                "‘{text}’ is not a duration. Write a number with a unit (s, m, h, d, w), such as 30s, 10m, 8h or 365d"
+                "\"{text}\" is not a duration. Write a number with a unit (s, m, h, d, w), such as 30s, 10m, 8h or 365d"
             ),
         };
         let number: u64 = number
             .parse()
-            .with_context(|| format!("‘{text}’ is not a duration: no number before the unit"))?;
+            .with_context(|| format!("\"{text}\" is not a duration: no number before the unit"))?;
         seconds = number
             .checked_mul(factor)
             .and_then(|part| seconds.checked_add(part))
             .filter(|sum| *sum <= 200 * 366 * 86_400)
-            .with_context(|| format!("‘{text}’ is longer than 200 years"))?;
+            .with_context(|| format!("\"{text}\" is longer than 200 years"))?;
         rest = &tail[1..];
     }
     Ok(Duration::from_secs(seconds))
@@ -46,7 +46,7 @@ pub(crate) fn parse_since(text: &str, now: OffsetDateTime) -> Result<OffsetDateT
     }
     let duration = parse_duration(text).ok().with_context(|| {
         format!(
-            "‘{text}’ is neither a duration such as 10m nor a moment such as 2026-01-31T12:00:00Z"
+            "\"{text}\" is neither a duration such as 10m nor a moment such as 2026-01-31T12:00:00Z"
         )
     })?;
     now.checked_sub(duration.try_into()?).context("that is before time began")

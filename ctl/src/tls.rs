@@ -2,19 +2,22 @@
 //! TLS as ctl speaks it: 1.3 only, and never to a node that has not been authenticated.
 //!
 //! A configured node is authenticated by its chain (leaf ← node's intermediate ← the context's CA, all of them for
-//! server authentication) and its name. A node in maintenance mode is authenticated by the SHA-256 of the certificate
+//! server authentication), its name, and whom its intermediate was made for. A node in maintenance mode is authenticated by the SHA-256 of the certificate
 //! that it shows on its console.
 
-use crate::context::Credentials;
+use crate::{
+    context::Credentials,
+    verifier::{Fleet, Pin},
+};
 use anyhow::{Context as _, Result, ensure};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use sha2::{Digest as _, Sha256};
-use std::{fmt, str::FromStr, sync::Arc, sync::Mutex};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// SHA-256 of a DER certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +93,13 @@ pub(crate) fn mutual(credentials: &Credentials) -> Result<Arc<ClientConfig>> {
     ensure!(!chain.is_empty(), "The context's certificate holds no certificate");
     let key = PrivateKeyDer::from_pem_slice(credentials.key.as_bytes())
         .context("Reading the context's key")?;
+    let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .context("Reading the context's ca")?;
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Fleet::new(chains)))
         .with_client_auth_cert(chain, key)
         .context("The context's key does not belong to its certificate")?;
     Ok(http2(config))
@@ -100,77 +107,13 @@ pub(crate) fn mutual(credentials: &Credentials) -> Result<Arc<ClientConfig>> {
 
 /// For a node in maintenance mode: whoever holds the key of the certificate with this fingerprint.
 pub(crate) fn pinned(expected: Option<Fingerprint>) -> Result<(Arc<ClientConfig>, Arc<Pin>)> {
-    let pin = Arc::new(Pin { expected, presented: Mutex::new(None), provider: provider() });
+    let pin = Arc::new(Pin::new(expected, provider()));
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&pin) as Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
     Ok((http2(config), pin))
-}
-
-/// Accepts one certificate, by its fingerprint, and remembers which was presented.
-#[derive(Debug)]
-pub(crate) struct Pin {
-    expected: Option<Fingerprint>,
-    presented: Mutex<Option<Fingerprint>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Pin {
-    /// What the node presented, once it did.
-    pub(crate) fn presented(&self) -> Option<Fingerprint> {
-        self.presented.lock().map(|presented| *presented).unwrap_or_default()
-    }
-}
-
-impl ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let presented = Fingerprint::of(end_entity);
-        if let Ok(mut slot) = self.presented.lock() {
-            *slot = Some(presented);
-        }
-        if self.expected == Some(presented) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(rustls::Error::InvalidCertificate(
-            rustls::CertificateError::ApplicationVerificationFailure,
-        ))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2 is not spoken".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -100,20 +100,24 @@ async fn maintenance(app: &App, fingerprint: Option<Fingerprint>) -> Result<Targ
     };
     // Whether it is the right node is known before anything is sent to it.
     let Err(failure) = targets.connect(node).await else { return Ok(targets) };
-    match (fingerprint, pin.presented()) {
-        (None, Some(presented)) => Err(Misuse(format!(
+    let Some(presented) = pin.presented() else { return Err(failure.into()) };
+    let (address, shown) = (node.address(), presented.fingerprint);
+    match fingerprint {
+        _ if presented.configured => Err(anyhow::anyhow!(
+            "{address} is not in maintenance mode: it is configured already. Nothing was sent\n  \
+             Leave --insecure and --fingerprint away, and use its context"
+        )),
+        None => Err(Misuse(format!(
             "--insecure needs --fingerprint: a configuration holds a private key, and goes to no one unknown\n  \
-             {} has the fingerprint {presented}\n  \
-             If the node's own console shows the same, add: --fingerprint {presented}",
-            node.address()
+             {address} has the fingerprint {shown}\n  \
+             If the node's own console shows the same, add: --fingerprint {shown}"
         ))
         .into()),
-        (Some(expected), Some(presented)) if expected != presented => Err(anyhow::anyhow!(
-            "{} is not the node that was meant. Nothing was sent\n  expected  {expected}\n  presented {presented}\n  \
-             Compare with the node's console. A node that has started again in maintenance mode has a new certificate",
-            node.address()
+        Some(expected) if expected != shown => Err(anyhow::anyhow!(
+            "{address} is not the node that was meant. Nothing was sent\n  expected  {expected}\n  presented {shown}\n  \
+             Compare with the node's console. A node that has started again in maintenance mode has a new certificate"
         )),
-        _ => Err(failure.into()),
+        Some(_) => Err(failure.into()),
     }
 }
 

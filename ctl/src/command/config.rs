@@ -153,7 +153,7 @@ fn merge(contexts: &mut Contexts, incoming: Contexts, force: bool) -> Result<(),
             Some(old) if old.credentials().ca == new.credentials().ca => join(old, &new),
             Some(_) if !force => {
                 return Err(format!(
-                    "There is a context ‘{name}’ with another CA already: another fleet. --force replaces it, and its credentials are lost"
+                    "There is a context \"{name}\" with another CA already: another fleet. --force replaces it, and its credentials are lost"
                 ));
             }
             Some(_) | None => new,

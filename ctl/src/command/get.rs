@@ -16,14 +16,14 @@ use stele_proto::v1::{GetRequest, GetResponse, Kind, ListKindsRequest, ListReque
 /// Arguments of `ctl get`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The kind, in any case, singular or plural, or ‘config’; without one, the kinds are listed
+    /// The kind, in any case, singular or plural, or "config"; without one, the kinds are listed
     kind: Option<String>,
     /// Only the resource of this name
     name: Option<String>,
     /// Go on, and show each change as it happens
     #[arg(short, long)]
     watch: bool,
-    /// With ‘config’: this generation instead of the active one
+    /// With "config": this generation instead of the active one
     #[arg(long, value_name = "N")]
     generation: Option<u64>,
     #[command(flatten)]
@@ -145,7 +145,7 @@ async fn list(session: &Session, kind: &str, name: String) -> Result<(Kind, Vec<
     let response = session.answer(&tried, session.resources().list(request)).await?;
     if !name.is_empty() && response.resources.is_empty() {
         anyhow::bail!(
-            "There is no {} ‘{name}’. ctl get {} shows what there is",
+            "There is no {} \"{name}\". ctl get {} shows what there is",
             kind.name,
             kind.name.to_lowercase()
         );
@@ -162,7 +162,7 @@ pub(crate) async fn find_kind(session: &Session, wanted: &str) -> Result<Kind> {
         Some(index) => Ok(response.kinds.into_iter().nth(index).unwrap_or_default()),
         None => {
             let names: Vec<&str> = response.kinds.iter().map(|kind| kind.name.as_str()).collect();
-            anyhow::bail!("There is no kind ‘{wanted}’. There is {}", names.join(", "))
+            anyhow::bail!("There is no kind \"{wanted}\". There is {}", names.join(", "))
         }
     }
 }
