@@ -64,7 +64,7 @@ impl Builder {
     /// Writes an image, `ctl` and the firmware to `out`.
     pub fn write(&self, parts: &Parts, out: &Path) -> Result<Artefacts> {
         parts.write(out, &self.progress)?;
-        let ctl = self.progress.suspend(|| programs::ctl(&self.workspace, parts.epoch))?;
+        let ctl = self.progress.suspend(|| programs::ctl(&self.workspace))?;
         fs::copy(&ctl, out.join("ctl")).with_context(|| format!("Copying {}", ctl.display()))?;
         firmware::write(&self.workspace, &self.cache, &self.progress, &out.join("firmware"))?;
         write_sums(out)?;

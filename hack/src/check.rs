@@ -4,6 +4,7 @@
 use crate::{
     artefacts::top,
     build::{self, Builder},
+    variants::Variants,
 };
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
@@ -51,7 +52,9 @@ impl Part {
             }
             Part::Unit => cargo(&["test", "--locked", "--workspace", "--quiet"]),
             Part::E2e => {
-                Builder::new()?.fresh_image(&top().join("out"))?;
+                let builder = Builder::new()?;
+                let image = builder.fresh_image(&top().join("out"))?;
+                Variants::new(image.dir().join("e2e")).build(&builder, &image)?;
                 let mut args = vec![
                     "test",
                     "--locked",

@@ -13,7 +13,8 @@
 //! * [`api`]: the API, called without `ctl`.
 //! * [`node`]: a machine with an operator.
 //! * [`suite`]: scenarios of checks that share boots.
-//! * [`up`], [`check`], [`reproducible`]: the commands.
+//! * [`variants`]: images for tests.
+//! * [`up`], [`check`], [`reproducible`], [`bench`]: the commands.
 //!
 //! Machines listen on loopback only, end with the process that started them, and leave nothing on disk.
 
@@ -22,6 +23,7 @@
 pub mod accelerator;
 pub mod api;
 pub mod artefacts;
+pub mod bench;
 pub mod build;
 pub mod check;
 pub mod console;

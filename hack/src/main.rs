@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use hack::{
     artefacts::Artefacts,
+    bench::{self, Subject},
     check::{self, Part},
     machine::{Drive, Machine},
     up,
@@ -38,6 +39,17 @@ enum Command {
         /// Only scenarios with this in their name
         #[arg(long = "only", value_name = "TEXT")]
         filters: Vec<String>,
+    },
+    /// Measure the figures of the project
+    Bench {
+        /// What to measure [default: everything]
+        subjects: Vec<Subject>,
+        /// How often
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Boot the image, with the console on the terminal
     Vm(VmArguments),
@@ -91,6 +103,7 @@ fn main() -> Result<()> {
         Command::Up => up::up(),
         Command::Down => up::down(),
         Command::Test { parts, filters } => check::test(&parts, &filters),
+        Command::Bench { subjects, runs, json } => bench::bench(&subjects, runs, json),
         Command::Vm(arguments) => run_vm(arguments),
         Command::Keep { dir } => up::keep(&dir),
     }

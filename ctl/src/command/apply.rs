@@ -53,6 +53,13 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     } else {
         app.targets(Reach::Change)?
     };
+    if targets.are_many() {
+        return Err(Misuse(
+            "A configuration is of one machine: its Identity is its own. Say which with -n"
+                .to_owned(),
+        )
+        .into());
+    }
     let request = ApplyRequest { documents: source.bytes.clone(), dry_run: args.dry_run };
     let answers = targets
         .each(move |session| {

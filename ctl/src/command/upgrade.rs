@@ -7,6 +7,7 @@
 //! ```
 
 mod bar;
+mod push;
 
 use super::{
     follow::{self, Wait},
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::{
     app::{Answer, App, FormatArg, Misuse, Outcome, Reach, Targets},
-    client::Session,
     failure::Failure,
     node::Node,
     output::{self, Format, plain},
@@ -22,10 +22,9 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use bar::Bars;
-use bytes::Bytes;
+use push::Image;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use stele_proto::v1::{
     Mode, Progress, PushHeader, PushRequest, RollbackRequest, Slot, SlotState, Step,
     UpgradeRequest, push_request::Part, upgrade_request,
@@ -72,13 +71,6 @@ struct WaitArgs {
     format: FormatArg,
 }
 
-/// An image to upload, read once for all nodes.
-#[derive(Clone, Debug)]
-struct Image {
-    bytes: Bytes,
-    sha256: [u8; 32],
-}
-
 /// Where the new image comes from.
 #[derive(Clone, Debug)]
 enum From {
@@ -96,14 +88,11 @@ struct Report {
     slot: String,
 }
 
-/// Most bytes of one uploaded chunk.
-const CHUNK: usize = 512 * 1024;
-
 /// Moves nodes to another image.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     let targets = app.targets(Reach::Change)?;
     let from = match (args.image, args.url, args.slot) {
-        (Some(path), _, _) => From::Image(read(&path)?),
+        (Some(path), _, _) => From::Image(Image::read(&path)?),
         (_, Some(url), _) => From::Url(url),
         (_, _, Some(slot)) => From::Slot(slot),
         (None, None, None) => {
@@ -157,20 +146,6 @@ fn finish(app: &App, answers: Vec<Answer<Report>>, format: Format) -> Result<Out
     Ok(outcome)
 }
 
-fn read(path: &PathBuf) -> Result<Image> {
-    let bytes =
-        fs::read(path).map_err(|error| Misuse(format!("Reading {}: {error}", path.display())))?;
-    if !bytes.starts_with(b"MZ") {
-        return Err(Misuse(format!(
-            "{} is no UKI: it does not begin as an EFI program does. Is it stele.efi?",
-            path.display()
-        ))
-        .into());
-    }
-    let sha256 = Sha256::digest(&bytes).into();
-    Ok(Image { bytes: Bytes::from(bytes), sha256 })
-}
-
 async fn upgrade(
     targets: &Targets,
     node: &Node,
@@ -183,7 +158,7 @@ async fn upgrade(
     let before = follow::version(&session).await?;
     let source = match from {
         From::Image(image) => {
-            let slot = push(&session, bars, image).await?;
+            let slot = push::push(&session, bars, image).await?;
             if stage_only {
                 return Ok(Report {
                     said: format!("{slot} is staged. ctl upgrade --slot {slot} moves to it"),
@@ -197,10 +172,11 @@ async fn upgrade(
         From::Url(url) => upgrade_request::Source::Url(url),
         From::Slot(slot) => upgrade_request::Source::Slot(slot),
     };
-    let mut slot = match &source {
+    let slot = match &source {
         upgrade_request::Source::Slot(slot) => slot.clone(),
         upgrade_request::Source::Url(_) => String::new(),
     };
+    let mut told = Told { slot, leaving: false };
     let request = UpgradeRequest { source: Some(source), stage_only };
     let asked = async {
         let stream = session
@@ -208,10 +184,11 @@ async fn upgrade(
             .upgrade(request)
             .await
             .map_err(|status| Failure::status("Upgrading".to_owned(), &status))?;
-        progress(node, bars, "Upgrading", stream.into_inner(), &mut slot).await
+        progress(node, bars, "Upgrading", stream.into_inner(), &mut told).await
     }
     .await;
-    super::machine::gone_is_fine(asked, !wait.no_wait && !slot.is_empty())?;
+    super::machine::gone_is_fine(asked, told.leaving)?;
+    let slot = told.slot;
     if stage_only {
         return Ok(Report {
             said: format!("{slot} is staged. ctl upgrade --slot {slot} moves to it"),
@@ -232,51 +209,30 @@ async fn upgrade(
     arrive(targets, node, bars, wait, &before.boot_id, &before.version, &slot).await
 }
 
-/// Uploads an image; the slot that it is in.
-async fn push(session: &Session, bars: &Bars, image: Image) -> Result<String> {
-    let node = &session.node;
-    bars.begin(node, "uploading", image.bytes.len() as u64);
-    let header =
-        Part::Header(PushHeader { size: image.bytes.len() as u64, sha256: image.sha256.to_vec() });
-    let bytes = image.bytes.clone();
-    let (meter, metered) = (bars.clone(), node.clone());
-    let starts = (0..bytes.len()).step_by(CHUNK);
-    let chunks = starts.map(move |start| {
-        meter.at(&metered, start as u64);
-        Part::Chunk(bytes.slice(start..(start + CHUNK).min(bytes.len())))
-    });
-    let requests =
-        std::iter::once(header).chain(chunks).map(|part| PushRequest { part: Some(part) });
-    let tried = "Uploading the image";
-    let stream = session
-        .upgrade()
-        .push(tokio_stream::iter(requests))
-        .await
-        .map_err(|status| Failure::status(tried.to_owned(), &status))?;
-    let mut slot = String::new();
-    progress(node, bars, tried, stream.into_inner(), &mut slot).await?;
-    if slot.is_empty() {
-        bail!(
-            "The node took the image and did not say which slot it is in. ctl slots shows what there is"
-        );
-    }
-    Ok(slot)
+/// What a node has said of its progress so far.
+#[derive(Debug, Default)]
+struct Told {
+    /// The slot that it is about.
+    slot: String,
+    /// Past the point where the node goes down by itself, and may take the connection with it.
+    leaving: bool,
 }
 
-/// Shows a stream of progress until it ends; remembers the slot that it is about.
+/// Shows a stream of progress until it ends, and remembers what it said.
 async fn progress(
     node: &Node,
     bars: &Bars,
     tried: &str,
     mut stream: Streaming<Progress>,
-    slot: &mut String,
+    told: &mut Told,
 ) -> Result<(), Failure> {
     while let Some(progress) =
         stream.message().await.map_err(|status| Failure::status(tried.to_owned(), &status))?
     {
         if !progress.slot.is_empty() {
-            slot.clone_from(&progress.slot);
+            told.slot.clone_from(&progress.slot);
         }
+        told.leaving |= matches!(progress.step(), Step::Activated | Step::Rebooting);
         match progress.step() {
             Step::Receiving if progress.total > 0 => {
                 bars.begin(node, "receiving", progress.total).at(node, progress.done);
@@ -357,17 +313,18 @@ async fn arrive(
 async fn back(targets: &Targets, node: &Node, bars: &Bars, wait: &WaitArgs) -> Result<Report> {
     let session = targets.connect(node).await?;
     let before = follow::version(&session).await?;
-    let mut slot = String::new();
+    let mut told = Told::default();
     let asked = async {
         let stream = session
             .upgrade()
             .rollback(RollbackRequest {})
             .await
             .map_err(|status| Failure::status("Rolling back".to_owned(), &status))?;
-        progress(node, bars, "Rolling back", stream.into_inner(), &mut slot).await
+        progress(node, bars, "Rolling back", stream.into_inner(), &mut told).await
     }
     .await;
-    super::machine::gone_is_fine(asked, !wait.no_wait)?;
+    super::machine::gone_is_fine(asked, told.leaving)?;
+    let slot = told.slot;
     if wait.no_wait {
         return Ok(Report {
             said: "reboots into the image before".to_owned(),

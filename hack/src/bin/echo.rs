@@ -3,6 +3,8 @@
 //!
 //! It runs as a service on the node that is measured, with apid's identity and apid's TLS configuration, on the port
 //! behind apid's. `Version` answers with a constant; `Stream` sends as many lines as `tail` asks for, from memory.
+//!
+//! `echo flood LINES` is the other side of that: a service that writes so many lines to its log, and then nothing more.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +15,7 @@ use apid::{
 };
 use std::{
     convert::Infallible,
+    env,
     future::Future,
     net::Ipv6Addr,
     path::Path,
@@ -46,7 +49,21 @@ const LINE: usize = 100;
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
+    let mut arguments = env::args().skip(1);
+    if arguments.next().as_deref() == Some("flood") {
+        return flood(arguments.next().unwrap_or_default().parse()?);
+    }
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve())
+}
+
+fn flood(lines: usize) -> Result<(), Failure> {
+    let line = "x".repeat(LINE);
+    for _ in 0..lines {
+        println!("{line}");
+    }
+    loop {
+        std::thread::park();
+    }
 }
 
 async fn serve() -> Result<(), Failure> {

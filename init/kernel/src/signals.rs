@@ -60,6 +60,14 @@ impl AsRawFd for Signals {
     }
 }
 
+/// Ignores SIGHUP, also after exec, until the program asks for it: a service that is told to read its configuration again
+/// while it still starts must not end.
+#[expect(unsafe_code, reason = "signal(2) takes a handler, which could be any code")]
+pub fn ignore_hangup() {
+    // SAFETY: SIG_IGN installs no handler of ours.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
 /// Gives a process that is about to become a service an empty signal mask and the default for SIGPIPE, which the Rust
 /// runtime ignores.
 pub fn reset() -> io::Result<()> {
