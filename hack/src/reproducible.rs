@@ -1,49 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two builds in two folders give the same bytes.
 //!
-//! The second one is made from a copy of the tree in another folder, by another set of compiled crates. It shares the
-//! cache of Debian packages, which are checked against the lock file in any case.
+//! The second one is made from a clone of the tree in another folder, which compiles everything again. It shares the
+//! cache of Debian packages, which are checked against the lock file in any case. `ctl` is no part of it: it is an
+//! ordinary program of its machine.
 
 use crate::{
     artefacts::top,
     build::{self, Builder},
 };
 use anyhow::{Context as _, Result, bail};
-use std::{env, fs, path::Path, process::Command};
+use image::{
+    recipe::{Profile, Recipe, write_sums},
+    workspace::Workspace,
+};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use stele_layout::version::Version;
 
 /// Builds again, elsewhere, and compares.
 pub fn check() -> Result<()> {
-    let builder = Builder::new()?;
-    let first = builder.fresh_image(&top().join("out"))?;
+    let here = Builder::new()?;
+    let first = here.fresh_image(&top().join("out"))?;
     let elsewhere = tempfile::Builder::new().prefix("stele-elsewhere-").tempdir()?;
     let tree = elsewhere.path().join("another/place");
     copy_tree(&tree)?;
-    let out = elsewhere.path().join("out");
-    let mut image = Command::new(env::current_exe()?.with_file_name("image"));
-    image.args(["build", "--out"]).arg(&out).current_dir(&tree);
-    image.env("CARGO_TARGET_DIR", elsewhere.path().join("compiled"));
-    // The copy has no history to take the time from.
-    build::run(image.env("SOURCE_DATE_EPOCH", builder.workspace.epoch()?.to_string()))?;
-    compare(first.dir(), &out)
+    let there = Builder { workspace: Workspace::at(&tree)?, ..here };
+    let second = elsewhere.path().join("out");
+    there
+        .parts(&Recipe::new(Version::parse(env!("CARGO_PKG_VERSION"))?, Profile::Cloud))?
+        .write(&second, &there.progress)?;
+    write_sums(&second)?;
+    compare(first.dir(), &second)
 }
 
 fn compare(first: &Path, second: &Path) -> Result<()> {
-    let read = |dir: &Path| {
-        let path = dir.join("SHA256SUMS");
-        fs::read_to_string(&path).with_context(|| format!("Reading {}", path.display()))
-    };
-    let (first, second) = (read(first)?, read(second)?);
-    let different: Vec<&str> =
-        first.lines().filter(|line| !second.lines().any(|other| other == *line)).collect();
-    if !different.is_empty() || first.lines().count() != second.lines().count() {
-        bail!("These differ: {different:#?}\nfirst build:\n{first}second build:\n{second}");
+    let (first, second) = (sums(first)?, sums(second)?);
+    let different: Vec<&str> = second
+        .iter()
+        .filter(|(name, sum)| first.get(*name) != Some(*sum))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !different.is_empty() {
+        bail!(
+            "These differ: {}\nfirst build: {first:#?}\nsecond build: {second:#?}",
+            different.join(", ")
+        );
     }
-    println!("{} files are the same, byte for byte", first.lines().count());
+    println!("{} files are the same, byte for byte", second.len());
     Ok(())
 }
 
-/// Copies what git knows of and what it would add.
+fn sums(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let path = dir.join("SHA256SUMS");
+    let text = fs::read_to_string(&path).with_context(|| format!("Reading {}", path.display()))?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .map(|(sum, name)| (name.into(), sum.into()))
+        .collect())
+}
+
+/// Clones the repository, and brings over what is not committed.
 fn copy_tree(to: &Path) -> Result<()> {
+    build::run(Command::new("git").args(["clone", "--quiet", "--shared"]).arg(top()).arg(to))?;
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(top())

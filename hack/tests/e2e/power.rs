@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The buttons of a machine.
+
+use crate::world::{Kept, World, says};
+use anyhow::{Result, ensure};
+use hack::{node::BOOT, suite::Checks};
+
+pub fn buttons(world: &World, checks: &Checks) -> Result<()> {
+    let node = Kept(world.live("buttons")?);
+    checks.check("Ctrl-Alt-Del restarts in order", || {
+        let (mark, boot) = (node.vm.console().mark(), node.boot_id()?);
+        node.vm.press_keys(&["ctrl", "alt", "delete"])?;
+        node.vm.wait_for_line_after(mark, "stopping services", BOOT)?;
+        node.vm.wait_for_line_after(mark, "unmounting and restarting", BOOT)?;
+        node.vm.wait_for_launch(2, BOOT)?;
+        node.wait_for_another_boot(&boot)
+    });
+    checks.check("the power button powers off in order", || {
+        let mark = node.vm.console().mark();
+        node.vm.press_power_button()?;
+        let reason = node.vm.wait_until_off(BOOT)?;
+        ensure!(reason == "guest-shutdown", "{reason}");
+        says(
+            &node.vm.console().text_from(mark),
+            &["power button pressed", "stopping services", "unmounting and powering off"],
+        )
+    });
+    Ok(())
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Services that misbehave.
+
+use crate::world::{Kept, World, field, resource};
+use anyhow::{Result, ensure};
+use hack::{node::BOOT, suite::Checks};
+
+pub fn crash_loop(world: &World, checks: &Checks) -> Result<()> {
+    let node = Kept(world.live_from(&world.variants.crashing(), "crashing")?);
+    let restarts = || -> Result<u64> {
+        Ok(field(&resource(&node, "service", "crasher")?, "restarts")?.parse::<f64>()? as u64)
+    };
+    checks.check("a service that ends at once is started again, more and more slowly", || {
+        node.wait_until("four restarts", BOOT, || Ok(restarts()? >= 4))?;
+        // By now the pause is 4 s and more: a loop without backoff would count hundreds.
+        let before = restarts()?;
+        ensure!(before < 40, "{before} restarts");
+        Ok(())
+    });
+    checks.check("services shows that it waits, and why it ended", || {
+        node.wait_until("it waits", BOOT, || {
+            Ok(field(&resource(&node, "service", "crasher")?, "state")? == "waiting")
+        })?;
+        ensure!(!field(&resource(&node, "service", "crasher")?, "reason")?.is_empty());
+        Ok(())
+    });
+    checks.check("its output is in its log", || node.ctl.run(["logs", "crasher"]).map(drop));
+    checks.check("the machine and its API do not mind", || {
+        ensure!(field(&resource(&node, "service", "apid")?, "restarts")?.parse::<f64>()? == 0.0);
+        ensure!(node.vm.launches() == 1);
+        node.ctl.run(["version"]).map(drop)
+    });
+    Ok(())
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What all scenarios share: the image, its variants, and an operator.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use hack::{
+    artefacts::{Artefacts, top},
+    json,
+    machine::Machine,
+    node::{Node, Operator},
+    variants::Variants,
+};
+use serde_json::Value;
+use std::{fs, path::PathBuf};
+use tempfile::TempDir;
+
+/// What all scenarios share.
+#[derive(Debug)]
+pub struct World {
+    /// The image under test.
+    pub artefacts: Artefacts,
+    /// Its variants.
+    pub variants: Variants,
+    /// Who runs it.
+    pub operator: Operator,
+}
+
+impl World {
+    pub fn new() -> Result<Self> {
+        let artefacts = Artefacts::default_location();
+        let variants = Variants::new(artefacts.dir().join("e2e"));
+        let operator = Operator::new(&artefacts)?;
+        Ok(Self { artefacts, variants, operator })
+    }
+
+    /// A node without a disk, configured by fw_cfg, that answers.
+    pub fn live(&self, name: &str) -> Result<Node> {
+        self.live_from(&self.artefacts, name)
+    }
+
+    /// The same from other artefacts.
+    pub fn live_from(&self, artefacts: &Artefacts, name: &str) -> Result<Node> {
+        let machine = Machine::live(artefacts)?;
+        let node = Node::start_configured(&self.operator, name, machine, scratch()?)?;
+        node.wait_until_it_answers()?;
+        Ok(node)
+    }
+
+    /// A machine with a disk that has just been switched on for the first time.
+    pub fn unboxed(&self, name: &str, gib: u64) -> Result<Node> {
+        let scratch = scratch()?;
+        let machine = Machine::installed(&self.artefacts, scratch.path(), gib)?;
+        Node::start(&self.operator, name, machine, scratch)
+    }
+
+    /// A node with a disk that was configured by hand, and answers.
+    pub fn installed(&self, name: &str) -> Result<Node> {
+        let node = self.unboxed(name, 4)?;
+        node.apply()?;
+        node.wait_until_it_answers()?;
+        Ok(node)
+    }
+}
+
+/// A folder for one machine.
+pub fn scratch() -> Result<TempDir> {
+    tempfile::Builder::new().prefix("stele-vm-").tempdir().context("Making a folder")
+}
+
+/// Keeps a console for whoever looks into a failure.
+pub fn keep_console(node: &Node) -> Result<()> {
+    let dir = top().join("out/e2e/consoles");
+    fs::create_dir_all(&dir)?;
+    fs::copy(node.vm.console().path(), dir.join(format!("{}.log", node.name)))
+        .context("Keeping the console")?;
+    Ok(())
+}
+
+/// A node whose console is kept when it goes away.
+#[derive(Debug)]
+pub struct Kept(pub Node);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Err(error) = keep_console(&self.0) {
+            println!("{error:#}");
+        }
+    }
+}
+
+impl std::ops::Deref for Kept {
+    type Target = Node;
+    fn deref(&self) -> &Node {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Kept {
+    fn deref_mut(&mut self) -> &mut Node {
+        &mut self.0
+    }
+}
+
+/// Every resource of a kind, as `ctl get KIND -o json` prints them.
+pub fn resources(node: &Node, kind: &str) -> Result<Vec<Value>> {
+    let printed = node.ctl.json(["get", kind])?;
+    let mut found = Vec::new();
+    collect(&printed, &mut found);
+    Ok(found)
+}
+
+fn collect(value: &Value, found: &mut Vec<Value>) {
+    match value {
+        Value::Object(map) if map.contains_key("status") && map.contains_key("name") => {
+            found.push(value.clone())
+        }
+        Value::Object(map) => map.values().for_each(|value| collect(value, found)),
+        Value::Array(values) => values.iter().for_each(|value| collect(value, found)),
+        _ => {}
+    }
+}
+
+/// The resource of this name.
+pub fn resource(node: &Node, kind: &str, name: &str) -> Result<Value> {
+    let all = resources(node, kind)?;
+    let found = all.iter().find(|resource| resource["name"] == name).cloned();
+    found.with_context(|| format!("There is no {kind} {name} among {}", Value::from(all)))
+}
+
+/// A field of a resource's status, as text.
+pub fn field(resource: &Value, name: &str) -> Result<String> {
+    json::text(&resource["status"], name).with_context(|| format!("No {name} in {resource}"))
+}
+
+/// Fails unless `text` holds every needle, in any case.
+pub fn says(text: &str, needles: &[&str]) -> Result<()> {
+    let lower = text.to_lowercase();
+    for needle in needles {
+        if !lower.contains(&needle.to_lowercase()) {
+            bail!("It does not say {needle:?}: {text}");
+        }
+    }
+    Ok(())
+}
+
+/// What the running version of the image is.
+pub fn version(node: &Node) -> Result<String> {
+    let printed = node.ctl.json(["version"])?;
+    let nodes = json::find(&printed, "nodes").unwrap_or(&printed);
+    // The client's own version may stand beside the nodes'.
+    json::find(nodes, "boot_id").context("No answer of a node")?;
+    version_beside_boot_id(&printed).context("No version beside the boot id")
+}
+
+fn version_beside_boot_id(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(map) => {
+            let here = map.contains_key("boot_id") || map.contains_key("bootId");
+            let version = map.get("version").and_then(Value::as_str).filter(|_| here);
+            version.map(str::to_owned).or_else(|| map.values().find_map(version_beside_boot_id))
+        }
+        Value::Array(values) => values.iter().find_map(version_beside_boot_id),
+        _ => None,
+    }
+}
+
+/// The configuration of a node with a line changed or added.
+pub fn with_more(node: &Node, more: &str) -> Result<PathBuf> {
+    let mut text = fs::read_to_string(&node.files.machine)?;
+    ensure!(text.contains("kind: Identity"), "The configuration has no Identity");
+    text.push_str(more);
+    let path = node.files.machine.with_file_name("changed.yaml");
+    fs::write(&path, text)?;
+    Ok(path)
+}
