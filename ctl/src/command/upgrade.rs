@@ -26,8 +26,7 @@ use push::Image;
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 use stele_proto::v1::{
-    Mode, Progress, PushHeader, PushRequest, RollbackRequest, Slot, SlotState, Step,
-    UpgradeRequest, push_request::Part, upgrade_request,
+    Mode, Progress, RollbackRequest, Slot, SlotState, Step, UpgradeRequest, upgrade_request,
 };
 use tonic::Streaming;
 
