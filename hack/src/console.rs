@@ -49,8 +49,15 @@ impl Console {
     /// Everything behind a mark.
     #[must_use]
     pub fn text_from(&self, mark: usize) -> String {
+        self.read_from(mark).0
+    }
+
+    /// Everything behind a mark, and the mark behind that.
+    #[must_use]
+    pub fn read_from(&self, mark: usize) -> (String, usize) {
         let bytes = fs::read(&self.path).unwrap_or_default();
-        plain(&String::from_utf8_lossy(bytes.get(mark..).unwrap_or_default()))
+        let text = String::from_utf8_lossy(bytes.get(mark..).unwrap_or_default());
+        (plain(&text), bytes.len())
     }
 
     /// The place up to which it is written now.

@@ -141,23 +141,18 @@ fn run_vm(arguments: VmArguments) -> Result<()> {
     let deadline = started + Duration::from_secs(arguments.timeout);
     let mut mark = 0;
     loop {
-        let on = vm.is_on();
-        let grown = vm.console().wait(
-            mark,
-            deadline,
-            |text| (!text.is_empty()).then(|| text.to_owned()),
-            || !vm.is_on(),
-        )?;
-        if let Some(text) = grown {
-            mark = vm.console().mark();
-            stdout.write_all(text.as_bytes())?;
-            stdout.flush()?;
-        } else if !on || Instant::now() >= deadline {
+        let last = !vm.is_on() || Instant::now() >= deadline;
+        let (text, end) = vm.console().read_from(mark);
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()?;
+        mark = end;
+        let found =
+            arguments.until.as_ref().is_some_and(|needle| vm.console().text().contains(needle));
+        if found || last && text.is_empty() {
             break;
         }
-        if arguments.until.as_ref().is_some_and(|needle| vm.console().text().contains(needle)) {
-            break;
-        }
+        let more = |text: &str| (!text.is_empty()).then_some(());
+        vm.console().wait(mark, deadline, more, || !vm.is_on())?;
     }
     eprintln!(
         "\n{:.1} s, {} boots, {}",
