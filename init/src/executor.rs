@@ -177,6 +177,7 @@ const BASE: &[&str] = &[
     "pipe2",
     "poll",
     "ppoll",
+    "prctl",
     "pread64",
     "prlimit64",
     "pwrite64",
@@ -237,7 +238,6 @@ const CLIENT: &[&str] = &[
     "socket",
     "socketpair",
     "uname",
-    "prctl",
     "sysinfo",
 ];
 
@@ -252,7 +252,6 @@ const SERVER: &[&str] = &[
     "getsockname",
     "getsockopt",
     "listen",
-    "prctl",
     "recvfrom",
     "recvmsg",
     "sendmsg",
