@@ -16,7 +16,7 @@ use std::{
 
 const SOON: Duration = Duration::from_secs(60);
 
-pub fn bad_input(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn bad_input(world: &World, checks: &Checks) -> Result<()> {
     let node = Kept(world.live("besieged")?);
     let good = |what: &str| {
         node.ctl

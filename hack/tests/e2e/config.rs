@@ -10,7 +10,7 @@ use hack::{node::Operator, suite::Checks};
 use std::fs;
 use tonic::Code;
 
-pub fn bad_input(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn bad_input(world: &World, checks: &Checks) -> Result<()> {
     let node = Kept(world.live("steady")?);
     let before = node.ctl.run(["get", "config"])?;
     let generations = resources(&node, "generation")?.len();

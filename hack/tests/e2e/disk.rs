@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-pub fn first_boot(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn first_boot(world: &World, checks: &Checks) -> Result<()> {
     let mut node = Kept(world.unboxed("homeowner", 4)?);
     let fingerprint = node.fingerprint()?;
     let file = node.files.machine.to_string_lossy().into_owned();
@@ -89,7 +89,7 @@ pub fn first_boot(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
-pub fn too_small(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn too_small(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let disk = dir.path().join("disk.raw");
     copy_sparse(&world.artefacts.disk()?, &disk)?;
@@ -110,7 +110,7 @@ pub fn too_small(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
-pub fn full(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn full(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let machine = Machine::installed(&world.artefacts, dir.path(), 1)?;
     let mut node = Kept(Node::start(&world.operator, "stuffed", machine, dir)?);
@@ -137,7 +137,7 @@ pub fn full(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
-pub fn state_corrupt(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn state_corrupt(world: &World, checks: &Checks) -> Result<()> {
     let mut node = Kept(world.installed("forgetful")?);
     node.vm.cut_power()?;
     let disk = node.vm.machine().drives.first().context("No disk")?.path.clone();

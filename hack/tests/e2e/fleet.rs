@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use hack::suite::Checks;
 use std::fs;
 
-pub fn two_nodes(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn two_nodes(world: &World, checks: &Checks) -> Result<()> {
     let (one, two) = (Kept(world.live("fleet-one")?), Kept(world.live("fleet-two")?));
     let home = world.operator.dir().join("fleet-home");
     fs::create_dir_all(&home)?;

@@ -11,14 +11,14 @@ use std::{
 
 /// A running server. It ends when this value is dropped.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     port: u16,
 }
 
 impl Server {
     /// Serves the files in `dir`.
-    pub fn start(dir: &Path) -> Result<Self> {
+    pub(crate) fn start(dir: &Path) -> Result<Self> {
         let port = free_port()?;
         let mut child = Command::new("/usr/bin/python3")
             .args([
@@ -43,7 +43,7 @@ impl Server {
     }
 
     /// Where the guest finds a file.
-    pub fn url(&self, file: &str) -> String {
+    pub(crate) fn url(&self, file: &str) -> String {
         format!("http://10.0.2.2:{}/{file}", self.port)
     }
 }

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 /// Where the ESP begins, in bytes.
 const ESP: &str = "@@1M";
 
-pub fn refused(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
     let mut node = Kept(world.installed("choosy")?);
     let folder = scratch()?;
     let before = slots(&node)?;

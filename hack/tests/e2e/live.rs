@@ -9,7 +9,7 @@ use std::{process::Command, time::Duration};
 
 const SOON: Duration = Duration::from_secs(20);
 
-pub fn node(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn node(world: &World, checks: &Checks) -> Result<()> {
     let node = Kept(world.live("live")?);
 
     checks.check("the console ends with the address and how to reach the node", || {

@@ -5,7 +5,7 @@ use crate::world::{Kept, World, says};
 use anyhow::{Result, ensure};
 use hack::{node::BOOT, suite::Checks};
 
-pub fn buttons(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn buttons(world: &World, checks: &Checks) -> Result<()> {
     let node = Kept(world.live("buttons")?);
     checks.check("Ctrl-Alt-Del restarts in order", || {
         let (mark, boot) = (node.vm.console().mark(), node.boot_id()?);

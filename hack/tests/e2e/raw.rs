@@ -15,7 +15,7 @@ use tonic::{Status, transport::Channel};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a call to its end.
-pub fn block_on<T>(body: impl Future<Output = T>) -> Result<T> {
+pub(crate) fn block_on<T>(body: impl Future<Output = T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime
         .block_on(async { tokio::time::timeout(PATIENCE, body).await })
@@ -23,19 +23,19 @@ pub fn block_on<T>(body: impl Future<Output = T>) -> Result<T> {
 }
 
 /// A channel to a node, with this client certificate or with none.
-pub async fn channel(node: &Kept, client: Option<&Credentials>) -> Result<Channel> {
+pub(crate) async fn channel(node: &Kept, client: Option<&Credentials>) -> Result<Channel> {
     let ca = node.credentials()?.ca;
     api::connect(&node.target()?, api::tls(&ca, client)?, PATIENCE).await
 }
 
 /// Asks for the version; a refusal, wherever it comes from, is an error.
-pub async fn version(node: &Kept, client: Option<&Credentials>) -> Result<String> {
+pub(crate) async fn version(node: &Kept, client: Option<&Credentials>) -> Result<String> {
     let mut machine = MachineServiceClient::new(channel(node, client).await?);
     Ok(machine.version(VersionRequest {}).await?.into_inner().version)
 }
 
 /// Hands over a configuration, whatever it is.
-pub fn apply(node: &Kept, documents: Vec<u8>) -> Result<Result<ApplyResponse, Status>> {
+pub(crate) fn apply(node: &Kept, documents: Vec<u8>) -> Result<Result<ApplyResponse, Status>> {
     let credentials = node.credentials()?;
     block_on(async {
         let mut config = ConfigServiceClient::new(channel(node, Some(&credentials)).await?);

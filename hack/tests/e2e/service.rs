@@ -5,7 +5,7 @@ use crate::world::{Kept, World, field, resource};
 use anyhow::{Result, ensure};
 use hack::{node::BOOT, suite::Checks};
 
-pub fn crash_loop(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn crash_loop(world: &World, checks: &Checks) -> Result<()> {
     let node = Kept(world.live_from(&world.variants.crashing(), "crashing")?);
     let restarts = || -> Result<u64> {
         Ok(field(&resource(&node, "service", "crasher")?, "restarts")?.parse::<f64>()? as u64)

@@ -13,7 +13,7 @@ use hack::{
 };
 use std::{fs, process::Command};
 
-pub fn cidata(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn cidata(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let seed = dir.path().join("seed.img");
     let machine = Machine::live(&world.artefacts)?;
@@ -35,7 +35,7 @@ pub fn cidata(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
-pub fn url(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let files = scratch()?;
     let server = Server::start(files.path())?;
@@ -53,7 +53,7 @@ pub fn url(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
-pub fn refused(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let machine = Machine::live(&world.artefacts)?;
     let bad = dir.path().join("bad.yaml");

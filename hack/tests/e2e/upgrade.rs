@@ -13,7 +13,7 @@ use hack::{
 };
 use serde_json::Value;
 
-pub fn there_and_back(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn there_and_back(world: &World, checks: &Checks) -> Result<()> {
     let node = Kept(world.installed("traveller")?);
     let first = version(&node)?;
     checks.check("upgrade --image ends when the new image runs and is good", || {
@@ -62,7 +62,7 @@ pub fn there_and_back(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
-pub fn bad_image(world: &World, checks: &Checks) -> Result<()> {
+pub(crate) fn bad_image(world: &World, checks: &Checks) -> Result<()> {
     let node = Kept(world.installed("survivor")?);
     let first = version(&node)?;
     let boot = node.boot_id()?;
@@ -93,7 +93,7 @@ pub fn bad_image(world: &World, checks: &Checks) -> Result<()> {
 }
 
 /// The slot that holds this version.
-pub fn slot(node: &Kept, version: &str) -> Result<Value> {
+pub(crate) fn slot(node: &Kept, version: &str) -> Result<Value> {
     let slots = resources(node, "slot")?;
     let found = slots
         .iter()

@@ -9,23 +9,28 @@ use hack::{
     node::{Node, Operator},
     variants::Variants,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
 /// What all scenarios share.
 #[derive(Debug)]
-pub struct World {
+pub(crate) struct World {
     /// The image under test.
-    pub artefacts: Artefacts,
+    pub(crate) artefacts: Artefacts,
     /// Its variants.
-    pub variants: Variants,
+    pub(crate) variants: Variants,
     /// Who runs it.
-    pub operator: Operator,
+    pub(crate) operator: Operator,
 }
 
 impl World {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
+        // A thousand idle connections are as many descriptors here, and in QEMU.
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+            .context("Raising the limit on files")?;
         let artefacts = Artefacts::default_location();
         let variants = Variants::new(artefacts.dir().join("e2e"));
         let operator = Operator::new(&artefacts)?;
@@ -33,12 +38,12 @@ impl World {
     }
 
     /// A node without a disk, configured by fw_cfg, that answers.
-    pub fn live(&self, name: &str) -> Result<Node> {
+    pub(crate) fn live(&self, name: &str) -> Result<Node> {
         self.live_from(&self.artefacts, name)
     }
 
     /// The same from other artefacts.
-    pub fn live_from(&self, artefacts: &Artefacts, name: &str) -> Result<Node> {
+    pub(crate) fn live_from(&self, artefacts: &Artefacts, name: &str) -> Result<Node> {
         let machine = Machine::live(artefacts)?;
         let node = Node::start_configured(&self.operator, name, machine, scratch()?)?;
         node.wait_until_it_answers()?;
@@ -46,14 +51,14 @@ impl World {
     }
 
     /// A machine with a disk that has just been switched on for the first time.
-    pub fn unboxed(&self, name: &str, gib: u64) -> Result<Node> {
+    pub(crate) fn unboxed(&self, name: &str, gib: u64) -> Result<Node> {
         let scratch = scratch()?;
         let machine = Machine::installed(&self.artefacts, scratch.path(), gib)?;
         Node::start(&self.operator, name, machine, scratch)
     }
 
     /// A node with a disk that was configured by hand, and answers.
-    pub fn installed(&self, name: &str) -> Result<Node> {
+    pub(crate) fn installed(&self, name: &str) -> Result<Node> {
         let node = self.unboxed(name, 4)?;
         node.apply()?;
         node.wait_until_it_answers()?;
@@ -62,12 +67,12 @@ impl World {
 }
 
 /// A folder for one machine.
-pub fn scratch() -> Result<TempDir> {
+pub(crate) fn scratch() -> Result<TempDir> {
     tempfile::Builder::new().prefix("stele-vm-").tempdir().context("Making a folder")
 }
 
 /// Keeps a console for whoever looks into a failure.
-pub fn keep_console(node: &Node) -> Result<()> {
+pub(crate) fn keep_console(node: &Node) -> Result<()> {
     let dir = top().join("out/e2e/consoles");
     fs::create_dir_all(&dir)?;
     fs::copy(node.vm.console().path(), dir.join(format!("{}.log", node.name)))
@@ -77,7 +82,7 @@ pub fn keep_console(node: &Node) -> Result<()> {
 
 /// A node whose console is kept when it goes away.
 #[derive(Debug)]
-pub struct Kept(pub Node);
+pub(crate) struct Kept(pub(crate) Node);
 
 impl Drop for Kept {
     fn drop(&mut self) {
@@ -101,7 +106,7 @@ impl std::ops::DerefMut for Kept {
 }
 
 /// Every resource of a kind, as `ctl get KIND -o json` prints them.
-pub fn resources(node: &Node, kind: &str) -> Result<Vec<Value>> {
+pub(crate) fn resources(node: &Node, kind: &str) -> Result<Vec<Value>> {
     let printed = node.ctl.json(["get", kind])?;
     let mut found = Vec::new();
     collect(&printed, &mut found);
@@ -111,7 +116,7 @@ pub fn resources(node: &Node, kind: &str) -> Result<Vec<Value>> {
 fn collect(value: &Value, found: &mut Vec<Value>) {
     match value {
         Value::Object(map) if map.contains_key("status") && map.contains_key("name") => {
-            found.push(value.clone())
+            found.push(value.clone());
         }
         Value::Object(map) => map.values().for_each(|value| collect(value, found)),
         Value::Array(values) => values.iter().for_each(|value| collect(value, found)),
@@ -120,19 +125,19 @@ fn collect(value: &Value, found: &mut Vec<Value>) {
 }
 
 /// The resource of this name.
-pub fn resource(node: &Node, kind: &str, name: &str) -> Result<Value> {
+pub(crate) fn resource(node: &Node, kind: &str, name: &str) -> Result<Value> {
     let all = resources(node, kind)?;
     let found = all.iter().find(|resource| resource["name"] == name).cloned();
     found.with_context(|| format!("There is no {kind} {name} among {}", Value::from(all)))
 }
 
 /// A field of a resource's status, as text.
-pub fn field(resource: &Value, name: &str) -> Result<String> {
+pub(crate) fn field(resource: &Value, name: &str) -> Result<String> {
     json::text(&resource["status"], name).with_context(|| format!("No {name} in {resource}"))
 }
 
 /// Fails unless `text` holds every needle, in any case.
-pub fn says(text: &str, needles: &[&str]) -> Result<()> {
+pub(crate) fn says(text: &str, needles: &[&str]) -> Result<()> {
     let lower = text.to_lowercase();
     for needle in needles {
         if !lower.contains(&needle.to_lowercase()) {
@@ -143,7 +148,7 @@ pub fn says(text: &str, needles: &[&str]) -> Result<()> {
 }
 
 /// What the running version of the image is.
-pub fn version(node: &Node) -> Result<String> {
+pub(crate) fn version(node: &Node) -> Result<String> {
     let printed = node.ctl.json(["version"])?;
     let nodes = json::find(&printed, "nodes").unwrap_or(&printed);
     // The client's own version may stand beside the nodes'.
@@ -164,7 +169,7 @@ fn version_beside_boot_id(value: &Value) -> Option<String> {
 }
 
 /// The configuration of a node with a line changed or added.
-pub fn with_more(node: &Node, more: &str) -> Result<PathBuf> {
+pub(crate) fn with_more(node: &Node, more: &str) -> Result<PathBuf> {
     let mut text = fs::read_to_string(&node.files.machine)?;
     ensure!(text.contains("kind: Identity"), "The configuration has no Identity");
     text.push_str(more);
