@@ -55,17 +55,8 @@ impl Part {
                 let builder = Builder::new()?;
                 let image = builder.fresh_image(&top().join("out"))?;
                 Variants::new(image.dir().join("e2e")).build(&builder, &image)?;
-                let mut args = vec![
-                    "test",
-                    "--locked",
-                    "--release",
-                    "--quiet",
-                    "-p",
-                    "hack",
-                    "--test",
-                    "e2e",
-                    "--",
-                ];
+                let mut args =
+                    vec!["test", "--locked", "--quiet", "-p", "hack", "--test", "e2e", "--"];
                 args.extend(filters.iter().map(String::as_str));
                 cargo(&args)
             }
