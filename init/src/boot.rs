@@ -39,6 +39,8 @@ pub(crate) enum BootError {
     Runtime(#[source] io::Error),
     #[error("opening PID 1's socket")]
     Socket(#[source] io::Error),
+    #[error("making the folder of the API's identity")]
+    Identity(#[source] io::Error),
     #[error("the event loop ended")]
     Ended,
 }
@@ -107,6 +109,7 @@ fn keep_clock_sane(build_time: i64) {
 /// The machine, until it ends.
 async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
     let listener = api::listen().map_err(BootError::Socket)?;
+    identity::prepare().map_err(BootError::Identity)?;
     tokio::task::spawn_local(listen(
         Rc::clone(&node),
         readiness::watch(signals).map_err(BootError::Signals)?,

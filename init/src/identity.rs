@@ -62,6 +62,13 @@ pub(crate) async fn keep(node: Rc<Node>) {
     }
 }
 
+/// Makes the folder of the file, which apid may read and needs to be there when it starts.
+pub(crate) fn prepare() -> io::Result<()> {
+    fs::create_dir_all(FOLDER)?;
+    chown(FOLDER, Some(crate::api::APID), Some(crate::api::APID))?;
+    fs::set_permissions(FOLDER, fs::Permissions::from_mode(0o700))
+}
+
 fn write(active: Option<&Active>, network: &NetworkIdentity) -> io::Result<()> {
     let NetworkIdentity { hostname, addresses } = network;
     let identity = match active {
@@ -77,9 +84,6 @@ fn write(active: Option<&Active>, network: &NetworkIdentity) -> io::Result<()> {
             }
         }
     };
-    fs::create_dir_all(FOLDER)?;
-    chown(FOLDER, Some(crate::api::APID), Some(crate::api::APID))?;
-    fs::set_permissions(FOLDER, fs::Permissions::from_mode(0o700))?;
     let beside = format!("{FILE}.new");
     // /run is memory: what matters is that no half of it is ever read, and by nobody but apid.
     fs::write(&beside, b"")?;
