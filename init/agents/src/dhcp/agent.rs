@@ -13,7 +13,6 @@ use prost::Message as _;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     rand::{GetRandomFlags, getrandom},
-    time::{ClockId, clock_gettime},
 };
 use std::{
     convert::Infallible,
@@ -23,7 +22,7 @@ use std::{
     time::Duration,
 };
 use stele_kernel::{
-    inherited,
+    clock, inherited,
     packet::{PacketSocket, Traffic},
 };
 use stele_proto::internal::{Lease, LeaseReport, StaticRoute, lease_report};
@@ -253,5 +252,5 @@ fn encode(report: Report) -> lease_report::Report {
 
 /// Time since boot, suspended time included: leases go on while a machine sleeps.
 fn now() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+    clock::since_boot().unwrap_or_default()
 }
