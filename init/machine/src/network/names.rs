@@ -143,7 +143,11 @@ pub fn addresses(observed: &Observed) -> Vec<IpAddr> {
 fn elsewhere(address: IpAddr) -> bool {
     let near = match address {
         IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
+        // fec0::/10 was for a site, until RFC 3879; virtual networks still give it out beside what works.
+        IpAddr::V6(address) => {
+            let [first, ..] = address.segments();
+            address.is_unicast_link_local() || first & 0xffc0 == 0xfec0
+        }
     };
     !near && !address.is_loopback() && !address.is_multicast() && !address.is_unspecified()
 }
@@ -237,6 +241,7 @@ mod tests {
                 address(1, "127.0.0.1/8", false, false),
                 address(1, "::1/128", false, false),
                 address(2, "fe80::1/64", false, false),
+                address(2, "fec0::1/64", false, false),
                 address(2, "2001:db8::2/64", true, false),
                 address(2, "2001:db8::3/64", false, true),
                 address(2, "2001:db8::1/64", false, false),
