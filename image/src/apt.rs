@@ -90,7 +90,7 @@ impl Apt {
         packages
             .map(|package| {
                 let file = folder.join(format!("{}.deb", package.sha256));
-                if !holds(&file, package) {
+                if !holds(&file, package)? {
                     progress.step(format!("Downloading {} {}", package.name, package.version));
                     self.download(package, &file)?;
                 }
@@ -134,7 +134,7 @@ impl Apt {
             )
         })?;
         ensure!(
-            holds(&target, package) && sha256_of_file(&target)? == package.sha256,
+            holds(&target, package)?,
             "Downloading {} {}: the file is not the one that image/packages.lock names",
             package.name,
             package.version
@@ -215,19 +215,21 @@ fn paragraphs(list: impl BufRead, wanted: impl Fn(&str) -> bool) -> Result<Vec<P
             found.extend(current.take());
             current = wanted(name).then(Paragraph::new);
         }
-        if let (Some(paragraph), Some((key, value))) = (&mut current, line.split_once(": ")) {
-            if !line.starts_with(' ') {
-                paragraph.insert(key.to_owned(), value.to_owned());
-            }
+        let continued = line.starts_with(' ');
+        if let (Some(paragraph), Some((key, value)), false) =
+            (&mut current, line.split_once(": "), continued)
+        {
+            paragraph.insert(key.to_owned(), value.to_owned());
         }
     }
     found.extend(current);
     Ok(found)
 }
 
-/// Whether a cached file is worth using: its size tells a broken download; its digest was checked when it came.
-fn holds(file: &Path, package: &Package) -> bool {
-    fs::metadata(file).is_ok_and(|meta| meta.len() == package.size)
+/// Whether a file is the one that the lock names, to the last byte.
+fn holds(file: &Path, package: &Package) -> Result<bool> {
+    let right_size = fs::metadata(file).is_ok_and(|meta| meta.len() == package.size);
+    Ok(right_size && sha256_of_file(file)? == package.sha256)
 }
 
 /// Whether version `a` is newer than `b`, as dpkg has it.

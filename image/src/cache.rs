@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// Raise it when a cached thing would be made differently from the same inputs.
 const GENERATION: &str = "1";
 
+/// How many things of a kind are kept.
+const KEPT: usize = 12;
+
 /// The cache folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -58,6 +61,7 @@ impl Cache {
         }
         let bytes = make()?;
         write_atomically(&path, &bytes)?;
+        self.forget(kind)?;
         Ok(bytes)
     }
 
@@ -78,6 +82,24 @@ impl Cache {
         tree.write_tar(&mut tar)?;
         write_atomically(&path, &tar)?;
         Ok(tree)
+    }
+
+    /// Keeps the newest of a kind, and deletes the others: each change of a program makes another root.
+    fn forget(&self, kind: &str) -> Result<()> {
+        let mut known = Vec::new();
+        for entry in fs::read_dir(self.folder("built")?)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&format!("{kind}-")) {
+                known.push((entry.metadata()?.modified()?, entry.path()));
+            }
+        }
+        known.sort();
+        known.reverse();
+        for (_, path) in known.iter().skip(KEPT) {
+            // Someone else may have deleted it in the meantime.
+            let _gone = fs::remove_file(path);
+        }
+        Ok(())
     }
 
     fn path(&self, kind: &str, inputs: &[&str]) -> Result<PathBuf> {
@@ -111,5 +133,15 @@ mod tests {
         assert_eq!(cache.bytes("x", &["a"], || Ok(vec![1])).unwrap(), [1]);
         assert_eq!(cache.bytes("x", &["a"], || panic!("made again")).unwrap(), [1]);
         assert_eq!(cache.bytes("x", &["b"], || Ok(vec![2])).unwrap(), [2]);
+    }
+
+    #[test]
+    fn only_the_newest_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path().to_owned());
+        for input in 0..KEPT + 5 {
+            cache.bytes("x", &[&input.to_string()], || Ok(vec![0])).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path().join("built")).unwrap().count(), KEPT);
     }
 }

@@ -99,11 +99,11 @@ fn program(file: &ElfFile64<'_, Endianness>, data: &[u8], pie: bool) -> Result<P
     for entry in table.iter() {
         match entry.tag {
             elf::DT_NEEDED => {
-                program.needed.push(String::from_utf8(table.string(entry)?.to_vec())?)
+                program.needed.push(String::from_utf8(table.string(entry)?.to_vec())?);
             }
             elf::DT_BIND_NOW => now = true,
-            elf::DT_FLAGS => now |= entry.val & u64::from(elf::DF_BIND_NOW.0) != 0,
-            elf::DT_FLAGS_1 => now |= entry.val & u64::from(elf::DF_1_NOW.0) != 0,
+            elf::DT_FLAGS => now |= entry.val & elf::DF_BIND_NOW.0 != 0,
+            elf::DT_FLAGS_1 => now |= entry.val & elf::DF_1_NOW.0 != 0,
             // Without a procedure linkage table there is nothing to be bound late.
             elf::DT_JMPREL => lazy = true,
             _ => {}

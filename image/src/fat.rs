@@ -106,7 +106,7 @@ impl Fat<'_> {
         put(out, sector_of(ROOT), &self.folder("", ROOT, ROOT, &entries)?)?;
         for entry in &entries {
             match entry.content {
-                Some(content) if content.is_empty() => {}
+                Some([]) => {}
                 Some(content) => put(out, sector_of(entry.first), content)?,
                 None => {
                     let path = join(entry.parent, entry.name);
@@ -337,7 +337,7 @@ fn checksum(short: [u8; 11]) -> u8 {
 /// The entries of a long name, last piece first, thirteen UTF-16 units in each.
 fn long_entries(name: &str, checksum: u8) -> Result<Vec<u8>> {
     let mut units: Vec<u16> = name.encode_utf16().collect();
-    if units.len() % 13 != 0 {
+    if !units.len().is_multiple_of(13) {
         units.push(0);
     }
     units.resize(units.len().next_multiple_of(13), 0xffff);

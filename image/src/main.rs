@@ -12,6 +12,7 @@ use image::recipe::{Profile, Recipe, write_sums};
 use image::workspace::Workspace;
 use image::{firmware, programs, resolve, squashfs};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 use stele_layout::version::Version;
 
@@ -50,10 +51,22 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("image: {}", causes.join("\n  because: "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments = Arguments::parse();
     let progress = Progress::on_terminal();
     let workspace = Workspace::find()?;
-    match Arguments::parse().command {
+    match arguments.command {
         Command::Build { out, version, profile, level } => {
             let recipe = Recipe { level, ..Recipe::new(version, profile) };
             build(&workspace, &recipe, &out, &progress)

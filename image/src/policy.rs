@@ -182,10 +182,8 @@ fn file(
             lack.name()
         ));
     }
-    if let Some(loader) = &program.loader {
-        if root.resolve(loader).is_none() {
-            found.push(format!("/{path} wants the loader {loader}, which is not in the root"));
-        }
+    for loader in program.loader.iter().filter(|loader| root.resolve(loader).is_none()) {
+        found.push(format!("/{path} wants the loader {loader}, which is not in the root"));
     }
     for library in &program.needed {
         if !LIBRARIES.iter().any(|folder| root.resolve(&format!("{folder}/{library}")).is_some()) {

@@ -9,7 +9,7 @@
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -66,6 +66,9 @@ fn cargo(workspace: &Workspace, crates: &[&str]) -> Command {
         .current_dir(workspace.root())
         .args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"])
         .args(crates.iter().flat_map(|name| ["-p", name]));
+    if !std::io::stderr().is_terminal() {
+        cargo.arg("--quiet");
+    }
     cargo
 }
 

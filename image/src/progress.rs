@@ -40,6 +40,9 @@ impl Progress {
 
     /// Says what is done from now on.
     pub fn step(&self, what: impl Into<String>) {
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
         self.bar.set_message(what.into());
     }
 

@@ -173,7 +173,7 @@ mod tests {
             signed_by: format!(" {KEYRING}"),
         };
         let stanza = "# mine\nTypes: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\n";
-        assert_eq!(stanzas(stanza), [main.clone()]);
+        assert_eq!(stanzas(stanza), std::slice::from_ref(&main));
         let line = format!(
             "deb [arch=amd64 signed-by={KEYRING}] http://mirror.example/debian stable main"
         );

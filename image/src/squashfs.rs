@@ -28,12 +28,12 @@ pub fn pack(tree: &Tree, level: u32, epoch: u32) -> Result<Vec<u8>> {
         };
         for (path, node) in tree.iter() {
             match node {
-                Node::Folder => writer.push_dir(path, header(0o755)?)?,
+                Node::Folder => writer.push_dir(path, header(0o755)?),
                 Node::File { mode, data } => {
-                    writer.push_file(Cursor::new(data.clone()), path, header(*mode)?)?
+                    writer.push_file(Cursor::new(data.clone()), path, header(*mode)?)
                 }
-                Node::Link(target) => writer.push_symlink(target, path, header(0o777)?)?,
-            }
+                Node::Link(target) => writer.push_symlink(target, path, header(0o777)?),
+            }?;
         }
         let mut out = Cursor::new(Vec::new());
         writer.write(&mut out)?;
