@@ -178,7 +178,16 @@ mod tests {
 
     fn link(index: u32, name: &str, physical: bool) -> Link {
         let mac = Some([0x52, 0x54, 0, 0x12, 0x34, index as u8]);
-        Link { index, name: name.to_owned(), mac, mtu: 1500, up: true, carrier: true, physical }
+        Link {
+            index,
+            name: name.to_owned(),
+            mac,
+            mtu: 1500,
+            first_mtu: 1500,
+            up: true,
+            carrier: true,
+            physical,
+        }
     }
 
     #[test]
