@@ -67,6 +67,8 @@ struct Network {
     netlink: Netlink,
     agents: Agents,
     dhcp: BTreeMap<String, Dhcp>,
+    /// The MTU of each link when it was first seen, by index.
+    first_mtu: BTreeMap<u32, u32>,
     files: Files,
     failures: Failures,
 }
@@ -81,12 +83,12 @@ enum Woken {
 impl Network {
     fn new(node: Rc<Node>) -> Network {
         let agents = Agents::new(Rc::clone(&node));
-        let dhcp = BTreeMap::new();
         Network {
             node,
             netlink: Netlink::new(),
             agents,
-            dhcp,
+            dhcp: BTreeMap::new(),
+            first_mtu: BTreeMap::new(),
             files: Files::default(),
             failures: Failures::default(),
         }
@@ -158,7 +160,7 @@ impl Network {
     }
 
     fn reconcile(&mut self) -> Vec<NetworkError> {
-        let observed = match observe(&mut self.netlink) {
+        let observed = match observe(&mut self.netlink, &mut self.first_mtu) {
             Ok(observed) => observed,
             Err(error) => return vec![NetworkError::Observe(error)],
         };
@@ -233,8 +235,14 @@ fn now() -> Duration {
 }
 
 /// Looks at everything.
-fn observe(netlink: &mut Netlink) -> Result<Observed, NetError> {
-    let links = netlink.links()?.into_iter().map(|link| Link {
+fn observe(
+    netlink: &mut Netlink,
+    first_mtu: &mut BTreeMap<u32, u32>,
+) -> Result<Observed, NetError> {
+    let links = netlink.links()?;
+    first_mtu.retain(|index, _| links.iter().any(|link| link.index == *index));
+    let links = links.into_iter().map(|link| Link {
+        first_mtu: *first_mtu.entry(link.index).or_insert(link.mtu),
         index: link.index,
         name: link.name,
         mac: link.mac,

@@ -46,6 +46,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// The largest packet it carries.
     pub mtu: u32,
+    /// The largest packet it carried when it was first seen: what its driver chose.
+    pub first_mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
     /// Whether it has a carrier; always false while it is down.

@@ -25,7 +25,7 @@ pub struct Desired {
 /// What a link should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DesiredLink {
-    /// Its largest packet; none for what it has.
+    /// Its largest packet; none for what its driver chose.
     pub mtu: Option<u32>,
     /// Its addresses.
     pub addresses: Vec<Cidr>,

@@ -76,7 +76,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
             }
             continue;
         };
-        if let Some(mtu) = wanted.mtu.filter(|mtu| *mtu != link.mtu) {
+        let mtu = wanted.mtu.unwrap_or(link.first_mtu);
+        if mtu != link.mtu {
             up.push(Action::SetMtu { index: link.index, mtu });
         }
         if !link.up {

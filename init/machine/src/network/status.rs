@@ -125,6 +125,7 @@ mod tests {
             name: name.to_owned(),
             mac: None,
             mtu: 1500,
+            first_mtu: 1500,
             up: true,
             carrier: true,
             physical: true,

@@ -63,6 +63,7 @@ fn link(index: u32, name: &str) -> Link {
         name: name.to_owned(),
         mac: None,
         mtu: 1500,
+        first_mtu: 1500,
         up: false,
         carrier: false,
         physical: name != "lo",
@@ -110,7 +111,11 @@ fn a_machine_without_configuration_takes_what_dhcp_brings_and_gives_it_back() {
     let desired = Desired::derive(None, &BTreeMap::new(), &state.links);
     assert_eq!(
         words(&plan(&desired, &state)),
-        ["remove the route to 0.0.0.0/0 via 10.0.2.2 on link 2", "remove 10.0.2.15/24 from link 2"]
+        [
+            "remove the route to 0.0.0.0/0 via 10.0.2.2 on link 2",
+            "set the MTU of link 2 to 1500",
+            "remove 10.0.2.15/24 from link 2",
+        ]
     );
 }
 
