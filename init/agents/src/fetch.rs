@@ -10,7 +10,11 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Certificate, Client, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
 /// How many redirects are followed.
 pub const REDIRECTS: usize = 5;
@@ -27,9 +31,9 @@ pub enum FetchError {
     /// Another kind of URL.
     #[error("only http and https can be fetched, not {0}")]
     Scheme(String),
-    /// The trust roots are no certificates.
-    #[error("reading the trust roots")]
-    Roots(#[source] reqwest::Error),
+    /// TLS could not be set up.
+    #[error("preparing TLS")]
+    Tls(#[source] rustls::Error),
     /// The client could not be made.
     #[error("preparing the client")]
     Client(#[source] reqwest::Error),
@@ -107,10 +111,8 @@ pub async fn fetch(
 }
 
 fn client(roots: &[u8]) -> Result<Client, FetchError> {
-    let roots = Certificate::from_pem_bundle(roots).map_err(FetchError::Roots)?;
     Client::builder()
-        .tls_certs_only(roots)
-        .tls_version_min(reqwest::tls::Version::TLS_1_2)
+        .tls_backend_preconfigured(tls(roots).map_err(FetchError::Tls)?)
         .redirect(Policy::custom(redirect))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(IDLE_TIMEOUT)
@@ -119,6 +121,16 @@ fn client(roots: &[u8]) -> Result<Client, FetchError> {
         .no_proxy()
         .build()
         .map_err(FetchError::Client)
+}
+
+/// TLS 1.2 and 1.3, with these roots in PEM and no others.
+fn tls(roots: &[u8]) -> Result<ClientConfig, rustls::Error> {
+    let mut store = RootCertStore::empty();
+    // Bundles hold roots from before today's rules; one that can't be read can't be trusted, and is no reason to trust none.
+    store.add_parsable_certificates(CertificateDer::pem_slice_iter(roots).flatten());
+    let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(store).with_no_client_auth())
 }
 
 fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {

@@ -107,7 +107,7 @@ impl Image {
         }
         let header = usize::try_from(file.u32(0x3c)?).unwrap_or(usize::MAX);
         if header > HEAD / 2 {
-            return Err(PeError::Field { field: "header offset", value: header as u64 });
+            return Err(PeError::NotPe);
         }
         if file.slice(header, 4)? != b"PE\0\0" {
             return Err(PeError::NotPe);
