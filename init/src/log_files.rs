@@ -84,7 +84,8 @@ impl LogFiles {
         self.boot.get()
     }
 
-    /// Makes everything durable, within this time or not at all.
+    /// Makes everything durable and closes it, within this time or not at all. What comes later is not kept: a file that is
+    /// open for writing would keep its volume mounted.
     pub(crate) fn flush(&self, within: Duration) {
         let (done, wait) = sync_channel(1);
         if self.sender.try_send(Order::Flush(done)).is_ok() {
@@ -223,9 +224,10 @@ impl Writer {
                 }
                 Ok(Order::Flush(done)) => {
                     self.sync();
-                    dirty = false;
+                    self.files.clear();
                     // Who asked may have stopped waiting.
                     let _gone = done.try_send(());
+                    return;
                 }
                 Err(RecvTimeoutError::Timeout) if dirty => {
                     self.sync();
