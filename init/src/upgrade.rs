@@ -399,7 +399,9 @@ struct Status<'a> {
     version: &'a str,
     state: &'static str,
     running: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tries_left: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tries_done: Option<u32>,
     size: u64,
     file: String,
