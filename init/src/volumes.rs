@@ -103,8 +103,13 @@ pub(crate) async fn mount_all(node: &Node, esp: Option<&str>) -> (bool, bool) {
     if let Some(device) = &prepared.esp {
         node.upgrades.found_esp(device);
     }
+    let all_there = prepared.state.is_some() && prepared.data.is_some();
     for note in &prepared.notes {
-        tracing::warn!(note, "the disk");
+        if all_there {
+            tracing::info!(target: report::CONSOLE, note, "the disk");
+        } else {
+            tracing::warn!(note, "the disk");
+        }
     }
     if esp.is_some() && !reason.is_empty() {
         tracing::error!(
@@ -144,7 +149,12 @@ fn mount_one(
                 remember(
                     node,
                     name,
-                    Volume { target, state: "mounted", device: device.to_owned(), reason },
+                    Volume {
+                        target,
+                        state: "mounted",
+                        device: device.to_owned(),
+                        reason: String::new(),
+                    },
                 );
                 return true;
             }
