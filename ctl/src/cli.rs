@@ -93,7 +93,7 @@ private key, to the holder of that certificate and to no one else.")]
     #[command(after_help = "Examples:
   ctl upgrade --image out/stele.efi
   ctl upgrade --url https://example.com/stele.efi -n web1,web2
-  ctl upgrade --image out/stele.efi --stage-only     and later: ctl upgrade --slot stele_1.2.0
+  ctl upgrade --image out/stele.efi --stage-only     and later: ctl upgrade --slot stele_1.2.0.efi
 
 The new image is put beside the running one, which stays until the new one has proved itself. ctl ends when the node
 runs the new image and has marked it good, or with exit code 1 when it went back to the old one.")]

@@ -121,7 +121,7 @@ impl Failure {
             Code::Unimplemented => Some(
                 "The node's version does not know this call, or does not answer it in its mode. ctl version shows both sides",
             ),
-            Code::ResourceExhausted | Code::Unavailable => Some("Try again in a moment"),
+            Code::ResourceExhausted => Some("Try again in a moment"),
             _ => None,
         };
         let message =

@@ -116,6 +116,9 @@ pub(crate) fn header(kind: &Kind, many: bool) -> Vec<String> {
         .collect()
 }
 
+/// The columns that count bytes: people read those in larger units.
+const BYTES: [&str; 5] = ["MEMORY", "SIZE", "FREE", "TOTAL", "AVAILABLE"];
+
 /// A resource's row of it.
 pub(crate) fn row(kind: &Kind, resource: &Resource, node: Option<String>) -> Vec<String> {
     let status = resource
@@ -123,7 +126,13 @@ pub(crate) fn row(kind: &Kind, resource: &Resource, node: Option<String>) -> Vec
         .as_ref()
         .map(|status| Value::Object(output::json_object(status)))
         .unwrap_or_default();
-    let cells = kind.columns.iter().map(|column| cell(&status, &column.field));
+    let cells = kind.columns.iter().map(|column| {
+        let text = cell(&status, &column.field);
+        match text.parse() {
+            Ok(bytes) if BYTES.contains(&column.heading.as_str()) => span::format_bytes(bytes),
+            Ok(_) | Err(_) => text,
+        }
+    });
     node.into_iter().chain([resource.name.clone()]).chain(cells).collect()
 }
 

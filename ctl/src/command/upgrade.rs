@@ -175,7 +175,7 @@ async fn upgrade(
         upgrade_request::Source::Slot(slot) => slot.clone(),
         upgrade_request::Source::Url(_) => String::new(),
     };
-    let mut told = Told { slot, leaving: false };
+    let mut told = Told { slot, ..Told::new("fetching") };
     let request = UpgradeRequest { source: Some(source), stage_only };
     let asked = async {
         let stream = session
@@ -209,12 +209,20 @@ async fn upgrade(
 }
 
 /// What a node has said of its progress so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
+    /// How the image comes to it, in a word.
+    arriving: &'static str,
     /// The slot that it is about.
     slot: String,
     /// Past the point where the node goes down by itself, and may take the connection with it.
     leaving: bool,
+}
+
+impl Told {
+    fn new(arriving: &'static str) -> Told {
+        Told { arriving, slot: String::new(), leaving: false }
+    }
 }
 
 /// Shows a stream of progress until it ends, and remembers what it said.
@@ -234,7 +242,7 @@ async fn progress(
         told.leaving |= matches!(progress.step(), Step::Activated | Step::Rebooting);
         match progress.step() {
             Step::Receiving if progress.total > 0 => {
-                bars.begin(node, "receiving", progress.total).at(node, progress.done);
+                bars.begin(node, told.arriving, progress.total).at(node, progress.done);
             }
             step if progress.message.is_empty() => bars.say(node, word(step)),
             _ => bars.say(node, &plain(&progress.message)),
@@ -312,7 +320,7 @@ async fn arrive(
 async fn back(targets: &Targets, node: &Node, bars: &Bars, wait: &WaitArgs) -> Result<Report> {
     let session = targets.connect(node).await?;
     let before = follow::version(&session).await?;
-    let mut told = Told::default();
+    let mut told = Told::new("fetching");
     let asked = async {
         let stream = session
             .upgrade()

@@ -9,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 use std::{fs, path::Path};
 use stele_proto::v1::{PushHeader, PushRequest, push_request::Part};
 
+/// What is shown meanwhile. How far it is, the node says: what has left here may still be on its way.
+const UPLOADING: &str = "uploading";
+
 /// Most bytes of one uploaded chunk.
 const CHUNK: usize = 512 * 1024;
 
@@ -39,16 +42,13 @@ impl Image {
 /// Uploads an image; the slot that it is in.
 pub(super) async fn push(session: &Session, bars: &Bars, image: Image) -> Result<String> {
     let node = &session.node;
-    bars.begin(node, "uploading", image.bytes.len() as u64);
+    bars.begin(node, UPLOADING, image.bytes.len() as u64);
     let header =
         Part::Header(PushHeader { size: image.bytes.len() as u64, sha256: image.sha256.to_vec() });
     let bytes = image.bytes.clone();
-    let (meter, metered) = (bars.clone(), node.clone());
     let starts = (0..bytes.len()).step_by(CHUNK);
-    let chunks = starts.map(move |start| {
-        meter.at(&metered, start as u64);
-        Part::Chunk(bytes.slice(start..(start + CHUNK).min(bytes.len())))
-    });
+    let chunks =
+        starts.map(move |start| Part::Chunk(bytes.slice(start..(start + CHUNK).min(bytes.len()))));
     let requests =
         std::iter::once(header).chain(chunks).map(|part| PushRequest { part: Some(part) });
     let tried = "Uploading the image";
@@ -57,7 +57,7 @@ pub(super) async fn push(session: &Session, bars: &Bars, image: Image) -> Result
         .push(tokio_stream::iter(requests))
         .await
         .map_err(|status| Failure::status(tried.to_owned(), &status))?;
-    let mut told = Told::default();
+    let mut told = Told::new(UPLOADING);
     progress(node, bars, tried, stream.into_inner(), &mut told).await?;
     let slot = told.slot;
     if slot.is_empty() {
