@@ -41,17 +41,19 @@ Every finding comes at once. Exit code 2 if there is any.")]
     Validate(validate::Args),
     /// Print the JSON Schema of machine configurations, for editors
     #[command(after_help = "Example:
-  ctl schema > machine.schema.json      and in the first line of machine.yaml:
+  ctl schema > machine.schema.json
+
+An editor with a YAML language server takes it from the first line of machine.yaml:
   # yaml-language-server: $schema=machine.schema.json")]
     Schema,
     /// Give a node its configuration
     #[command(after_help = "Examples:
   ctl apply-config -f machine.yaml --dry-run
   ctl apply-config -f machine.yaml
-  ctl apply-config -f machine.yaml -n 10.0.0.5 --insecure --fingerprint SHA256:3f5a…
+  ctl apply-config -f machine.yaml --insecure --fingerprint SHA256:3f5a…
 
-A node without a configuration (in maintenance mode) knows no one and has no certificate of the operator's: its
-console shows the fingerprint of the one it has. --insecure --fingerprint sends the configuration, which holds a
+A node without a configuration (in maintenance mode) knows no one and has no certificate of the operator's: its \
+console shows the fingerprint of the one it has. --insecure --fingerprint sends the configuration, which holds a \
 private key, to the holder of that certificate and to no one else.")]
     ApplyConfig(apply::Args),
     /// Show resources: every state of the machine
@@ -93,9 +95,10 @@ private key, to the holder of that certificate and to no one else.")]
     #[command(after_help = "Examples:
   ctl upgrade --image out/stele.efi
   ctl upgrade --url https://example.com/stele.efi -n web1,web2
-  ctl upgrade --image out/stele.efi --stage-only     and later: ctl upgrade --slot stele_1.2.0.efi
+  ctl upgrade --image out/stele.efi --stage-only
+  ctl upgrade --slot stele_1.2.0.efi              once it is staged
 
-The new image is put beside the running one, which stays until the new one has proved itself. ctl ends when the node
+The new image is put beside the running one, which stays until the new one has proved itself. ctl ends when the node \
 runs the new image and has marked it good, or with exit code 1 when it went back to the old one.")]
     Upgrade(upgrade::Args),
     /// Go back to the image that ran before

@@ -30,7 +30,7 @@ pub(crate) enum Command {
   ctl config merge web1/client.yaml
   ctl config merge web1/client.yaml --force
 
-A context that is there already, of the same CA, gets the file's nodes added and its credentials. One of another CA is
+A context that is there already, of the same CA, gets the file's nodes added and its credentials. One of another CA is \
 another fleet of the same name: it is replaced only with --force. The file's current context becomes the current one.")]
     Merge {
         /// The file

@@ -40,20 +40,20 @@ The file holds the key to every node that gets a configuration made with it, and
     },
     /// Make a node's configuration, and the client configuration for it
     #[command(after_help = "Examples:
-  ctl gen config --secrets secrets.yaml --hostname web1 --endpoint 10.0.0.5 -o web1
-  ctl gen config --secrets secrets.yaml --hostname web1 --link eth0 --address 10.0.0.5/24 --gateway 10.0.0.1 \\
-      --dns 10.0.0.1 -o web1
-  ctl gen config --secrets secrets.yaml --hostname web1 --endpoint 127.0.0.1:5001 --context lab -o web1
+  ctl gen config --hostname web1 --endpoint 10.0.0.5 -o web1
+  ctl gen config --hostname web1 --endpoint 127.0.0.1:5001 --context lab -o web1
+  ctl gen config --hostname web1 --link eth0 --address 10.0.0.5/24 \\
+      --gateway 10.0.0.1 --dns 10.0.0.1 -o web1
 
-Writes machine.yaml for the node, machine.schema.json for editors, and client.yaml, which ctl config merge takes in. Its
+Writes machine.yaml for the node, machine.schema.json for editors, and client.yaml, which ctl config merge takes in. Its \
 context is called as --context says, or else as the node.")]
     Config(ConfigArgs),
     /// Make another client certificate, in a client configuration of its own
     #[command(after_help = "Examples:
-  ctl gen client --secrets secrets.yaml --name alice --role os:reader --lifetime 8h -o alice.yaml
-  ctl gen client --secrets secrets.yaml --name me -o me.yaml && ctl config merge me.yaml
+  ctl gen client --name alice --role os:reader --lifetime 8h -o alice.yaml
+  ctl gen client --name me -o me.yaml && ctl config merge me.yaml
 
-Its context is called as --context says, or else as the current one. The nodes are those of that context, or else of the
+Its context is called as --context says, or else as the current one. The nodes are those of that context, or else of the \
 current one, if it is of the same CA, and those that -n names.")]
     Client(ClientArgs),
 }
