@@ -208,13 +208,18 @@ impl Machine {
         for (index, drive) in self.drives.iter().enumerate() {
             let readonly = if drive.writable { "off" } else { "on" };
             let file = escape(&drive.path);
+            // A kernel that QEMU loads by itself has the first place already.
+            let order = match &self.boot {
+                Boot::Firmware { .. } => format!(",bootindex={index}"),
+                Boot::Direct { .. } => String::new(),
+            };
             add(&[
                 "-drive",
                 &format!(
                     "if=none,id=drive{index},format=raw,cache=unsafe,discard=unmap,readonly={readonly},file={file}"
                 ),
                 "-device",
-                &format!("virtio-blk-pci,drive=drive{index},bootindex={index}"),
+                &format!("virtio-blk-pci,drive=drive{index}{order}"),
             ]);
         }
         for (index, forwards) in self.networks.iter().enumerate() {

@@ -201,9 +201,12 @@ impl Node {
         let deadline = Instant::now() + patience;
         while !holds()? {
             if Instant::now() >= deadline || !self.vm.is_on() {
+                let off =
+                    self.vm.wait_until_off(Duration::ZERO).map(|why| format!("It is off: {why}. "));
                 let last = self.ctl.output(["version"])?;
                 bail!(
-                    "Waited until {what}, in vain. ctl version: {}Console:\n{}",
+                    "Waited until {what}, in vain. {}ctl version: {}Console:\n{}",
+                    off.unwrap_or_default(),
                     String::from_utf8_lossy(&last.stderr),
                     self.vm.console().tail(30)
                 );

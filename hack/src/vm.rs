@@ -39,6 +39,9 @@ use tempfile::TempDir;
 /// How long QEMU may take to start and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where QEMU complains.
+const COMPLAINTS: &str = "qemu.log";
+
 /// A virtual machine. It loses power when this value is dropped.
 #[derive(Debug)]
 pub struct Vm {
@@ -318,7 +321,8 @@ fn watch(machine: &Machine, dir: &Path, console: &Path, shared: &Shared) -> Resu
         shared.set(Power::On { pid, qmp: Arc::clone(&qmp) });
         let reason = qmp.pump();
         let status = child.wait().context("Waiting for QEMU")?;
-        let reason = reason.unwrap_or_else(|| format!("QEMU ended with {status}"));
+        let reason =
+            reason.unwrap_or_else(|| format!("QEMU ended with {status}: {}", complaints(dir)));
         let reset = matches!(reason.as_str(), "guest-reset" | "host-qmp-system-reset");
         if !reset || shared.state().stay_off {
             shared.set(Power::Off { reason });
@@ -326,6 +330,11 @@ fn watch(machine: &Machine, dir: &Path, console: &Path, shared: &Shared) -> Resu
         }
         shared.set(Power::Starting);
     }
+}
+
+/// What QEMU has complained about.
+fn complaints(dir: &Path) -> String {
+    fs::read_to_string(dir.join(COMPLAINTS)).unwrap_or_default().trim().to_owned()
 }
 
 /// Starts one QEMU. It connects to a socket of ours, so its start is an event.
@@ -336,9 +345,8 @@ fn spawn(machine: &Machine, dir: &Path, console: &Path) -> Result<(Child, UnixSt
     }
     let listener = UnixListener::bind(&socket)
         .with_context(|| format!("Listening on {}", socket.display()))?;
-    let complaints = dir.join("qemu.log");
-    let stderr = fs::File::create(&complaints)
-        .with_context(|| format!("Making {}", complaints.display()))?;
+    let stderr =
+        fs::File::create(dir.join(COMPLAINTS)).context("Making the file for QEMU's complaints")?;
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
         .args(machine.arguments(Accelerator::detect(), &socket, console))
@@ -359,7 +367,7 @@ fn spawn(machine: &Machine, dir: &Path, console: &Path) -> Result<(Child, UnixSt
         if child.try_wait().context("Looking at QEMU")?.is_some() || Instant::now() >= deadline {
             let _ended = child.kill();
             let _status = child.wait();
-            bail!("{}", fs::read_to_string(&complaints).unwrap_or_default().trim());
+            bail!("{}", complaints(dir));
         }
     }
 }

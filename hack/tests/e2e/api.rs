@@ -56,6 +56,8 @@ pub(crate) fn bad_input(world: &World, checks: &Checks) -> Result<()> {
         let late = world.operator.client(&node, "late", "os:admin", "1s")?;
         thread::sleep(Duration::from_millis(2500));
         says(&late.fails(["version"])?, &["expired"])?;
+        // ctl sees that by itself and does not even ask; others do.
+        refused(Some(&Credentials::read(&late.home().join("client.yaml"))?))?;
         good("an expired certificate")
     });
     checks.check("plain HTTP", || {

@@ -44,7 +44,7 @@ pub(crate) fn first_boot(world: &World, checks: &Checks) -> Result<()> {
         node.ctl.fails(apply(&fingerprint)).map(drop)
     });
     checks.check("the disk has grown into the room it found", || {
-        let data = resource(&node, "volume", "data")?;
+        let data = resource(&node, "volume", "DATA")?;
         ensure!(field(&data, "state")? == "mounted", "{data}");
         ensure!(field(&data, "size")?.parse::<f64>()? > 3e9, "{data}");
         Ok(())
@@ -81,8 +81,10 @@ pub(crate) fn first_boot(world: &World, checks: &Checks) -> Result<()> {
         for label in ["STATE", "DATA"] {
             let place = format!("{}?offset={}", disk.display(), partition(&disk, label)?.start);
             let output = Command::new("/usr/sbin/dumpe2fs").args(["-h", &place]).output()?;
-            says(&String::from_utf8_lossy(&output.stdout), &["Filesystem state:         clean"])
-                .with_context(|| label.to_owned())?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            says(&said, &["Filesystem state:         clean"]).with_context(|| label.to_owned())?;
+            // A file system that was not unmounted has a journal that is still to be replayed.
+            ensure!(!said.contains("needs_recovery"), "{label} was not unmounted: {said}");
         }
         Ok(())
     });
@@ -102,7 +104,7 @@ pub(crate) fn too_small(world: &World, checks: &Checks) -> Result<()> {
     checks.check("the machine can be configured all the same, until it restarts", || {
         node.apply()?;
         node.wait_until_it_answers()?;
-        let volume = resource(&node, "volume", "state")?;
+        let volume = resource(&node, "volume", "STATE")?;
         ensure!(field(&volume, "state")? != "mounted", "{volume}");
         ensure!(!field(&volume, "reason")?.is_empty(), "{volume}");
         Ok(())
@@ -125,7 +127,7 @@ pub(crate) fn full(world: &World, checks: &Checks) -> Result<()> {
     checks.check("a node whose disk is full comes up and answers", || node.wait_until_it_answers());
     checks.check("it says so in the API", || {
         node.wait_until("it has noticed", Duration::from_secs(90), || {
-            Ok(field(&resource(&node, "volume", "data")?, "state")? == "full")
+            Ok(field(&resource(&node, "volume", "DATA")?, "state")? == "full")
         })
     });
     checks.check("and on the console", || says(&node.vm.console().text_from(mark), &["full"]));
@@ -164,7 +166,7 @@ pub(crate) fn state_corrupt(world: &World, checks: &Checks) -> Result<()> {
     );
     checks.check("and answers, and says so in the API", || {
         node.wait_until_it_answers()?;
-        let volume = resource(&node, "volume", "state")?;
+        let volume = resource(&node, "volume", "STATE")?;
         ensure!(!field(&volume, "reason")?.is_empty(), "{volume}");
         Ok(())
     });

@@ -16,7 +16,10 @@ pub(crate) fn two_nodes(world: &World, checks: &Checks) -> Result<()> {
     checks.check("one command shows both nodes side by side", || {
         says(&ctl.run(["version", "-n", &nodes])?, &["fleet-one", "fleet-two"])?;
         says(&ctl.run(["get", "hostname", "-n", &nodes])?, &["fleet-one", "fleet-two"])?;
-        says(&ctl.run(["logs", "apid", "--tail", "2", "-n", &nodes])?, &["fleet-one", "fleet-two"])
+        says(
+            &ctl.run(["logs", "kernel", "--tail", "2", "-n", &nodes])?,
+            &["fleet-one", "fleet-two"],
+        )
     });
     checks.check("a dead node does not hide the other, and the exit code tells", || {
         two.vm.cut_power()?;
