@@ -123,10 +123,10 @@ async fn listen(
             Ok(Some(length)) => {
                 last_event.set(Instant::now());
                 let event = buffer.get(..length).unwrap_or_default();
-                if let Some(alias) = added(event) {
-                    if wanted.send(Wanted::Device(alias)).is_err() {
-                        return;
-                    }
+                if let Some(alias) = added(event)
+                    && wanted.send(Wanted::Device(alias)).is_err()
+                {
+                    return;
                 }
             }
             Ok(None) => ready.clear_ready(),

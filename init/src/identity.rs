@@ -124,17 +124,19 @@ fn announce(node: &Node, fingerprint: &str) {
     let NetworkIdentity { hostname, addresses } = node.identity.borrow().clone();
     let Some(first) = addresses.first() else { return };
     let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    match node.configuration.active() {
-        Some(_) => {
-            tracing::info!(target: report::CONSOLE, "ready: {hostname} at {all}; try: ctl -n {first} version");
-        }
-        None => {
-            tracing::info!(target: report::CONSOLE, "maintenance mode: waiting for a configuration at {all}");
-            tracing::info!(target: report::CONSOLE, "fingerprint SHA256:{fingerprint}");
-            tracing::info!(
-                target: report::CONSOLE,
+    let lines = match node.configuration.active() {
+        Some(_) => vec![format!("ready: {hostname} at {all}; try: ctl -n {first} version")],
+        None => vec![
+            format!("maintenance mode: waiting for a configuration at {all}"),
+            format!("fingerprint SHA256:{fingerprint}"),
+            format!(
                 "try: ctl apply-config --insecure -n {first} --fingerprint SHA256:{fingerprint} -f machine.yaml"
-            );
+            ),
+        ],
+    };
+    if node.announced.replace(lines.clone()) != lines {
+        for line in lines {
+            tracing::info!(target: report::CONSOLE, "{line}");
         }
     }
 }

@@ -32,7 +32,7 @@ async fn pump(logs: &Logs, mut reader: AsyncFd<kmsg::Reader>) -> std::io::Result
         // A flood of records takes turns with everything else.
         let mut budget = 256_u32;
         loop {
-            let Some(record) = ready.get_inner_mut().next()? else {
+            let Some(record) = ready.get_inner_mut().read()? else {
                 ready.clear_ready();
                 break;
             };

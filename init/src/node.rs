@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) state: OnceCell<State>,
     /// What the network gave this machine, for the certificate and the console.
     pub(crate) identity: watch::Sender<NetworkIdentity>,
+    /// What the console last said of how to reach the node.
+    pub(crate) announced: RefCell<Vec<String>>,
     /// Set once, when the machine is to end.
     pub(crate) ending: watch::Sender<Option<End>>,
     pub(crate) upgrades: Upgrades,
@@ -88,6 +90,7 @@ impl Node {
             devices: OnceCell::new(),
             state: OnceCell::new(),
             identity: watch::Sender::new(NetworkIdentity::default()),
+            announced: RefCell::default(),
             ending: watch::Sender::new(None),
             upgrades: Upgrades::default(),
         }

@@ -165,8 +165,10 @@ async fn converse(
     let ((), bytes, complaints) = tokio::join!(feed, read, listen);
     let lines = || complaints.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     node.logs.append(&node.logs.log(name), INFORMATIONAL, lines());
-    let complaint =
-        lines().last().map(|line| String::from_utf8_lossy(line).into_owned()).unwrap_or_default();
+    let complaint = lines()
+        .next_back()
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .unwrap_or_default();
     let stdout = bytes.map_err(|source| OneShotError::Talk { name: name.to_owned(), source })?;
     if stdout.len() > limit {
         return Err(OneShotError::TooMuch { name: name.to_owned(), limit });

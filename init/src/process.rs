@@ -57,10 +57,17 @@ pub(crate) struct Child {
     pub(crate) exit: oneshot::Receiver<Exit>,
 }
 
+/// A child that has not been reaped.
+#[derive(Debug)]
+struct Alive {
+    handle: Rc<Pidfd>,
+    waiter: oneshot::Sender<Exit>,
+}
+
 /// All children, and the only place where they are reaped.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
-    running: RefCell<HashMap<u32, (Rc<Pidfd>, oneshot::Sender<Exit>)>>,
+    running: RefCell<HashMap<u32, Alive>>,
 }
 
 impl Children {
@@ -96,8 +103,8 @@ impl Children {
         // It can't have been reaped yet: that happens on this thread, later.
         let pid = child.id();
         let handle = Rc::new(Pidfd::open(pid).map_err(SpawnError::Hold)?);
-        let (sender, exit) = oneshot::channel();
-        self.running.borrow_mut().insert(pid, (Rc::clone(&handle), sender));
+        let (waiter, exit) = oneshot::channel();
+        self.running.borrow_mut().insert(pid, Alive { handle: Rc::clone(&handle), waiter });
         Ok(Child { pid, handle, cgroup, exit })
     }
 
@@ -114,7 +121,7 @@ impl Children {
             };
             let ours = self.running.borrow_mut().remove(&pid);
             let buried = match ours {
-                Some((handle, waiter)) => handle.reap().map(|exit| {
+                Some(Alive { handle, waiter }) => handle.reap().map(|exit| {
                     if let Some(exit) = exit {
                         // Nobody has to be waiting.
                         let _nobody = waiter.send(exit);

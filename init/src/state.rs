@@ -64,10 +64,8 @@ impl State {
     /// Begins a boot: counts it, and turns the seed of the last one into entropy.
     pub(crate) fn begin(persistent: bool) -> State {
         let boot = if persistent { count_boot() } else { 0 };
-        if persistent {
-            if let Err(error) = use_seed() {
-                tracing::warn!(error = %error, "using the saved random seed failed");
-            }
+        if persistent && let Err(error) = use_seed() {
+            tracing::warn!(error = %error, "using the saved random seed failed");
         }
         State { boot, persistent }
     }

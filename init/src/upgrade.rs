@@ -169,7 +169,7 @@ async fn feed(
         else {
             return Ok(Err(invalid("after its header an upload consists of chunks")));
         };
-        if sender.send(chunk.into()).await.is_err() {
+        if sender.send(chunk).await.is_err() {
             // stage has ended; why is in its answer, and what still comes is of no use.
             std::future::pending::<()>().await;
         }

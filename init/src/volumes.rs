@@ -252,10 +252,10 @@ pub(crate) fn mount_efivarfs(release: &str) {
         return;
     }
     let module = format!("/usr/lib/modules/{release}/kernel/fs/efivarfs/efivarfs.ko");
-    if Path::new(&module).exists() {
-        if let Err(error) = modules::load(Path::new(&module), "") {
-            tracing::warn!(error = %error, "loading efivarfs failed");
-        }
+    if Path::new(&module).exists()
+        && let Err(error) = modules::load(Path::new(&module), "")
+    {
+        tracing::warn!(error = %error, "loading efivarfs failed");
     }
     if let Err(error) = mount::mount(
         "efivarfs",

@@ -37,7 +37,7 @@ impl Reader {
     }
 
     /// Takes the next record; `None` when there is none right now.
-    pub fn next(&mut self) -> io::Result<Option<Record>> {
+    pub fn read(&mut self) -> io::Result<Option<Record>> {
         let mut buffer = [0; 8192];
         loop {
             match self.0.read(&mut buffer) {

@@ -181,7 +181,7 @@ impl Agent {
         let bytes = self.complaints.await.unwrap_or_default();
         let lines = || bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         node.logs.append(&node.logs.log(self.name), INFORMATIONAL, lines());
-        let last = lines().last().map(|line| String::from_utf8_lossy(line).into_owned());
+        let last = lines().next_back().map(|line| String::from_utf8_lossy(line).into_owned());
         (exit.unwrap_or(Exit::Code(-1)), last.unwrap_or_default())
     }
 }
