@@ -188,7 +188,7 @@ mod tests {
         let ring = filled(5_000, 100, 1024 * 1024);
         assert_eq!(
             drain(&ring, ring.tail(3)),
-            ([vec![229; 100], vec![230; 100], vec![231; 100]].concat(), 0)
+            ([vec![228; 100], vec![229; 100], vec![230; 100]].concat(), 0)
         );
         assert_eq!(drain(&ring, ring.tail(0)).0.len(), 500_000);
         assert_eq!(drain(&ring, ring.since(4_999)).0.len(), 100);
