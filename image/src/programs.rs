@@ -61,9 +61,11 @@ pub fn reproducible(
 }
 
 fn cargo(workspace: &Workspace, crates: &[&str]) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // By its plain name and from the workspace: the toolchain is the one that rust-toolchain.toml pins, whoever asks.
+    let mut cargo = Command::new("cargo");
     cargo
         .current_dir(workspace.root())
+        .env_remove("RUSTUP_TOOLCHAIN")
         .args(["build", "--release", "--locked", "--message-format=json-render-diagnostics"])
         .args(crates.iter().flat_map(|name| ["-p", name]));
     if !std::io::stderr().is_terminal() {
