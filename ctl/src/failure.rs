@@ -165,8 +165,9 @@ fn presented(error: &rustls::Error, approach: Approach) -> Option<&'static str> 
              In maintenance mode it has a certificate of its own: ctl apply-config --insecure --fingerprint SHA256:…"
         }
         Cert::NotValidForName | Cert::NotValidForNameContext { .. } => {
-            "The certificate is of this context's CA, and for another name than the one dialled. Through a port forward or an address \
-             that the node does not know of, say which node is meant: -n NAME=ADDRESS, NAME being its hostname"
+            "The certificate is of this context's CA, and for another name than the one expected. Through a port forward, or at an \
+             address that the node does not know of, say what to expect: -n NAME=ADDRESS, NAME being its hostname, or, if it \
+             was renamed, an address of its own"
         }
         Cert::Expired
         | Cert::ExpiredContext { .. }

@@ -26,7 +26,8 @@ use push::Image;
 use serde_json::{Value, json};
 use std::{path::PathBuf, time::Duration};
 use stele_proto::v1::{
-    Mode, Progress, RollbackRequest, Slot, SlotState, Step, UpgradeRequest, upgrade_request,
+    Mode, Progress, RollbackRequest, Slot, SlotState, StatusResponse, Step, UpgradeRequest,
+    upgrade_request,
 };
 use tonic::Streaming;
 
@@ -155,6 +156,8 @@ async fn upgrade(
 ) -> Result<Report> {
     let session = targets.connect(node).await?;
     let before = follow::version(&session).await?;
+    let left =
+        running(&follow::slots(&session).await?).map(|slot| slot.id.clone()).unwrap_or_default();
     let source = match from {
         From::Image(image) => {
             let slot = push::push(&session, bars, image).await?;
@@ -204,8 +207,9 @@ async fn upgrade(
             slot,
         });
     }
-    bars.say(node, "rebooting");
-    arrive(targets, node, bars, wait, &before.boot_id, &before.version, &slot).await
+    bars.say(node, "waiting until it is back");
+    let leaving = Leaving { boot_id: before.boot_id, version: before.version, slot: left };
+    arrive(targets, node, bars, wait, leaving, &slot).await
 }
 
 /// What a node has said of its progress so far.
@@ -268,49 +272,57 @@ enum Arrival {
     WentBack(String, Option<Slot>),
 }
 
-/// Follows a node into a slot, until that is good or another one runs.
+/// What a node ran before.
+struct Leaving {
+    boot_id: String,
+    version: String,
+    slot: String,
+}
+
+fn running(status: &StatusResponse) -> Option<&Slot> {
+    status.slots.iter().find(|slot| slot.running)
+}
+
+/// Follows a node into a slot (any other than the one it leaves, if the node has not said which), until that is good or
+/// the node is back where it was.
 async fn arrive(
     targets: &Targets,
     node: &Node,
     bars: &Bars,
     wait: &WaitArgs,
-    boot_id: &str,
-    before: &str,
+    leaving: Leaving,
     slot: &str,
 ) -> Result<Report> {
     let deadline = Wait::new(targets, node, wait.wait_timeout);
-    let wanted = format!("{slot} was not found good");
+    let name = if slot.is_empty() { "another image" } else { slot };
+    let wanted = format!("{name} was not found good");
+    let before = leaving.version;
     let arrival = deadline.until(&wanted, async |session| {
         let version = follow::version(&session).await?;
-        if version.boot_id == boot_id || version.mode() == Mode::Stopping {
+        if version.boot_id == leaving.boot_id || version.mode() == Mode::Stopping {
             return Ok(None);
         }
         let status = follow::slots(&session).await?;
-        let running = status.slots.iter().find(|slot| slot.running);
-        Ok(match running {
-            Some(running) if running.id == slot || slot.is_empty() => {
-                bars.say(node, &format!("runs {}, which is {}", version.version, state(running)));
-                (running.state() == SlotState::Good)
-                    .then(|| Arrival::Good(version.version, running.clone()))
-            }
-            Some(_) => Some(Arrival::WentBack(
-                version.version,
-                status.slots.iter().find(|other| other.id == slot).cloned(),
-            )),
-            None => None,
-        })
+        let Some(running) = running(&status) else { return Ok(None) };
+        let arrived = if slot.is_empty() { running.id != leaving.slot } else { running.id == slot };
+        if !arrived {
+            let tried = status.slots.iter().find(|other| other.id == slot).cloned();
+            return Ok(Some(Arrival::WentBack(version.version, tried)));
+        }
+        bars.say(node, &format!("runs {}, which is {}", version.version, state(running)));
+        let good = running.state() == SlotState::Good;
+        Ok(good.then(|| Arrival::Good(version.version, running.clone())))
     });
-    match arrival.await.with_context(|| format!("Following the node into {slot}"))? {
+    match arrival.await.with_context(|| format!("Following the node into {name}"))? {
         Arrival::Good(version, slot) => {
             let said = format!("runs {version} (was {before}); {} is good", slot.id);
-            Ok(Report { said, before: before.to_owned(), after: Some(version), slot: slot.id })
+            Ok(Report { said, before, after: Some(version), slot: slot.id })
         }
         Arrival::WentBack(version, tried) => {
-            let fate = tried.map_or("it is gone from the node".to_owned(), |tried| {
-                format!("it is {}", state(&tried))
-            });
+            let fate =
+                tried.map_or_else(String::new, |tried| format!(", which is {}", state(&tried)));
             bail!(
-                "The node went back: it runs {version}, and not {slot}; {fate}\n  \
+                "The node went back: it runs {version}, and not {name}{fate}\n  \
                  ctl logs kernel --boot -1 shows how the boot before ended, and ctl slots what there is"
             )
         }
@@ -320,6 +332,8 @@ async fn arrive(
 async fn back(targets: &Targets, node: &Node, bars: &Bars, wait: &WaitArgs) -> Result<Report> {
     let session = targets.connect(node).await?;
     let before = follow::version(&session).await?;
+    let left =
+        running(&follow::slots(&session).await?).map(|slot| slot.id.clone()).unwrap_or_default();
     let mut told = Told::new("fetching");
     let asked = async {
         let stream = session
@@ -340,6 +354,7 @@ async fn back(targets: &Targets, node: &Node, bars: &Bars, wait: &WaitArgs) -> R
             slot,
         });
     }
-    bars.say(node, "rebooting");
-    arrive(targets, node, bars, wait, &before.boot_id, &before.version, &slot).await
+    bars.say(node, "waiting until it is back");
+    let leaving = Leaving { boot_id: before.boot_id, version: before.version, slot: left };
+    arrive(targets, node, bars, wait, leaving, &slot).await
 }

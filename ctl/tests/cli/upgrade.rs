@@ -107,7 +107,7 @@ fn an_upgrade_is_followed_until_the_image_is_good() {
 fn an_image_that_went_back_is_a_failure() {
     let (user, _node, _state) = machine(true);
     user.ctl(&["upgrade", "--image", "stele.efi"])
-        .says(1, &["went back", "runs 1.0.0", "it is bad", "--boot -1"]);
+        .says(1, &["went back", "runs 1.0.0", "which is bad", "--boot -1"]);
 }
 
 #[test]
