@@ -54,7 +54,6 @@ macro_rules! kinds {
 
 kinds! {
     Address, "An IP address of a link.", [("LINK", "link"), ("ADDRESS", "address"), ("ORIGIN", "origin")];
-    Boot, "A boot of this machine.", [("STARTED", "started"), ("VERSION", "version"), ("ENDED", "ended")];
     Certificate, "The certificate that the API serves.", [("FINGERPRINT", "fingerprint"), ("NOT AFTER", "notAfter"), ("NAMES", "names")];
     Descriptor, "A file that PID 1 has open.", [("KIND", "kind"), ("FAMILY", "family"), ("TARGET", "target")];
     Generation, "A configuration that the machine has accepted.", [("ACTIVE", "active"), ("TIME", "time"), ("AUTHOR", "author"), ("SHA256", "sha256"), ("MESSAGE", "message")];
