@@ -12,13 +12,23 @@
 pub mod method;
 
 /// The public API.
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from the .proto files, which hold the documentation")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from the .proto files, which hold the documentation"
+)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/stele.v1.rs"));
 }
 
 /// What apid and the agents say to PID 1.
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from the .proto files, which hold the documentation")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from the .proto files, which hold the documentation"
+)]
 pub mod internal {
     include!(concat!(env!("OUT_DIR"), "/stele.internal.v1.rs"));
 }

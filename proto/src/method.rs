@@ -150,7 +150,10 @@ mod tests {
         pool.services()
             .flat_map(|service| {
                 let name = service.full_name().to_owned();
-                service.methods().map(move |method| format!("/{name}/{}", method.name())).collect::<Vec<_>>()
+                service
+                    .methods()
+                    .map(move |method| format!("/{name}/{}", method.name()))
+                    .collect::<Vec<_>>()
             })
             .collect()
     }
