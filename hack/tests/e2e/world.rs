@@ -141,7 +141,8 @@ pub(crate) fn says(text: &str, needles: &[&str]) -> Result<()> {
     let lower = text.to_lowercase();
     for needle in needles {
         if !lower.contains(&needle.to_lowercase()) {
-            bail!("It does not say {needle:?}: {text}");
+            let end: String = text.chars().rev().take(2000).collect();
+            bail!("It does not say {needle:?}; its end: {}", end.chars().rev().collect::<String>());
         }
     }
     Ok(())
