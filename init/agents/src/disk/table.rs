@@ -247,8 +247,8 @@ impl Table {
         self
     }
 
-    /// What to write, in order, each on the disk before the next one is begun: the copy at the end, then the one at the
-    /// start. Empty when `disk` has it all.
+    /// What to write, in order, each on the disk before the next one is begun: the copy at the end, the one at the start,
+    /// the size in the protective MBR. Empty when `disk` has it all.
     ///
     /// # Errors
     /// When `disk` can't be read, or the table is none.
@@ -265,7 +265,20 @@ impl Table {
                 writes.push(write);
             }
         }
+        writes.extend(self.protective_size(disk)?);
         Ok(writes)
+    }
+
+    /// The size in the protective MBR, if it is another than this disk's: nothing boots by it, but tools complain.
+    fn protective_size(&self, disk: &mut (impl Read + Seek)) -> Result<Option<Write>, TableError> {
+        let mut mbr = [0; 512];
+        disk.seek(SeekFrom::Start(0)).map_err(TableError::Read)?;
+        disk.read_exact(&mut mbr).map_err(TableError::Read)?;
+        // The first of its partitions: its type is the fifth byte, its size the last four (UEFI specification, 5.2.3).
+        let Some(&[_, _, _, _, kind, .., a, b, c, d]) = mbr.get(446..462) else { return Ok(None) };
+        let size = u32::try_from(self.sectors - 1).unwrap_or(u32::MAX).to_le_bytes();
+        let differs = kind == 0xee && mbr.ends_with(&[0x55, 0xaa]) && [a, b, c, d] != size;
+        Ok(differs.then(|| Write { offset: 458, bytes: size.to_vec() }))
     }
 
     /// Moves the copy at the end to where the disk ends now.

@@ -86,6 +86,7 @@ fn image(size: u64, sector: u64) -> Ends {
         partition_name: "ESP".into(),
     };
     gpt.write_into(&mut small).unwrap();
+    GPT::write_protective_mbr_into(&mut small, sector).unwrap();
     let mut disk = Ends::new(size);
     disk.start = small.start;
     if size == image {
@@ -134,7 +135,7 @@ fn a_first_boot() {
     let writes = table.writes(&mut disk).unwrap();
     assert_eq!(
         writes.iter().map(|write| write.offset).collect::<Vec<_>>(),
-        [20 * 1024 * MIB - 33 * 512, 512]
+        [20 * 1024 * MIB - 33 * 512, 512, 458]
     );
 
     let end = run(&mut disk, 512);
