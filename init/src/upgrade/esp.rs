@@ -154,7 +154,7 @@ impl Esp {
     /// Publishes what is on it now, and unmounts it.
     pub(crate) async fn close(self) {
         match self.observe().await {
-            Ok((observed, usage)) => super::publish(&self.turn.node, &observed, usage),
+            Ok((observed, usage)) => super::show::publish(&self.turn.node, &observed, usage),
             Err(error) => {
                 tracing::warn!(error = %crate::report::chain(&error), "reading the slots failed")
             }
