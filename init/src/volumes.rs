@@ -11,7 +11,7 @@ use stele_kernel::{
 };
 
 /// How long preparing the disk may take: a large one may need a check of its file systems.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(780);
 const LARGEST_ANSWER: usize = 64 * 1024;
 /// How often the room that is left is looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(30);
