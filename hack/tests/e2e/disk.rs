@@ -56,7 +56,7 @@ pub(crate) fn first_boot(world: &World, checks: &Checks) -> Result<()> {
         ensure!(json::number(&printed, "boot") == Some(2.0), "{printed}");
         says(
             &node.ctl.run(["logs", "kernel", "--boot", "-1"])?,
-            &["Linux version", "unmounting and restarting"],
+            &["Linux version", "stopping services"],
         )?;
         says(
             &node.ctl.run(["logs", "audit", "--boot", "-1"])?,

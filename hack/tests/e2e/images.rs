@@ -49,8 +49,9 @@ pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
         refuse("foreign.efi", None, &["x86-64"])
     });
     checks.check("an image larger than the room on the ESP, with both numbers", || {
-        let file = fs::File::create(folder.path().join("large.efi"))?;
-        file.set_len(600 << 20)?;
+        let path = folder.path().join("large.efi");
+        fs::copy(world.variants.next(), &path)?;
+        fs::OpenOptions::new().write(true).open(&path)?.set_len(600 << 20)?;
         refuse("large.efi", None, &["629145600"]).or_else(|_| refuse("large.efi", None, &["600"]))
     });
     checks.check("a connection that is cut in the middle", || {

@@ -28,7 +28,7 @@ pub(crate) fn there_and_back(world: &World, checks: &Checks) -> Result<()> {
         ensure!(node.ctl.run(["get", "config"])?.contains("traveller"));
         says(
             &node.ctl.run(["logs", "kernel", "--boot", "-1"])?,
-            &["Linux version", "unmounting and restarting"],
+            &["Linux version", "stopping services"],
         )
     });
     checks.check("the image that ran before stays good", || {
