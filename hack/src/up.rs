@@ -180,7 +180,7 @@ The node answers on {}. Its console is in {}. Worth trying:
 
   out/ctl version                  what it runs
   out/ctl services                 the services of the OS
-  out/ctl get link                 any resource: get kinds, get address, get mount; -w follows
+  out/ctl get link                 any resource: get names the kinds; -w follows
   out/ctl logs audit               who called what
   out/ctl upgrade --image out/stele.efi    a new image, beside the running one
 
