@@ -160,6 +160,7 @@ async fn come_up(node: Rc<Node>) {
     };
     tokio::task::spawn_local(power_button::listen(Rc::clone(&node)));
     tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
+    let fw_cfg = tokio::task::spawn_local(sources::read_fw_cfg(Rc::clone(&node)));
     devices.coldplugged().await;
     let esp = upgrade::esp_partition();
     if esp.is_none() {
@@ -181,7 +182,8 @@ async fn come_up(node: Rc<Node>) {
     let restored = state_kept && node.configuration.restore(&node);
     network::start(&node);
     if !restored {
-        sources::search(&node).await;
+        // It fails only by panicking, which ends the machine.
+        sources::search(&node, fw_cfg.await.unwrap_or_default()).await;
     }
     tokio::task::spawn_local(identity::keep(Rc::clone(&node)));
     upgrade::settle(&node).await;

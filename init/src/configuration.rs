@@ -163,8 +163,18 @@ impl Configuration {
         author: &str,
         dry_run: bool,
     ) -> Result<v1::ApplyResponse, AcceptError> {
+        self.accept_understood(node, understand(node, documents).await?, author, dry_run).await
+    }
+
+    /// Accepts a configuration that was understood before.
+    pub(crate) async fn accept_understood(
+        &self,
+        node: &Node,
+        Understood { canonical, config }: Understood,
+        author: &str,
+        dry_run: bool,
+    ) -> Result<v1::ApplyResponse, AcceptError> {
         let _turn = self.turn.lock().await;
-        let (canonical, config) = understand(node, documents).await?;
         let active = self.active();
         let actions = change::describe(active.as_ref().map(|active| &active.config), &config);
         if dry_run {
@@ -273,11 +283,15 @@ pub(crate) fn to_generation(stored: &Stored, persistent: bool) -> v1::Generation
     }
 }
 
+/// A configuration that is valid and not in force.
+#[derive(Debug)]
+pub(crate) struct Understood {
+    canonical: Vec<u8>,
+    config: MachineConfig,
+}
+
 /// Has the agent read a configuration, and takes nothing from it but the canonical form.
-async fn understand(
-    node: &Node,
-    documents: &[u8],
-) -> Result<(Vec<u8>, MachineConfig), AcceptError> {
+pub(crate) async fn understand(node: &Node, documents: &[u8]) -> Result<Understood, AcceptError> {
     if documents.len() > LARGEST {
         return Err(AcceptError::TooLarge(documents.len()));
     }
@@ -287,7 +301,7 @@ async fn understand(
     match output.exit {
         Exit::Code(0) => {
             let config = canonical::read(&output.stdout).map_err(AcceptError::Invalid)?;
-            Ok((canonical::write(&config), config))
+            Ok(Understood { canonical: canonical::write(&config), config })
         }
         Exit::Code(2) => Err(AcceptError::Invalid(
             serde_json::from_slice(&output.stdout).map_err(AcceptError::Answer)?,

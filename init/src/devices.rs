@@ -2,8 +2,9 @@
 //! Devices: those that are there (coldplug) and those that come (hotplug) get their modules, by modalias.
 //!
 //! A thread of its own loads modules: that may take seconds. PID 1 hears the kernel's events and hands the names over.
-//! Drivers probe their devices beside it (`async_probe`), so a controller that waits for its ports holds up no other.
-//! What only makes a processor faster comes last: nothing needs it to come up.
+//! Drivers probe their devices beside it (`async_probe`), so one slow device holds up no other; but for storage, whose
+//! drivers it waits for, last, so that afterwards it is known which disks there are. What only makes a processor faster
+//! comes when nothing else is to be done: nothing needs it to come up.
 
 use crate::{node::Node, readiness, store::Kind};
 use serde::Serialize;
@@ -41,6 +42,15 @@ enum Wanted {
     Module(String, oneshot::Sender<()>),
 }
 
+/// How far the devices are that were there at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    Begun,
+    /// All have their modules but storage.
+    AllButStorage,
+    All,
+}
+
 /// What the thread tells of a module.
 #[derive(Debug)]
 struct Loaded {
@@ -60,7 +70,7 @@ struct Status<'a> {
 #[derive(Debug)]
 pub(crate) struct Devices {
     wanted: mpsc::Sender<Wanted>,
-    coldplugged: watch::Receiver<bool>,
+    progress: watch::Receiver<Progress>,
     last_event: Rc<Cell<Instant>>,
 }
 
@@ -72,22 +82,31 @@ impl Devices {
         let events = readiness::watch(Uevents::open()?)?;
         let (wanted, orders) = mpsc::channel();
         let (loaded, results) = to_init::unbounded_channel();
-        let (done, coldplugged) = watch::channel(false);
+        let (report, progress) = watch::channel(Progress::Begun);
         std::thread::Builder::new()
             .name("modules".to_owned())
             .stack_size(256 * 1024)
-            .spawn(move || Loader::new(folder, loaded).run(&orders, &done))?;
+            .spawn(move || Loader::new(folder, loaded).run(&orders, &report))?;
         let last_event = Rc::new(Cell::new(Instant::now()));
         tokio::task::spawn_local(listen(events, wanted.clone(), Rc::clone(&last_event)));
         tokio::task::spawn_local(tell(Rc::clone(node), results));
-        Ok(Devices { wanted, coldplugged, last_event })
+        Ok(Devices { wanted, progress, last_event })
     }
 
     /// Waits until every device that was there at the start has its module.
     pub(crate) async fn coldplugged(&self) {
-        let mut done = self.coldplugged.clone();
+        self.reach(Progress::All).await;
+    }
+
+    /// Waits until every one of them but storage has.
+    pub(crate) async fn coldplugged_but_storage(&self) {
+        self.reach(Progress::AllButStorage).await;
+    }
+
+    async fn reach(&self, stage: Progress) {
+        let mut progress = self.progress.clone();
         // The thread lives as long as the machine.
-        let _thread_gone = done.wait_for(|done| *done).await;
+        let _thread_gone = progress.wait_for(|reached| *reached >= stage).await;
     }
 
     /// Loads a module that no device asks for. What comes of it is its resource's to tell.
@@ -177,19 +196,23 @@ impl Loader {
         }
     }
 
-    fn run(mut self, orders: &mpsc::Receiver<Wanted>, done: &watch::Sender<bool>) {
+    fn run(mut self, orders: &mpsc::Receiver<Wanted>, report: &watch::Sender<Progress>) {
         let read = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         self.index =
             Index::parse(&read("modules.dep"), &read("modules.alias"), &read("modules.softdep"));
         let (accelerators, devices): (Vec<_>, Vec<_>) = present(Path::new("/sys/devices"))
             .into_iter()
             .partition(|alias| alias.starts_with("cpu:"));
-        devices.iter().for_each(|alias| self.load_for(alias));
+        let (storage, others): (Vec<_>, Vec<_>) =
+            devices.iter().partition(|alias| is_storage(alias));
+        others.iter().for_each(|alias| self.load_for(alias));
+        report.send_replace(Progress::AllButStorage);
+        storage.iter().for_each(|alias| self.load_for(alias));
         // Devices that those modules made are there before this says done.
         while let Ok(order) = orders.try_recv() {
             self.obey(order);
         }
-        done.send_replace(true);
+        report.send_replace(Progress::All);
         let mut accelerators = accelerators.into_iter();
         loop {
             match orders.recv_timeout(IDLE) {
@@ -219,7 +242,7 @@ impl Loader {
     fn load_for(&mut self, alias: &str) {
         if self.seen.insert(alias.to_owned()) {
             for module in self.index.modules_for(alias) {
-                self.load(&module, "async_probe");
+                self.load(&module, if is_storage(alias) { "" } else { "async_probe" });
             }
         }
     }
@@ -233,6 +256,11 @@ impl Loader {
             }
         }
     }
+}
+
+/// Whether a device is a PCI mass storage controller: base class 01.
+fn is_storage(alias: &str) -> bool {
+    alias.starts_with("pci:") && alias.contains("bc01")
 }
 
 /// The modaliases of every device there is.

@@ -9,7 +9,7 @@
 //! the resource `Source`. Each source is one function from the node to bytes; further platforms are further functions.
 
 use crate::{
-    configuration::{AcceptError, LARGEST},
+    configuration::{self, AcceptError, LARGEST, Understood},
     node::Node,
     one_shot, report,
     store::Kind,
@@ -57,14 +57,37 @@ enum State {
     Trying,
 }
 
-/// Looks everywhere, and puts the first configuration found in force.
-pub(crate) async fn search(node: &Rc<Node>) {
+/// What fw_cfg holds, if anything.
+pub(crate) type FwCfg = Option<Result<Understood, AcceptError>>;
+
+/// Reads fw_cfg. This needs no disk, so it is done while the disks are waited for; whether it counts is decided later.
+pub(crate) async fn read_fw_cfg(node: Rc<Node>) -> FwCfg {
+    if let Some(devices) = node.devices.get() {
+        devices.coldplugged_but_storage().await;
+    }
     match read(Path::new(FW_CFG)) {
-        Ok(documents) => return take(node, "fw_cfg", &documents).await,
+        Ok(documents) => Some(configuration::understand(&node, &documents).await),
         Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            say(node, "fw_cfg", State::Absent, "");
+            say(&node, "fw_cfg", State::Absent, "");
+            None
         }
-        Err(error) => say(node, "fw_cfg", State::Failed, &report::chain(&error)),
+        Err(error) => {
+            say(&node, "fw_cfg", State::Failed, &report::chain(&error));
+            None
+        }
+    }
+}
+
+/// Looks everywhere, and puts the first configuration found in force.
+pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg) {
+    match fw_cfg {
+        Some(Ok(understood)) => {
+            let accepted =
+                node.configuration.accept_understood(node, understood, "fw_cfg", false).await;
+            return conclude(node, "fw_cfg", accepted.map(drop));
+        }
+        Some(Err(error)) => return conclude(node, "fw_cfg", Err(error)),
+        None => {}
     }
     if let Some(devices) = node.devices.get() {
         devices.settled().await;
@@ -89,8 +112,12 @@ pub(crate) async fn search(node: &Rc<Node>) {
 }
 
 async fn take(node: &Node, name: &str, documents: &[u8]) {
-    match node.configuration.accept(node, documents, name, false).await {
-        Ok(_) => say(node, name, State::Used, ""),
+    conclude(node, name, node.configuration.accept(node, documents, name, false).await.map(drop));
+}
+
+fn conclude(node: &Node, name: &str, accepted: Result<(), AcceptError>) {
+    match accepted {
+        Ok(()) => say(node, name, State::Used, ""),
         Err(error) => refuse(node, name, &error),
     }
 }
