@@ -159,7 +159,6 @@ async fn come_up(node: Rc<Node>) {
         }
     };
     tokio::task::spawn_local(power_button::listen(Rc::clone(&node)));
-    tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
     let fw_cfg = tokio::task::spawn_local(sources::read_fw_cfg(Rc::clone(&node)));
     devices.coldplugged().await;
     let esp = upgrade::esp_partition();
@@ -168,6 +167,7 @@ async fn come_up(node: Rc<Node>) {
         devices.settled().await;
     }
     let (state_kept, data_kept) = volumes::mount_all(&node, esp.as_deref()).await;
+    tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
     let state = State::begin(state_kept);
     if node.state.set(state).is_err() {
         tracing::error!("the machine came up twice");

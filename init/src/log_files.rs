@@ -11,7 +11,7 @@ use std::{
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Where the logs of each boot lie.
@@ -22,8 +22,8 @@ const BOOTS_KEPT: usize = 6;
 const ROTATE_AT: u64 = 4 * 1024 * 1024;
 /// Writes that wait for the disk.
 const QUEUE: usize = 4096;
-/// How often written data is made durable.
-const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// How long what was written may wait until it is durable: what a power cut can take.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// Bytes for a log.
 #[derive(Debug)]
@@ -207,11 +207,18 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, orders: &Receiver<Order>) {
-        let mut dirty = false;
+        // When the oldest write was made that may not be durable yet.
+        let mut dirty: Option<Instant> = None;
         loop {
-            match orders.recv_timeout(SYNC_EVERY) {
+            let age = dirty.map_or(Duration::ZERO, |since| since.elapsed());
+            if age >= SYNC_EVERY {
+                self.sync();
+                dirty = None;
+                continue;
+            }
+            match orders.recv_timeout(SYNC_EVERY.saturating_sub(age)) {
                 Ok(Order::Write(write)) => {
-                    dirty = true;
+                    dirty.get_or_insert_with(Instant::now);
                     match self.write(&write) {
                         Ok(()) => self.complained = false,
                         Err(error) if !self.complained => {
@@ -228,10 +235,6 @@ impl Writer {
                     // Who asked may have stopped waiting.
                     let _gone = done.try_send(());
                     return;
-                }
-                Err(RecvTimeoutError::Timeout) if dirty => {
-                    self.sync();
-                    dirty = false;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
