@@ -12,6 +12,7 @@
 //! * [`ctl`]: the client, run as a user runs it; [`json`]: what it prints.
 //! * [`api`]: the API, called without `ctl`.
 //! * [`node`]: a machine with an operator.
+//! * [`scratch`]: folders for what is thrown away.
 //! * [`suite`]: scenarios of checks that share boots.
 //! * [`variants`]: images for tests.
 //! * [`up`], [`check`], [`reproducible`], [`bench`]: the commands.
@@ -33,6 +34,7 @@ pub mod machine;
 pub mod node;
 pub mod qmp;
 pub mod reproducible;
+pub mod scratch;
 pub mod suite;
 pub mod up;
 pub mod variants;

@@ -10,7 +10,7 @@ use hack::{
     bench::{self, Subject},
     check::{self, Part},
     machine::{Drive, Machine},
-    up,
+    scratch, up,
     vm::Vm,
 };
 use std::{
@@ -112,7 +112,7 @@ fn main() -> Result<()> {
 /// Boots and shows the console until the machine is off.
 fn run_vm(arguments: VmArguments) -> Result<()> {
     let artefacts = arguments.out.map_or_else(Artefacts::default_location, Artefacts::new);
-    let scratch = tempfile::Builder::new().prefix("stele-").tempdir()?;
+    let scratch = scratch::folder("vm")?;
     let mut machine = match (arguments.direct, arguments.disk) {
         (true, None) => Machine::live(&artefacts)?,
         (true, Some(path)) => {

@@ -6,6 +6,7 @@ use crate::{
     artefacts::Artefacts,
     ctl::Ctl,
     machine::Machine,
+    scratch,
     vm::Vm,
 };
 use anyhow::{Context as _, Result, bail};
@@ -43,7 +44,7 @@ pub struct Files {
 impl Operator {
     /// A new operator with a CA of their own.
     pub fn new(artefacts: &Artefacts) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("stele-operator-").tempdir()?;
+        let dir = scratch::folder("operator")?;
         let secrets = dir.path().join("secrets.yaml");
         let program = artefacts.ctl()?;
         let operator = Self { program, secrets, dir };

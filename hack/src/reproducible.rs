@@ -8,6 +8,7 @@
 use crate::{
     artefacts::top,
     build::{self, Builder},
+    scratch,
 };
 use anyhow::{Context as _, Result, bail};
 use image::{
@@ -21,7 +22,7 @@ use stele_layout::version::Version;
 pub fn check() -> Result<()> {
     let here = Builder::new()?;
     let first = here.fresh_image(&top().join("out"))?;
-    let elsewhere = tempfile::Builder::new().prefix("stele-elsewhere-").tempdir()?;
+    let elsewhere = scratch::folder("elsewhere")?;
     let tree = elsewhere.path().join("another/place");
     copy_tree(&tree)?;
     let there = Builder { workspace: Workspace::at(&tree)?, ..here };

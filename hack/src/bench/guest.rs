@@ -46,7 +46,7 @@ pub(super) struct Guest {
 impl Guest {
     /// Builds what is not there yet.
     pub(super) fn build(builder: &Builder, image: &Artefacts) -> Result<Self> {
-        let scratch = tempfile::Builder::new().prefix("stele-bench-").tempdir()?;
+        let scratch = crate::scratch::folder("bench")?;
         let dir = scratch.path();
         let built = builder.progress.suspend(|| {
             programs::reproducible(&builder.workspace, &["hack"], builder.workspace.epoch()?)
@@ -99,7 +99,7 @@ impl Guest {
 
 /// A folder for one machine.
 pub(super) fn scratch() -> Result<TempDir> {
-    tempfile::Builder::new().prefix("stele-vm-").tempdir().context("Making a folder")
+    crate::scratch::folder("vm")
 }
 
 fn write_disk(parts: &Parts, version: &str, initramfs: &[u8], path: &Path) -> Result<()> {

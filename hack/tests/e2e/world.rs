@@ -68,7 +68,7 @@ impl World {
 
 /// A folder for one machine.
 pub(crate) fn scratch() -> Result<TempDir> {
-    tempfile::Builder::new().prefix("stele-vm-").tempdir().context("Making a folder")
+    hack::scratch::folder("vm")
 }
 
 /// Keeps a console for whoever looks into a failure.
