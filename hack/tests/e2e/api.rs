@@ -55,7 +55,7 @@ pub(crate) fn bad_input(world: &World, checks: &Checks) -> Result<()> {
     });
     checks.check("a certificate that has expired", || {
         let late = world.operator.client(&node, "late", "os:admin", "1s")?;
-        thread::sleep(Duration::from_millis(2500));
+        std::thread::sleep(Duration::from_millis(2500));
         says(&late.fails(["version"])?, &["expired"])?;
         // ctl sees that by itself and does not even ask; others do.
         refused(Some(&Credentials::read(&late.home().join("client.yaml"))?))?;
