@@ -24,7 +24,9 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Part; 4] = [Part::Lint, Part::Unit, Part::E2e, Part::Reproducible];
+    /// What runs when no part is named. The second build is asked for by its name: against a target folder that older
+    /// trees have warmed, it finds their objects, not a difference between the two folders.
+    const ALL: [Part; 3] = [Part::Lint, Part::Unit, Part::E2e];
 
     fn title(self) -> &'static str {
         match self {
