@@ -101,6 +101,7 @@ async fn version(node: &Node, requests: &mut Requests, responses: &mut Responses
         boot_id: node.boot_id.clone(),
         mode: node.mode().into(),
         boot: node.state.get().map_or(0, |state| state.boot),
+        reason: String::new(),
     });
     Ok(Ok(()))
 }

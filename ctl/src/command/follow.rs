@@ -76,7 +76,8 @@ impl Wait {
     pub(crate) async fn for_boot_after(&self, boot_id: &str) -> Result<VersionResponse> {
         self.until("The node did not come back", async |session| {
             let version = version(&session).await?;
-            Ok((version.boot_id != boot_id && version.mode() == Mode::Running).then_some(version))
+            Ok((version.boot_id != boot_id && matches!(version.mode(), Mode::Running | Mode::Safe))
+                .then_some(version))
         })
         .await
     }

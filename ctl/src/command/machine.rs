@@ -92,6 +92,7 @@ fn mode(version: &VersionResponse) -> &'static str {
         Mode::Maintenance => "maintenance",
         Mode::Running => "running",
         Mode::Stopping => "stopping",
+        Mode::Safe => "safe mode",
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn version(name: &str) -> VersionResponse {
         boot_id: "first".to_owned(),
         mode: Mode::Running.into(),
         boot: 3,
+        reason: String::new(),
     }
 }
 

@@ -138,6 +138,7 @@ impl UnaryService<VersionRequest> for Constant {
             boot_id: "00000000-0000-0000-0000-000000000000".into(),
             mode: 2,
             boot: 1,
+            reason: String::new(),
         })))
     }
 }
