@@ -15,6 +15,7 @@
 //! * [`net`]: links, addresses and routes over rtnetlink.
 //! * [`packet`]: whole Ethernet frames of one kind.
 //! * [`inherited`]: descriptors that a program was started with.
+//! * [`watchdog`]: what restarts a machine that hangs.
 //!
 //! This is the only crate that may hold `unsafe`; each site says why it is sound.
 
@@ -34,3 +35,4 @@ pub mod random;
 pub mod sandbox;
 pub mod signals;
 pub mod uevent;
+pub mod watchdog;

@@ -2,6 +2,8 @@
 //! Every decision of PID 1, without a single effect: no file, no clock, no socket.
 //!
 //! * [`change`]: what a new configuration will do, in words.
+//! * [`boots`]: why this boot is what it is: ordinary, on trial, fallen back, safe.
+//! * [`health`]: what each check saw, and whether a boot on trial has proved itself.
 //! * [`modules`]: which kernel modules a device needs.
 //! * [`ring`]: a log in memory.
 //! * [`service`]: when a service starts, is ready, waits, and is given up.
@@ -10,7 +12,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod boots;
 pub mod change;
+pub mod health;
 pub mod modules;
 pub mod network;
 pub mod ring;
