@@ -5,6 +5,8 @@
 //! Keys are PEM: PKCS#8 the private one, SubjectPublicKeyInfo the public one. `FILE.sig`, beside the file, holds the
 //! signature in base64 of its DER form.
 //!
+//! [`cosign`] is the same for an artifact in a registry, whose manifest is what is signed.
+//!
 //! Verifying needs nothing but bytes; making keys and signatures is for those who build images, behind the feature
 //! `sign`. No input or output lives here.
 
@@ -20,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 #[cfg(feature = "sign")]
 pub use sign::SigningKey;
 
+pub mod cosign;
 #[cfg(feature = "sign")]
 mod sign;
 
@@ -41,6 +44,9 @@ pub enum SignatureError {
     /// Base64 of something else.
     #[error("this is not an ECDSA signature on P-256 in DER")]
     Der,
+    /// Something could not be put into words.
+    #[error("writing a signature: {0}")]
+    Write(String),
     /// The machine has no random numbers.
     #[error("there are no random numbers to make a key of")]
     Random,
@@ -74,9 +80,14 @@ impl PublicKey {
     /// A short name for it: the first 16 hex digits of the SHA-256 of its DER form.
     #[must_use]
     pub fn id(&self) -> String {
+        self.fingerprint().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The SHA-256 of its DER form.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
         let der = self.0.to_public_key_der().map(p256::pkcs8::Document::into_vec);
-        let digest = Sha256::digest(der.unwrap_or_default());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(der.unwrap_or_default()).into()
     }
 
     /// Whether this key's owner has signed what has this SHA-256.

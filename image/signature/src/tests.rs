@@ -8,7 +8,7 @@ MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmb2+J/Pw1AzYqonf\n\
 HkaNp+WZ2O3pHogbuHwUsNLTzVyhRANCAATCiJBbmgfpYff2gevkbfDihcNY+R/H\n\
 1nAlZmkTnnw6TEIfaNkrv0Pi3JQiMcyTwWhU1udO35gIEGertgnrr6Ns\n\
 -----END PRIVATE KEY-----";
-const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\n\
+pub(crate) const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\n\
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEwoiQW5oH6WH39oHr5G3w4oXDWPkf\n\
 x9ZwJWZpE558OkxCH2jZK79D4tyUIjHMk8FoVNbnTt+YCBBnq7YJ66+jbA==\n\
 -----END PUBLIC KEY-----";
