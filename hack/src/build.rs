@@ -5,7 +5,9 @@ use crate::artefacts::{Artefacts, top};
 use anyhow::{Context as _, Result, bail};
 use image::{
     cache::Cache,
-    firmware, programs,
+    firmware,
+    keys::{self, Signer},
+    programs,
     progress::Progress,
     recipe::{Parts, Profile, Recipe, write_sums},
     workspace::Workspace,
@@ -43,15 +45,33 @@ impl Builder {
 
     /// The image of this tree in `out`, built if it is not there or older than what it is made from.
     pub fn fresh_image(&self, out: &Path) -> Result<Artefacts> {
+        let recipe = self.recipe()?;
         let built = fs::metadata(out.join("SHA256SUMS")).and_then(|sums| sums.modified());
-        let changed = newest(INGREDIENTS.iter().map(|name| top().join(name)))?;
+        let ingredients = INGREDIENTS.iter().map(|name| top().join(name));
+        let changed = newest(ingredients.chain([secret()]))?;
         let artefacts = Artefacts::new(out);
         if built.is_ok_and(|built| built > changed) && artefacts.firmware().is_ok() {
             return Ok(artefacts);
         }
-        let version = Version::parse(env!("CARGO_PKG_VERSION"))?;
-        let parts = self.parts(&Recipe::new(version, Profile::Cloud))?;
+        let parts = self.parts(&recipe)?;
         self.write(&parts, out)
+    }
+
+    /// How the image of this tree is made here: as a release, signed with the development key.
+    pub fn recipe(&self) -> Result<Recipe> {
+        let version = Version::parse(env!("CARGO_PKG_VERSION"))?;
+        Ok(Recipe { signer: Some(self.signer()?), ..Recipe::new(version, Profile::Cloud) })
+    }
+
+    /// The development key: made once, beside what is built, and no secret worth keeping.
+    pub fn signer(&self) -> Result<Signer> {
+        let secret = secret();
+        if !secret.exists() {
+            let folder = secret.parent().context("The key has a folder")?;
+            fs::create_dir_all(folder).with_context(|| format!("Making {}", folder.display()))?;
+            keys::generate(&secret.with_extension(""))?;
+        }
+        Signer::read(&secret)
     }
 
     /// The parts of an image.
@@ -71,6 +91,11 @@ impl Builder {
         let _took = self.progress.finish();
         Ok(Artefacts::new(out))
     }
+}
+
+/// The file of the development key.
+fn secret() -> PathBuf {
+    top().join("out/keys/development.key")
 }
 
 /// Runs a program that shows its own progress.

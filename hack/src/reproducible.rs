@@ -11,12 +11,8 @@ use crate::{
     scratch,
 };
 use anyhow::{Context as _, Result, bail};
-use image::{
-    recipe::{Profile, Recipe, write_sums},
-    workspace::Workspace,
-};
+use image::{recipe::write_sums, workspace::Workspace};
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
-use stele_layout::version::Version;
 
 /// Builds again, elsewhere, and compares.
 pub fn check() -> Result<()> {
@@ -25,11 +21,11 @@ pub fn check() -> Result<()> {
     let elsewhere = scratch::folder("elsewhere")?;
     let tree = elsewhere.path().join("another/place");
     copy_tree(&tree)?;
+    // One key for both: signatures repeat like everything else.
+    let recipe = here.recipe()?;
     let there = Builder { workspace: Workspace::at(&tree)?, ..here };
     let second = elsewhere.path().join("out");
-    there
-        .parts(&Recipe::new(Version::parse(env!("CARGO_PKG_VERSION"))?, Profile::Cloud))?
-        .write(&second, &there.progress)?;
+    there.parts(&recipe)?.write(&second, &there.progress)?;
     write_sums(&second)?;
     compare(first.dir(), &second)
 }

@@ -5,7 +5,7 @@ use crate::{artefacts::Artefacts, build::Builder};
 use anyhow::{Context as _, Result};
 use image::{
     initramfs::Initramfs,
-    recipe::{Extra, Parts, Profile, Recipe},
+    recipe::{Extra, Parts, Recipe},
     uki::{self, Uki},
 };
 use serde_json::json;
@@ -69,21 +69,27 @@ impl Variants {
             return Ok(());
         }
         fs::create_dir_all(&self.dir).with_context(|| format!("Making {}", self.dir.display()))?;
-        let next = builder.parts(&recipe(NEXT, Vec::new())?)?;
-        write(&self.next(), &next.uki)?;
+        let signer = builder.signer()?;
+        let next = builder.parts(&recipe(builder, NEXT, Vec::new())?)?;
+        let write_signed = |path: PathBuf, bytes: &[u8]| -> Result<()> {
+            write(&path, bytes)?;
+            signer.sign_file(&path).map(drop)
+        };
+        write_signed(self.next(), &next.uki)?;
         let mut foreign = next.uki.clone();
         uki::set_machine(&mut foreign, uki::ARM64)?;
-        write(&self.foreign(), &foreign)?;
-        write(&self.broken(), &broken(&next)?)?;
-        let crashing = builder.parts(&recipe(NEXT, vec![crasher()?])?)?;
+        write_signed(self.foreign(), &foreign)?;
+        write_signed(self.broken(), &broken(&next)?)?;
+        let crashing = builder.parts(&recipe(builder, NEXT, vec![crasher()?])?)?;
         bootable(&crashing, self.crashing().dir())?;
         write(&done, b"")
     }
 }
 
 /// The image of this tree under another version, with more files.
-pub fn recipe(version: &str, extra: Vec<Extra>) -> Result<Recipe> {
-    Ok(Recipe { extra, level: LEVEL, ..Recipe::new(Version::parse(version)?, Profile::Cloud) })
+pub fn recipe(builder: &Builder, version: &str, extra: Vec<Extra>) -> Result<Recipe> {
+    let version = Version::parse(version)?;
+    Ok(Recipe { extra, version, level: LEVEL, ..builder.recipe()? })
 }
 
 /// A UKI around `initramfs`, with everything else as in `parts`.

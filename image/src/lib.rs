@@ -7,6 +7,7 @@
 //! * [`modules`], [`kernel`]: the kernel, and which of its modules.
 //! * [`root`], [`elf`], [`policy`]: the read-only root, and what may not be in it.
 //! * [`squashfs`], [`initramfs`], [`cmdline`], [`uki`], [`fat`], [`disk`]: the envelopes, from the inside out.
+//! * [`keys`]: who made it.
 //! * [`recipe`], [`manifest`]: the whole way, and what came of it.
 //! * [`workspace`], [`cache`], [`progress`], [`firmware`]: what it needs on the way.
 //!
@@ -25,6 +26,7 @@ pub mod fat;
 pub mod firmware;
 pub mod initramfs;
 pub mod kernel;
+pub mod keys;
 pub mod lock;
 pub mod manifest;
 pub mod modules;

@@ -6,6 +6,7 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use image::cache::Cache;
+use image::keys::{self, Signer, Trusted};
 use image::manifest::Manifest;
 use image::progress::Progress;
 use image::recipe::{Profile, Recipe, write_sums};
@@ -40,6 +41,30 @@ enum Command {
         /// How hard to compress the root, 1 to 22; less is quicker.
         #[arg(long, default_value_t = squashfs::RELEASE_LEVEL, value_parser = clap::value_parser!(u32).range(1..=22))]
         level: u32,
+        /// Sign the image with this key, and make it trust it.
+        #[arg(long, value_name = "NAME.key")]
+        sign: Option<PathBuf>,
+        /// Make the image trust this key too, and so take images that its owner signs.
+        #[arg(long, value_name = "NAME.pub")]
+        trust: Vec<PathBuf>,
+        /// The oldest version that may move to this one.
+        #[arg(long, value_name = "VERSION", value_parser = Version::parse)]
+        upgrades_from: Option<Version>,
+    },
+    /// Make a key pair to sign images with: NAME.key, which stays secret, and NAME.pub.
+    Keygen {
+        /// Where to: a path without the .key and .pub.
+        #[arg(long, value_name = "NAME", default_value = "stele")]
+        out: PathBuf,
+    },
+    /// Sign files: FILE.sig beside each, as `cosign sign-blob --key` would make it.
+    Sign {
+        /// The key.
+        #[arg(long, value_name = "NAME.key")]
+        key: PathBuf,
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Renew the lock file: the newest packages, their signatures checked by apt.
     Lock,
@@ -65,15 +90,30 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments = Arguments::parse();
     let progress = Progress::on_terminal();
-    let workspace = Workspace::find()?;
     match arguments.command {
-        Command::Build { out, version, profile, level } => {
-            let recipe = Recipe { level, ..Recipe::new(version, profile) };
-            build(&workspace, &recipe, &out, &progress)
+        Command::Build { out, version, profile, level, sign, trust, upgrades_from } => {
+            let signer = sign.as_deref().map(Signer::read).transpose()?;
+            let trust = trust.iter().map(|path| Trusted::read(path)).collect::<Result<Vec<_>>>()?;
+            let recipe = Recipe::new(version, profile);
+            let recipe = Recipe { level, signer, trust, upgrades_from, ..recipe };
+            build(&Workspace::find()?, &recipe, &out, &progress)
+        }
+        Command::Keygen { out } => {
+            let (secret, public) = keys::generate(&out)?;
+            println!("{} signs; keep it to yourself", secret.display());
+            println!("{} verifies; image build --sign puts it into the image", public.display());
+            Ok(())
+        }
+        Command::Sign { key, files } => {
+            let signer = Signer::read(&key)?;
+            for file in files {
+                println!("{}", signer.sign_file(&file)?.display());
+            }
+            Ok(())
         }
         Command::Lock => {
             let lock = resolve::resolve(&progress)?;
-            lock.write(&workspace.lock())?;
+            lock.write(&Workspace::find()?.lock())?;
             let _ = progress.finish();
             for package in &lock.packages {
                 println!("{:<40} {:<20} {}", package.name, package.version, package.suite);
@@ -81,7 +121,7 @@ fn run() -> Result<()> {
             Ok(())
         }
         Command::Firmware { out } => {
-            firmware::write(&workspace, &Cache::of_user()?, &progress, &out)?;
+            firmware::write(&Workspace::find()?, &Cache::of_user()?, &progress, &out)?;
             let _ = progress.finish();
             Ok(())
         }
@@ -97,6 +137,15 @@ fn build(workspace: &Workspace, recipe: &Recipe, out: &Path, progress: &Progress
         .with_context(|| format!("Copying {} to {}", ctl.display(), out.display()))?;
     write_sums(out)?;
     summarize(&parts.manifest, out, progress.finish());
+    match &recipe.signer {
+        Some(signer) => println!("  signed by {}", signer.public()),
+        None => println!(
+            "  not signed: no machine takes it as an upgrade (image keygen, image build --sign KEY)"
+        ),
+    }
+    if recipe.signer.is_none() && recipe.trust.is_empty() {
+        println!("  trusts no key: a machine that runs it takes no upgrade");
+    }
     Ok(())
 }
 

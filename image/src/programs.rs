@@ -19,9 +19,13 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The crates whose programs run on a node.
 const NODE: [&str; 3] = ["stele-init", "stele-apid", "stele-agents"];
 
-/// The programs of the node by name.
-pub fn node(workspace: &Workspace, epoch: u64) -> Result<BTreeMap<String, PathBuf>> {
-    reproducible(workspace, &NODE, epoch)
+/// What makes PID 1 fail on request.
+const FAULTS: &str = "stele-init/faults";
+
+/// The programs of the node by name. With `faults`, PID 1 fails when the kernel command line tells it to.
+pub fn node(workspace: &Workspace, epoch: u64, faults: bool) -> Result<BTreeMap<String, PathBuf>> {
+    let features: &[&str] = if faults { &[FAULTS] } else { &[] };
+    reproducible(workspace, &NODE, features, epoch)
 }
 
 /// The client.
@@ -34,6 +38,7 @@ pub fn ctl(workspace: &Workspace) -> Result<PathBuf> {
 pub fn reproducible(
     workspace: &Workspace,
     crates: &[&str],
+    features: &[&str],
     epoch: u64,
 ) -> Result<BTreeMap<String, PathBuf>> {
     let maps = maps(workspace)?;
@@ -50,6 +55,7 @@ pub fn reproducible(
 
     let mut cargo = cargo(workspace, crates);
     cargo
+        .args(features.iter().flat_map(|feature| ["--features", feature]))
         .args(["--target", TARGET, "--config"])
         .arg(format!("target.{TARGET}.rustflags={}", serde_json::to_string(&flags)?))
         .env("SOURCE_DATE_EPOCH", epoch.to_string())

@@ -12,11 +12,12 @@ use crate::cache::{Cache, write_atomically};
 use crate::disk::Disk;
 use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
+use crate::keys::{self, Signer, Trusted};
 use crate::lock::{Lock, Package, Purpose};
 use crate::manifest::{self, Manifest};
 use crate::policy::{self, AllowList};
 use crate::progress::Progress;
-use crate::tree::{Tree, sha256_of_file};
+use crate::tree::{Tree, digest, sha256_of_file};
 use crate::uki::Uki;
 use crate::workspace::Workspace;
 use crate::{cmdline, deb, programs, root, squashfs};
@@ -76,6 +77,14 @@ pub struct Recipe {
     pub extra: Vec<Extra>,
     /// The zstd level of the squashfs: [`squashfs::RELEASE_LEVEL`], or less for a variant that is made often.
     pub level: u32,
+    /// Who signs the image; its public key is trusted by the image. Without one the image is unsigned.
+    pub signer: Option<Signer>,
+    /// Whose images it takes besides: the next key beside this one, for a rotation.
+    pub trust: Vec<Trusted>,
+    /// The oldest version that may move to this one.
+    pub upgrades_from: Option<Version>,
+    /// Whether PID 1 can be told to fail (`stele.fault=` on the kernel command line): for tests alone.
+    pub faults: bool,
 }
 
 /// The parts of an image, from which others can be made (see [`Uki`] and [`Disk`]).
@@ -97,6 +106,8 @@ pub struct Parts {
     pub loader: Vec<u8>,
     /// The UKI.
     pub uki: Vec<u8>,
+    /// The text of `stele.efi.sig`, if there is a signer.
+    pub signature: Option<String>,
     /// The time of every file.
     pub epoch: u64,
 }
@@ -105,7 +116,16 @@ impl Recipe {
     /// A release build.
     #[must_use]
     pub fn new(version: Version, profile: Profile) -> Self {
-        Self { version, profile, extra: Vec::new(), level: squashfs::RELEASE_LEVEL }
+        Self {
+            version,
+            profile,
+            extra: Vec::new(),
+            level: squashfs::RELEASE_LEVEL,
+            signer: None,
+            trust: Vec::new(),
+            upgrades_from: None,
+            faults: false,
+        }
     }
 
     /// Makes the parts.
@@ -122,7 +142,7 @@ impl Recipe {
         let packages = Apt::new()?.files(wanted, cache, progress)?;
 
         progress.step("Building the programs of the node");
-        let programs = progress.suspend(|| programs::node(workspace, epoch))?;
+        let programs = progress.suspend(|| programs::node(workspace, epoch, self.faults))?;
 
         progress.step("Unpacking the kernel");
         let (package, file) = packages
@@ -143,6 +163,7 @@ impl Recipe {
         tree.merge(root::from_packages(&packages)?);
         tree.merge(root::from_programs(&programs)?);
         tree.merge(root::from_units(workspace)?);
+        tree.merge(root::from_keys(&self.keys()?)?);
         tree.file("usr/lib/os-release", 0o644, os_release.clone().into_bytes());
         let mut allowed = AllowList::parse(&workspace.read("image/allowlist")?)?;
         for extra in &self.extra {
@@ -197,7 +218,28 @@ impl Recipe {
         ] {
             manifest.parts.insert(name.to_owned(), size as u64);
         }
-        Ok(Parts { manifest, os_release, kernel, rootfs, initramfs, stub, loader, uki, epoch })
+        let signature = self.signer.as_ref().map(|signer| signer.sign(&digest(&uki)));
+        let signature = signature.transpose()?;
+        Ok(Parts {
+            manifest,
+            os_release,
+            kernel,
+            rootfs,
+            initramfs,
+            stub,
+            loader,
+            uki,
+            signature,
+            epoch,
+        })
+    }
+
+    /// The keys that the image trusts: its signer's, and those it was told to.
+    fn keys(&self) -> Result<Vec<Trusted>> {
+        let signer = self.signer.as_ref().map(Signer::public);
+        let keys: Vec<Trusted> = signer.into_iter().chain(self.trust.iter().cloned()).collect();
+        Trusted::check(&keys)?;
+        Ok(keys)
     }
 
     fn pack(&self, tree: &Tree, epoch: u64, cache: &Cache) -> Result<Vec<u8>> {
@@ -209,10 +251,14 @@ impl Recipe {
 
     fn os_release(&self, epoch: u64) -> String {
         let (version, profile) = (self.version.as_str(), self.profile.name());
-        format!(
+        let mut text = format!(
             "ID=stele\nNAME=Stele\nPRETTY_NAME=\"Stele {version}\"\nVERSION_ID={version}\nVARIANT_ID={profile}\n\
              IMAGE_ID=stele\nIMAGE_VERSION={version}\nBUILD_TIME={epoch}\n"
-        )
+        );
+        if let Some(oldest) = &self.upgrades_from {
+            text.push_str(&format!("UPGRADES_FROM={oldest}\n"));
+        }
+        text
     }
 }
 
@@ -241,16 +287,31 @@ impl Parts {
         for (name, data) in files {
             write_atomically(&out.join(name), data)?;
         }
-        Ok(())
+        let signed = keys::beside(&out.join("stele.efi"));
+        match &self.signature {
+            Some(signature) => write_atomically(&signed, signature.as_bytes()),
+            // One that is left from an earlier build would be that of another image.
+            None if signed.exists() => {
+                fs::remove_file(&signed).with_context(|| format!("Removing {}", signed.display()))
+            }
+            None => Ok(()),
+        }
     }
 }
 
 /// Writes the digests of what is in `out`, for `sha256sum --check`.
 pub fn write_sums(out: &Path) -> Result<()> {
     let mut sums = String::new();
-    for name in
-        ["cmdline", "ctl", "initramfs", "manifest.json", "stele.efi", "stele.raw", "vmlinuz"]
-    {
+    for name in [
+        "cmdline",
+        "ctl",
+        "initramfs",
+        "manifest.json",
+        "stele.efi",
+        "stele.efi.sig",
+        "stele.raw",
+        "vmlinuz",
+    ] {
         if out.join(name).exists() {
             sums.push_str(&format!("{}  {name}\n", sha256_of_file(&out.join(name))?));
         }

@@ -3,6 +3,7 @@
 //! contract in docs/architecture.md.
 
 use crate::deb;
+use crate::keys::{TRUSTED, Trusted};
 use crate::lock::{Package, Purpose};
 use crate::tree::{Node, Tree};
 use crate::workspace::Workspace;
@@ -118,6 +119,16 @@ pub fn from_units(workspace: &Workspace) -> Result<Tree> {
                 std::fs::read(&path).with_context(|| format!("Reading {}", path.display()))?,
             );
         }
+    }
+    Ok(root)
+}
+
+/// The keys whose images the root takes.
+pub fn from_keys(keys: &[Trusted]) -> Result<Tree> {
+    let mut root = Tree::default();
+    root.folder(TRUSTED);
+    for key in keys {
+        root.file(&key.path(), 0o644, key.key.to_pem()?.into_bytes());
     }
     Ok(root)
 }

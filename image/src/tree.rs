@@ -218,18 +218,29 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The SHA-256 digest in hexadecimal.
 #[must_use]
 pub fn sha256(data: &[u8]) -> String {
-    hex(&Sha256::digest(data))
+    hex(&digest(data))
+}
+
+/// The SHA-256 digest itself.
+#[must_use]
+pub fn digest(data: &[u8]) -> [u8; 32] {
+    Sha256::digest(data).into()
 }
 
 /// The SHA-256 digest of a file in hexadecimal.
 pub fn sha256_of_file(path: &Path) -> Result<String> {
-    let read = || -> Result<String> {
+    Ok(hex(&digest_of_file(path)?))
+}
+
+/// The SHA-256 digest of a file.
+pub fn digest_of_file(path: &Path) -> Result<[u8; 32]> {
+    let read = || -> Result<[u8; 32]> {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 20];
         loop {
             match file.read(&mut buffer)? {
-                0 => return Ok(hex(&hash.finalize())),
+                0 => return Ok(hash.finalize().into()),
                 len => hash.update(&buffer[..len]),
             }
         }

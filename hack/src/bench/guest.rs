@@ -49,14 +49,14 @@ impl Guest {
         let scratch = crate::scratch::folder("bench")?;
         let dir = scratch.path();
         let built = builder.progress.suspend(|| {
-            programs::reproducible(&builder.workspace, &["hack"], builder.workspace.epoch()?)
+            programs::reproducible(&builder.workspace, &["hack"], &[], builder.workspace.epoch()?)
         })?;
         let program = |name: &str| -> Result<Vec<u8>> {
             let path = built.get(name).with_context(|| format!("cargo made no {name}"))?;
             fs::read(path).with_context(|| format!("Reading {}", path.display()))
         };
         let version = env!("CARGO_PKG_VERSION");
-        let parts = builder.parts(&recipe(version, extra(program("echo")?)?)?)?;
+        let parts = builder.parts(&recipe(builder, version, extra(program("echo")?)?)?)?;
         let with_echo = Artefacts::new(dir.join("echo"));
         bootable(&parts, with_echo.dir())?;
         let floor = Artefacts::new(dir.join("floor"));
