@@ -45,12 +45,12 @@ impl Signer {
 
     /// The text of `FILE.sig` for content with this digest.
     pub fn sign(&self, sha256: &[u8; 32]) -> Result<String> {
-        Ok(stele_signature::write(&self.signature(sha256)?))
+        Ok(stele_signature::write(&self.key.sign(sha256).context("Signing")?))
     }
 
-    /// The signature itself, in DER.
-    pub fn signature(&self, sha256: &[u8; 32]) -> Result<Vec<u8>> {
-        self.key.sign(sha256).context("Signing")
+    /// The bundle by which it vouches for the manifest of an artifact in a registry.
+    pub fn vouch(&self, manifest: &[u8; 32]) -> Result<String> {
+        stele_signature::cosign::bundle(&self.key, manifest).context("Signing")
     }
 
     /// Writes `FILE.sig` beside a file; the path of what was written.

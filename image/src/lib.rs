@@ -7,7 +7,7 @@
 //! * [`modules`], [`kernel`]: the kernel, and which of its modules.
 //! * [`root`], [`elf`], [`policy`]: the read-only root, and what may not be in it.
 //! * [`squashfs`], [`initramfs`], [`cmdline`], [`uki`], [`fat`], [`disk`]: the envelopes, from the inside out.
-//! * [`keys`]: who made it.
+//! * [`keys`], [`push`]: who made it, and where others find it.
 //! * [`recipe`], [`manifest`]: the whole way, and what came of it.
 //! * [`workspace`], [`cache`], [`progress`], [`firmware`]: what it needs on the way.
 //!
@@ -33,6 +33,7 @@ pub mod modules;
 pub mod policy;
 pub mod programs;
 pub mod progress;
+pub mod push;
 pub mod recipe;
 pub mod resolve;
 pub mod root;

@@ -11,7 +11,7 @@ use image::manifest::Manifest;
 use image::progress::Progress;
 use image::recipe::{Profile, Recipe, write_sums};
 use image::workspace::Workspace;
-use image::{firmware, programs, resolve, squashfs};
+use image::{firmware, programs, push, resolve, squashfs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -66,6 +66,17 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Publish an image in an OCI registry, from where nodes take it (`ctl upgrade --registry REF`).
+    Push {
+        /// HOST[:PORT]/NAME[:TAG]; http:// before it for a registry without TLS. The tag is by default the image's version.
+        reference: String,
+        /// The image.
+        #[arg(long, default_value = "out/stele.efi")]
+        image: PathBuf,
+        /// Sign it there with this key, as `cosign sign --key` would; without, someone else must.
+        #[arg(long, value_name = "NAME.key")]
+        sign: Option<PathBuf>,
+    },
     /// Renew the lock file: the newest packages, their signatures checked by apt.
     Lock,
     /// Fetch UEFI for virtual machines (no part of the image).
@@ -108,6 +119,19 @@ fn run() -> Result<()> {
             let signer = Signer::read(&key)?;
             for file in files {
                 println!("{}", signer.sign_file(&file)?.display());
+            }
+            Ok(())
+        }
+        Command::Push { reference, image, sign } => {
+            let signer = sign.as_deref().map(Signer::read).transpose()?;
+            let pushed = push::push(&reference, &image, signer.as_ref(), &progress)?;
+            let _ = progress.finish();
+            println!("{pushed}");
+            match signer {
+                Some(signer) => println!("  signed by {}", signer.public()),
+                None => println!(
+                    "  not signed: nodes take it once it is (cosign sign --key, or --sign)"
+                ),
             }
             Ok(())
         }

@@ -46,6 +46,21 @@ impl Progress {
         self.bar.set_message(what.into());
     }
 
+    /// A line that counts bytes, for as long as the value lives.
+    #[must_use]
+    pub fn bytes(&self, what: &str, total: u64) -> ProgressBar {
+        if self.bar.is_hidden() {
+            return ProgressBar::hidden();
+        }
+        self.bar.finish_and_clear();
+        let style = "{spinner} {msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let bar = ProgressBar::new(total).with_message(what.to_owned());
+        bar.set_style(
+            ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        bar
+    }
+
     /// Lets other output pass, as of a program that we run.
     pub fn suspend<T>(&self, run: impl FnOnce() -> T) -> T {
         self.bar.suspend(run)

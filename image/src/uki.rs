@@ -9,7 +9,9 @@
 //! MZ │ PE header │ section table │ stub's sections │ .osrel .cmdline .uname .linux .initrd
 //! ```
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use std::ops::Range;
+use std::path::Path;
 
 const CODE: u32 = 0x6000_0020;
 const DATA: u32 = 0x4000_0040;
@@ -56,6 +58,36 @@ impl Uki<'_> {
 pub fn set_machine(uki: &mut [u8], machine: u16) -> Result<()> {
     let header = Stub::parse(uki)?.coff;
     write(uki, header, &machine.to_le_bytes())
+}
+
+/// Where the content of a section stands in a UKI.
+pub fn section(uki: &[u8], name: &str) -> Result<Range<usize>> {
+    let file = Stub::parse(uki)?;
+    for index in 0..file.count {
+        let header = file.table + SECTION_HEADER * index;
+        let mut padded = [0; 8];
+        write(&mut padded, 0, name.as_bytes())?;
+        if array::<8>(uki, header)? == padded {
+            let start = usize::try_from(u32_at(uki, header + 20)?)?;
+            let length = usize::try_from(u32_at(uki, header + 8)?.min(u32_at(uki, header + 16)?))?;
+            return Ok(start..start + length);
+        }
+    }
+    bail!("there is no section {name}")
+}
+
+/// The version that a UKI says it has.
+pub fn version(path: &Path) -> Result<String> {
+    let read = || -> Result<String> {
+        let uki = std::fs::read(path)?;
+        let text = uki.get(section(&uki, ".osrel")?).context("it breaks off")?;
+        let version = std::str::from_utf8(text)?
+            .lines()
+            .find_map(|line| line.strip_prefix("IMAGE_VERSION="))
+            .context("its .osrel names no IMAGE_VERSION")?;
+        Ok(version.to_owned())
+    };
+    read().with_context(|| format!("Reading the image {}", path.display()))
 }
 
 /// Where things are in the stub.
@@ -271,6 +303,14 @@ mod tests {
             assert!(uki(&whole[..len]).is_err(), "{len}");
         }
         assert!(uki(b"#!/bin/sh").is_err());
+    }
+
+    #[test]
+    fn sections_are_found_again() {
+        let built = uki(&stub()).unwrap();
+        assert_eq!(&built[section(&built, ".osrel").unwrap()], b"ID=stele\n");
+        assert_eq!(section(&built, ".linux").unwrap().len(), 5000);
+        assert!(section(&built, ".dtb").is_err());
     }
 
     #[test]
