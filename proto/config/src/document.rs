@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The closed set of kinds, and the one walk that makes documents of trees.
 
+use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::node::{Entry, Node, Tree};
 use crate::record::{Check, did_you_mean, record};
 use crate::report::{Report, quote};
 use crate::shape::Shape;
 use crate::value::{Secrets, Value};
-use crate::{API_VERSION, Hostname, Identity, Link, Resolver};
+use crate::{API_VERSION, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog};
 
 record! {
     /// The name of the machine. Without it, the name that DHCP brings, or else `stele`.
@@ -29,6 +30,12 @@ pub(crate) enum Document {
     Link(Link),
     /// How names are resolved.
     Resolver(Resolver),
+    /// What must work.
+    HealthCheck(HealthCheckDocument),
+    /// When a machine that hangs is reset.
+    Watchdog(Watchdog),
+    /// Which images it takes.
+    UpgradePolicy(UpgradePolicy),
 }
 
 /// A kind of document.
@@ -58,10 +65,12 @@ pub(crate) enum Count {
     AtMostOne,
     /// Any number, each with another `name`.
     Named,
+    /// At most so many, each with another `name`.
+    NamedUpTo(usize),
 }
 
 /// All kinds, in the order of the canonical form and of the manual.
-pub(crate) const KINDS: [Kind; 4] = [
+pub(crate) const KINDS: [Kind; 7] = [
     Kind {
         name: "Identity",
         count: Count::One,
@@ -85,6 +94,24 @@ pub(crate) const KINDS: [Kind; 4] = [
         count: Count::AtMostOne,
         shape: Resolver::shape,
         read: |node, report| Resolver::read(node, report).map(Document::Resolver),
+    },
+    Kind {
+        name: "HealthCheck",
+        count: Count::NamedUpTo(MAX_CHECKS),
+        shape: HealthCheckDocument::shape,
+        read: |node, report| HealthCheckDocument::read(node, report).map(Document::HealthCheck),
+    },
+    Kind {
+        name: "Watchdog",
+        count: Count::AtMostOne,
+        shape: Watchdog::shape,
+        read: |node, report| Watchdog::read(node, report).map(Document::Watchdog),
+    },
+    Kind {
+        name: "UpgradePolicy",
+        count: Count::AtMostOne,
+        shape: UpgradePolicy::shape,
+        read: |node, report| UpgradePolicy::read(node, report).map(Document::UpgradePolicy),
     },
 ];
 
@@ -156,6 +183,9 @@ impl Document {
             Document::Hostname(_) => "Hostname",
             Document::Link(_) => "Link",
             Document::Resolver(_) => "Resolver",
+            Document::HealthCheck(_) => "HealthCheck",
+            Document::Watchdog(_) => "Watchdog",
+            Document::UpgradePolicy(_) => "UpgradePolicy",
         }
     }
 
@@ -166,6 +196,9 @@ impl Document {
             Document::Hostname(document) => document.write(secrets),
             Document::Link(document) => document.write(secrets),
             Document::Resolver(document) => document.write(secrets),
+            Document::HealthCheck(document) => document.write(secrets),
+            Document::Watchdog(document) => document.write(secrets),
+            Document::UpgradePolicy(document) => document.write(secrets),
         };
         let text = |key: &str, text: &str| Entry {
             key: key.to_owned(),

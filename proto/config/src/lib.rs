@@ -22,17 +22,26 @@ mod finding;
 mod machine;
 
 // The kinds, and what they hold.
+mod health;
 mod identity;
 mod link;
 mod resolver;
 mod route;
+mod upgrade;
+mod watchdog;
 
 // The single values.
 mod cidr;
 mod domain;
+mod endpoint;
 mod hostname;
 mod interface;
+mod name;
+mod need;
 mod pem;
+mod span;
+mod url;
+mod version;
 
 // From bytes to documents and back.
 pub mod canonical;
@@ -59,14 +68,21 @@ mod value;
 
 pub use cidr::{Cidr, CidrError};
 pub use domain::{Domain, DomainError, LabelError};
+pub use endpoint::{Endpoint, EndpointError, Host};
 pub use finding::Finding;
+pub use health::{DnsProbe, HealthCheck, HttpProbe, Probe, ServiceProbe, TcpProbe};
 pub use hostname::{Hostname, HostnameError};
 pub use identity::Identity;
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use link::Link;
 pub use machine::MachineConfig;
+pub use name::{Name, NameError};
+pub use need::Need;
 pub use resolver::Resolver;
 pub use route::Route;
+pub use upgrade::UpgradePolicy;
+pub use url::{Url, UrlError};
+pub use watchdog::Watchdog;
 
 /// The one version of the documents there is so far.
 pub const API_VERSION: &str = "stele/v1";

@@ -2,9 +2,10 @@
 //! The whole configuration of a machine: documents that are good in themselves and together.
 
 use crate::document::{Document, HostnameDocument};
+use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::node::Node;
 use crate::report::Report;
-use crate::{Hostname, Identity, Link, Resolver};
+use crate::{HealthCheck, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog};
 
 /// The whole configuration of a machine. The only ways in are [`crate::canonical::read`] and `yaml::parse`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,9 @@ pub struct MachineConfig {
     hostname: Option<Hostname>,
     links: Vec<Link>,
     resolver: Option<Resolver>,
+    health_checks: Vec<HealthCheck>,
+    watchdog: Option<Watchdog>,
+    upgrade_policy: Option<UpgradePolicy>,
 }
 
 impl MachineConfig {
@@ -41,6 +45,24 @@ impl MachineConfig {
         self.resolver.as_ref()
     }
 
+    /// What must work besides the system itself, in the order of their names.
+    #[must_use]
+    pub fn health_checks(&self) -> &[HealthCheck] {
+        &self.health_checks
+    }
+
+    /// When a machine that hangs is reset, where that is set.
+    #[must_use]
+    pub fn watchdog(&self) -> Option<&Watchdog> {
+        self.watchdog.as_ref()
+    }
+
+    /// Which images it takes, where that is set.
+    #[must_use]
+    pub fn upgrade_policy(&self) -> Option<&UpgradePolicy> {
+        self.upgrade_policy.as_ref()
+    }
+
     /// Its documents, in canonical order.
     pub(crate) fn documents(&self) -> Vec<Document> {
         let mut documents = vec![Document::Identity(self.identity.clone())];
@@ -49,6 +71,10 @@ impl MachineConfig {
             .extend(hostname.map(|hostname| Document::Hostname(HostnameDocument { hostname })));
         documents.extend(self.links.iter().cloned().map(Document::Link));
         documents.extend(self.resolver.clone().map(Document::Resolver));
+        let checks = self.health_checks.iter().map(|check| check.document().clone());
+        documents.extend(checks.map(Document::HealthCheck));
+        documents.extend(self.watchdog.clone().map(Document::Watchdog));
+        documents.extend(self.upgrade_policy.clone().map(Document::UpgradePolicy));
         documents
     }
 
@@ -78,13 +104,24 @@ impl MachineConfig {
                 "exactly one; ctl gen config makes it",
             );
         }
+        if let Some((_, line)) = parts.health_checks.get(MAX_CHECKS) {
+            report.enter(0);
+            let message = format!("there are {} health checks", parts.health_checks.len());
+            report.find(*line, message, format!("at most {MAX_CHECKS}"));
+        }
         parts.links.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
+        parts.health_checks.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
         let identity = parts.identity.map(|(identity, _)| identity)?;
         report.is_empty().then(|| MachineConfig {
             identity,
             hostname: parts.hostname.map(|(document, _)| document.hostname),
             links: parts.links.into_iter().map(|(link, _)| link).collect(),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
+            health_checks: (parts.health_checks.into_iter())
+                .filter_map(|(document, _)| HealthCheck::new(document))
+                .collect(),
+            watchdog: parts.watchdog.map(|(watchdog, _)| watchdog),
+            upgrade_policy: parts.upgrade_policy.map(|(policy, _)| policy),
         })
     }
 }
@@ -97,6 +134,9 @@ struct Parts {
     hostname: Option<(HostnameDocument, u32)>,
     links: Vec<(Link, u32)>,
     resolver: Option<(Resolver, u32)>,
+    health_checks: Vec<(HealthCheckDocument, u32)>,
+    watchdog: Option<(Watchdog, u32)>,
+    upgrade_policy: Option<(UpgradePolicy, u32)>,
 }
 
 impl Parts {
@@ -105,15 +145,26 @@ impl Parts {
             Document::Identity(identity) => set(&mut self.identity, identity, node, report),
             Document::Hostname(hostname) => set(&mut self.hostname, hostname, node, report),
             Document::Resolver(resolver) => set(&mut self.resolver, resolver, node, report),
+            Document::Watchdog(watchdog) => set(&mut self.watchdog, watchdog, node, report),
+            Document::UpgradePolicy(policy) => set(&mut self.upgrade_policy, policy, node, report),
             Document::Link(link) => {
-                if let Some((_, line)) =
-                    self.links.iter().find(|(other, _)| other.name() == link.name())
-                {
+                let other = self.links.iter().find(|(other, _)| other.name() == link.name());
+                if let Some((_, line)) = other {
                     let message =
                         format!("there is another Link {}{}", link.name(), on_line(*line));
                     report.find_at(node, "name", message, "one Link for each interface");
                 }
                 self.links.push((link, node.line));
+            }
+            Document::HealthCheck(check) => {
+                let other =
+                    self.health_checks.iter().find(|(other, _)| other.name() == check.name());
+                if let Some((_, line)) = other {
+                    let name = check.name();
+                    let message = format!("there is another HealthCheck {name}{}", on_line(*line));
+                    report.find_at(node, "name", message, "another name for each check");
+                }
+                self.health_checks.push((check, node.line));
             }
         }
     }

@@ -70,6 +70,18 @@ impl Tree {
     }
 }
 
+impl From<&str> for Tree {
+    fn from(text: &str) -> Tree {
+        Tree::Text(text.to_owned())
+    }
+}
+
+impl From<u32> for Tree {
+    fn from(number: u32) -> Tree {
+        Tree::Integer(number.into())
+    }
+}
+
 impl Node {
     /// A node of a stream that has no lines.
     pub(crate) fn new(tree: Tree) -> Node {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Certificates and keys as PEM (RFC 7468).
 //!
-//! Looks at the envelope only: the label, the base64, and that what is in it is one DER SEQUENCE of the right length.
+//! Looks at the envelope only: the label, the base64, and that what is in it is one DER SEQUENCE of the right length; of
+//! public keys also that they are of the one kind there is.
 //! What comes out is in one form: lines of 64 characters, without anything between the blocks.
 //!
 //! Messages never quote what is inside: it may be a key, in the wrong place.
@@ -31,6 +32,17 @@ impl<const MAX: usize> Certificates<MAX> {
 pub(crate) struct PrivateKey(String);
 
 impl PrivateKey {
+    /// The PEM block.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A public key for ECDSA on P-256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublicKey(String);
+
+impl PublicKey {
     /// The PEM block.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
@@ -89,6 +101,38 @@ impl Value for PrivateKey {
             Secrets::Keep => self.0.clone(),
             Secrets::Redact => REDACTED.to_owned(),
         }))
+    }
+}
+
+/// What the DER form of every public key for ECDSA on P-256 begins with (RFC 5480, section 2): the algorithm
+/// `id-ecPublicKey`, the curve `secp256r1`, and the mark of a point that is written in full.
+pub(crate) const P256: [u8; 27] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+];
+
+/// How many bytes follow: both coordinates of the point.
+const P256_POINT: usize = 64;
+
+impl Value for PublicKey {
+    fn shape() -> Shape {
+        Shape::Pem { what: "a public key for ECDSA on P-256", label: "PUBLIC KEY" }
+    }
+
+    fn read(node: &Node, report: &mut Report) -> Option<PublicKey> {
+        let pem = read("PUBLIC KEY", 1, node, &Self::shape(), report)?;
+        // It was read, so it decodes.
+        let ders = decode(&pem, "PUBLIC KEY").unwrap_or_default();
+        let point = ders.first().and_then(|der| der.strip_prefix(&P256));
+        if point.is_none_or(|point| point.len() != P256_POINT) {
+            report.find(node.line, "is a key of another kind", Self::shape().expected());
+            return None;
+        }
+        Some(PublicKey(pem))
+    }
+
+    fn write(&self, _: Secrets) -> Option<Tree> {
+        Some(Tree::Text(self.0.clone()))
     }
 }
 

@@ -2,9 +2,9 @@
 //! Mappings with fixed keys, declared once with `record!`: from it come the type, its reader with all its findings,
 //! its writer, and its description.
 
-use crate::node::Node;
+use crate::node::{Node, Tree};
 use crate::report::{Report, quote};
-use crate::shape::Shape;
+use crate::shape::{Absence, Shape};
 use crate::value::{Value, refuse_type};
 
 /// The keys that every document has besides those of its kind.
@@ -17,11 +17,14 @@ pub(crate) trait Check {
 }
 
 /// Declares a mapping with fixed keys. Its name is its kind, when it is a document; its comments are the manual.
+///
+/// A key that is not spelled like its field follows it (`stable_for as "stableFor": …`). A value that the absence of a
+/// key stands for follows the type, spelled as in a document (`… = "10s"`).
 macro_rules! record {
     (
         $(#[doc = $doc:literal])+
         $vis:vis struct $name:ident as $kind:literal {
-            $($(#[doc = $field_doc:literal])+ $field_vis:vis $field:ident: $type:ty,)+
+            $($(#[doc = $field_doc:literal])+ $field_vis:vis $field:ident $(as $key:literal)?: $type:ty $(= $default:literal)?,)+
         }
     ) => {
         $(#[doc = $doc])+
@@ -36,29 +39,34 @@ macro_rules! record {
                     name: $kind,
                     doc: &[$($doc),+],
                     fields: vec![$($crate::shape::Field {
-                        key: stringify!($field),
+                        key: $crate::record::key!($field $($key)?),
                         doc: &[$($field_doc),+],
                         shape: <$type as $crate::value::Value>::shape(),
-                        absence: <$type as $crate::value::Value>::absence(),
+                        absence: $crate::record::absence::<$type>($crate::record::default!($($default)?)),
                     }),+],
                 })
             }
 
             fn read(node: &$crate::node::Node, report: &mut $crate::report::Report) -> Option<$name> {
                 let shape = <$name as $crate::value::Value>::shape();
-                let keys = [$(stringify!($field)),+];
+                let keys = [$($crate::record::key!($field $($key)?)),+];
                 if !$crate::record::check_keys(node, &keys, &shape, report) {
                     return None;
                 }
                 // All fields are read before the first that is missing ends it.
-                $(let $field = $crate::record::field::<$type>(node, stringify!($field), report);)+
+                $(let $field = $crate::record::field::<$type>(
+                    node,
+                    $crate::record::key!($field $($key)?),
+                    $crate::record::default!($($default)?),
+                    report,
+                );)+
                 let record = $name { $($field: $field?),+ };
                 $crate::record::Check::check(&record, node, report);
                 Some(record)
             }
 
             fn write(&self, secrets: $crate::value::Secrets) -> Option<$crate::node::Tree> {
-                let fields = [$((stringify!($field), $crate::value::Value::write(&self.$field, secrets))),+];
+                let fields = [$(($crate::record::key!($field $($key)?), $crate::value::Value::write(&self.$field, secrets))),+];
                 let entries = fields.into_iter().filter_map(|(key, tree)| {
                     let value = $crate::node::Node::new(tree?);
                     Some($crate::node::Entry { key: key.to_owned(), line: 0, value })
@@ -69,6 +77,37 @@ macro_rules! record {
     };
 }
 pub(crate) use record;
+
+/// The key of a field.
+macro_rules! key {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $key:literal) => {
+        $key
+    };
+}
+pub(crate) use key;
+
+/// What the absence of a key stands for, as it would be written.
+macro_rules! default {
+    () => {
+        None
+    };
+    ($default:literal) => {
+        Some($crate::node::Tree::from($default))
+    };
+}
+pub(crate) use default;
+
+/// What the absence of a key means.
+pub(crate) fn absence<T: Value>(default: Option<Tree>) -> Absence {
+    match default {
+        // Writing a plain value to memory does not fail.
+        Some(tree) => Absence::Default(serde_json::to_string(&Node::new(tree)).unwrap_or_default()),
+        None => T::absence(),
+    }
+}
 
 /// Finds keys that do not belong here or are there twice. False if it is no mapping at all.
 pub(crate) fn check_keys(node: &Node, keys: &[&str], shape: &Shape, report: &mut Report) -> bool {
@@ -108,12 +147,20 @@ pub(crate) fn check_keys(node: &Node, keys: &[&str], shape: &Shape, report: &mut
     true
 }
 
-/// Reads the value of a key.
-pub(crate) fn field<T: Value>(node: &Node, key: &str, report: &mut Report) -> Option<T> {
+/// Reads the value of a key, or takes what its absence stands for.
+pub(crate) fn field<T: Value>(
+    node: &Node,
+    key: &str,
+    default: Option<Tree>,
+    report: &mut Report,
+) -> Option<T> {
     report.at(key, |report| match node.entry(key) {
         Some(entry) => T::read(&entry.value, report),
         None => {
-            let absent = T::absent();
+            let absent = match default {
+                Some(tree) => T::read(&Node::new(tree), report),
+                None => T::absent(),
+            };
             if absent.is_none() {
                 report.find(node.line, "is missing", T::shape().expected());
             }

@@ -20,9 +20,10 @@ pub fn markdown() -> String {
 
 fn section(kind: &Kind) -> String {
     let count = match kind.count {
-        Count::One => "Exactly one document.",
-        Count::AtMostOne => "At most one document.",
-        Count::Named => "Any number of documents, each with another `name`.",
+        Count::One => "Exactly one document.".to_owned(),
+        Count::AtMostOne => "At most one document.".to_owned(),
+        Count::Named => "Any number of documents, each with another `name`.".to_owned(),
+        Count::NamedUpTo(most) => format!("At most {most} documents, each with another `name`."),
     };
     let mut text = format!("\n## {}\n\n", kind.name);
     if let Shape::Record(record) = (kind.shape)() {
@@ -48,7 +49,12 @@ fn inner(shape: &Shape) -> Option<&Record> {
     match shape {
         Shape::Record(record) => Some(record),
         Shape::List { of, .. } => inner(of),
-        Shape::Boolean | Shape::Integer { .. } | Shape::Text { .. } | Shape::Pem { .. } => None,
+        Shape::Boolean
+        | Shape::Integer { .. }
+        | Shape::Choice { .. }
+        | Shape::Span { .. }
+        | Shape::Text { .. }
+        | Shape::Pem { .. } => None,
     }
 }
 
@@ -58,10 +64,12 @@ fn table(record: &Record) -> String {
 }
 
 fn row(field: &Field) -> String {
-    let value = match field.absence {
+    let value = match &field.absence {
         Absence::Refused => format!("{}, **required**", describe(&field.shape)),
         Absence::Nothing => describe(&field.shape),
-        Absence::Default(default) => format!("{}, default `{default}`", describe(&field.shape)),
+        Absence::Default(default) => {
+            format!("{}, default `{}`", describe(&field.shape), default.trim_matches('"'))
+        }
     };
     format!(
         "| `{}` | {value} | {} |\n",
@@ -75,6 +83,13 @@ fn describe(shape: &Shape) -> String {
         Shape::Boolean => "`true` or `false`".to_owned(),
         Shape::Integer { min: 0, max: u32::MAX } => "a whole number".to_owned(),
         Shape::Integer { min, max } => format!("{min} to {max}"),
+        Shape::Choice { words } => {
+            let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+            words.join(" or ")
+        }
+        Shape::Span { min, max } => {
+            format!("`{}` to `{}`", crate::span::Seconds(*min), crate::span::Seconds(*max))
+        }
         Shape::Text { what, example, pattern: _ } => format!("{what}, such as `{example}`"),
         Shape::Pem { what, label: _ } => format!("{what}, PEM"),
         Shape::List { of, min: 0, max } => format!("a list, at most {max}: {}", describe(of)),

@@ -9,6 +9,9 @@ use crate::document::KINDS;
 use crate::shape::{Absence, Field, Record, Shape};
 use serde_json::{Map, Value, json};
 
+/// What every time span matches.
+const SPAN: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
+
 /// The JSON Schema of one document of the stream. Of the drafts, it is the one that all editors know.
 #[must_use]
 pub fn json() -> Value {
@@ -41,6 +44,10 @@ fn value(shape: &Shape) -> Value {
     match shape {
         Shape::Boolean => json!({"type": "boolean"}),
         Shape::Integer { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Shape::Choice { words } => json!({"enum": words}),
+        Shape::Span { .. } => {
+            json!({"type": "string", "pattern": SPAN, "examples": ["1h30m", "90s"]})
+        }
         Shape::Text { what: _, example, pattern } => {
             json!({"type": "string", "pattern": pattern, "examples": [example]})
         }
@@ -77,8 +84,7 @@ fn property(field: &Field) -> Value {
     let mut schema = value(&field.shape);
     if let Value::Object(schema) = &mut schema {
         schema.insert("description".to_owned(), prose(field.doc).into());
-        if let Absence::Default(default) = field.absence {
-            // Defaults are written as JSON.
+        if let Absence::Default(default) = &field.absence {
             schema.insert("default".to_owned(), serde_json::from_str(default).unwrap_or_default());
         }
     }

@@ -13,6 +13,18 @@ pub(crate) enum Shape {
         /// The greatest.
         max: u32,
     },
+    /// One of a few words.
+    Choice {
+        /// The words.
+        words: &'static [&'static str],
+    },
+    /// A time span in a range, both ends included.
+    Span {
+        /// The shortest, in seconds.
+        min: u32,
+        /// The longest, in seconds.
+        max: u32,
+    },
     /// Text of a form.
     Text {
         /// What it is, with its article: `a host name`.
@@ -73,8 +85,8 @@ pub(crate) enum Absence {
     Refused,
     /// That there is none.
     Nothing,
-    /// The same as this value.
-    Default(&'static str),
+    /// The same as this value, as JSON.
+    Default(String),
 }
 
 impl Shape {
@@ -83,6 +95,11 @@ impl Shape {
         match self {
             Shape::Boolean => "true or false".to_owned(),
             Shape::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Shape::Choice { words } => words.join(" or "),
+            Shape::Span { min, max } => {
+                let (min, max) = (crate::span::Seconds(*min), crate::span::Seconds(*max));
+                format!("a time span such as 1m30s, from {min} to {max}")
+            }
             Shape::Text { what, example, pattern: _ } => format!("{what}, such as {example}"),
             Shape::Pem { what, label } => format!("{what} as PEM (-----BEGIN {label}-----)"),
             Shape::List { of, min: 0, max } => {

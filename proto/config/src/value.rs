@@ -56,7 +56,7 @@ impl Value for bool {
     }
 
     fn absence() -> Absence {
-        Absence::Default("false")
+        Absence::Default("false".to_owned())
     }
 
     fn read(node: &Node, report: &mut Report) -> Option<bool> {

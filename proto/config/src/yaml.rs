@@ -33,7 +33,12 @@ pub fn parse(bytes: &[u8]) -> Result<MachineConfig, Vec<Finding>> {
 fn inspect(document: &Document, node: &Node, report: &mut Report) {
     match document {
         Document::Identity(identity) => x509::check(identity, node, report),
-        Document::Hostname(_) | Document::Link(_) | Document::Resolver(_) => {}
+        Document::UpgradePolicy(policy) => x509::check_keys(policy, node, report),
+        Document::Hostname(_)
+        | Document::Link(_)
+        | Document::Resolver(_)
+        | Document::HealthCheck(_)
+        | Document::Watchdog(_) => {}
     }
 }
 

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What can be said of an identity without a clock: that the certificates are what they should be, that the
-//! authority signed the node's own, and that the key belongs to it.
+//! authority signed the node's own, and that the key belongs to it. And of public keys: that they are points of the curve.
 //!
 //! Whether they have expired is for those who have a clock. The types are those that TLS takes.
 
-use crate::Identity;
 use crate::node::Node;
 use crate::pem;
 use crate::report::Report;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
+use crate::{Identity, UpgradePolicy};
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RsaKeyPair,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
@@ -30,6 +32,21 @@ pub(super) fn check(identity: &Identity, node: &Node, report: &mut Report) {
     if key.is_some_and(|key| *key != *own.public_key().subject_public_key.data) {
         let expected = "the private key of certificate";
         report.find_at(node, "key", "does not belong to certificate", expected);
+    }
+}
+
+/// Says which keys are none that a signature could be verified with.
+pub(super) fn check_keys(policy: &UpgradePolicy, node: &Node, report: &mut Report) {
+    for (index, key) in policy.keys().enumerate() {
+        // The policy was read, so its PEM decodes.
+        let ders = pem::decode(key, "PUBLIC KEY").unwrap_or_default();
+        let good = ders.first().is_some_and(|der| {
+            ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, der).is_ok()
+        });
+        if !good {
+            let expected = "a key that belongs to a private one";
+            report.find_item(node, ("keys", index), "is no point of the curve P-256", expected);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use stele_config::yaml;
 
 /// Checks what is found in a stream of an Identity and, from line 2 of document 2 on, this text.
-fn check(text: &str, expected: &Expect) {
+pub(crate) fn check(text: &str, expected: &Expect) {
     let mut stream = pki::make("authority").yaml();
     let before = stream.lines().count();
     stream.push_str("---\n");
@@ -70,26 +70,26 @@ fn unknown_kind() {
     check(
         "apiVersion: stele/v1\nkind: Lnik\n",
         &expect![[r#"
-        document 2, line 3, kind: there is no kind "Lnik" (did you mean "Link"?); expected one of Identity, Hostname, Link, Resolver
-    "#]],
+            document 2, line 3, kind: there is no kind "Lnik" (did you mean "Link"?); expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy
+        "#]],
     );
     check(
         "apiVersion: stele/v1\nkind: Workload\n",
         &expect![[r#"
-        document 2, line 3, kind: there is no kind "Workload"; expected one of Identity, Hostname, Link, Resolver
-    "#]],
+            document 2, line 3, kind: there is no kind "Workload"; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy
+        "#]],
     );
     check(
         "apiVersion: stele/v1\nkind: [Link]\n",
         &expect![[r#"
-        document 2, line 3, kind: is a list; expected one of Identity, Hostname, Link, Resolver
-    "#]],
+            document 2, line 3, kind: is a list; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy
+        "#]],
     );
     check(
         "apiVersion: stele/v1\nname: eth0\n",
         &expect![[r#"
-        document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver
-    "#]],
+            document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy
+        "#]],
     );
 }
 
@@ -187,10 +187,10 @@ fn wrong_type() {
     check(
         "- apiVersion: stele/v1\n- kind: Link\n",
         &expect![[r#"
-        document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver
-        document 3 (Link), line 3, apiVersion: is missing; expected stele/v1
-        document 3 (Link), line 3, name: is missing; expected an interface name, such as eth0
-    "#]],
+            document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy
+            document 3 (Link), line 3, apiVersion: is missing; expected stele/v1
+            document 3 (Link), line 3, name: is missing; expected an interface name, such as eth0
+        "#]],
     );
     check(
         "just text\n",
@@ -375,9 +375,9 @@ fn not_yaml() {
     check(
         "\tkey: value\n",
         &expect![[r#"
-        document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver
-        document 2, line 2, apiVersion: is missing; expected stele/v1
-    "#]],
+            document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy
+            document 2, line 2, apiVersion: is missing; expected stele/v1
+        "#]],
     );
     check(
         "key: \"value\n",
@@ -388,10 +388,10 @@ fn not_yaml() {
     check(
         "%YAML 1.1\n---\na: b\n",
         &expect![[r#"
-        document 2, line 2: is not YAML: missing explicit document end marker before directive
-        document 3, line 4, kind: is missing; expected one of Identity, Hostname, Link, Resolver
-        document 3, line 4, apiVersion: is missing; expected stele/v1
-    "#]],
+            document 2, line 2: is not YAML: missing explicit document end marker before directive
+            document 3, line 4, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy
+            document 3, line 4, apiVersion: is missing; expected stele/v1
+        "#]],
     );
     check_all(
         "{\"a\": ",

@@ -92,7 +92,7 @@ fn wide() {
     check(
         &fill("---\na: b\n"),
         &expect![
-            "101 in all, first: document 1, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver"
+            "101 in all, first: document 1, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy"
         ],
     );
     check(
@@ -140,7 +140,7 @@ fn wide() {
     check(
         &format!("kind: {}", &fill("Link")[8..]),
         &expect![[
-            r#"3 in all, first: document 1, line 1, kind: there is no kind "LinkLinkLinkLinkLinkLinkLinkLinkLinkLinkLinkLink…"; expected one of Identity, Hostname, Link, Resolver"#
+            r#"3 in all, first: document 1, line 1, kind: there is no kind "LinkLinkLinkLinkLinkLinkLinkLinkLinkLinkLinkLink…"; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy"#
         ]],
     );
     check(

@@ -3,8 +3,10 @@
 
 mod canonical;
 mod findings;
+mod health;
 mod hostile;
 mod identity;
 mod pki;
 mod properties;
 mod schema;
+mod upgrade;

@@ -54,6 +54,38 @@ fn link() -> impl Strategy<Value = String> {
     })
 }
 
+fn health_check() -> impl Strategy<Value = String> {
+    let probe = prop_oneof![
+        (address(), 1..=u16::MAX).prop_map(|(address, port)| {
+            format!("tcp: {{address: \"{}\"}}", std::net::SocketAddr::new(address, port))
+        }),
+        ("[a-z]{1,8}", "[!-~&&[^\"<>\\\\^`{|}#]]{0,8}", 100..=599_u32).prop_map(
+            |(host, path, status)| {
+                format!("http: {{url: \"https://{host}/{path}\", status: {status}}}")
+            }
+        ),
+        ("[a-z]{1,8}\\.[a-z]{1,8}", address())
+            .prop_map(|(name, server)| format!("dns: {{name: {name}, server: \"{server}\"}}")),
+        ("[0-9A-Za-z][0-9A-Za-z._-]{0,62}", 1..=3600_u32).prop_map(|(name, seconds)| format!(
+            "service: {{name: '{name}', stableFor: {seconds}s}}"
+        )),
+    ];
+    let name = "[0-9A-Za-z][0-9A-Za-z._-]{0,62}";
+    (name, any::<bool>(), 1..=60_u32, 1..=100_u32, probe).prop_map(|(name, wanted, minutes, successes, probe)| {
+        let need = if wanted { "need: wanted\n" } else { "" };
+        format!("apiVersion: stele/v1\nkind: HealthCheck\nname: '{name}'\n{need}interval: {minutes}m\nsuccesses: {successes}\n{probe}\n")
+    })
+}
+
+fn upgrades() -> impl Strategy<Value = String> {
+    (10..=600_u32, 10..=3600_u32, prop::option::of("[a-z][0-9a-z.~^-]{0,62}[0-9a-z]")).prop_map(
+        |(timeout, deadline, oldest)| {
+            let oldest = oldest.map(|oldest| format!("oldest: '{oldest}'\n")).unwrap_or_default();
+            format!("apiVersion: stele/v1\nkind: Watchdog\ntimeout: {timeout}s\n---\napiVersion: stele/v1\nkind: UpgradePolicy\ndeadline: {deadline}s\n{oldest}")
+        },
+    )
+}
+
 /// A good configuration.
 fn config() -> impl Strategy<Value = String> {
     let label = "[0-9A-Za-z]([0-9A-Za-z-]{0,8}[0-9A-Za-z])?";
@@ -69,16 +101,19 @@ fn config() -> impl Strategy<Value = String> {
         format!("apiVersion: stele/v1\nkind: Resolver\nservers: [{servers}]\nsearch: [{search}]\n")
     });
     let links = prop::collection::hash_map("x", link(), 0..2);
-    (prop::option::of(hostname), links, prop::option::of(resolver)).prop_map(
-        |(hostname, links, resolver)| {
-            let mut documents = vec![PKI.yaml()];
-            documents.extend(hostname);
-            documents.extend(links.into_values());
-            documents.extend(resolver);
-            documents.reverse();
-            documents.join("---\n")
-        },
-    )
+    let checks = prop::collection::hash_map("x", health_check(), 0..2);
+    let optional =
+        (prop::option::of(hostname), prop::option::of(resolver), prop::option::of(upgrades()));
+    (links, checks, optional).prop_map(|(links, checks, (hostname, resolver, upgrades))| {
+        let mut documents = vec![PKI.yaml()];
+        documents.extend(hostname);
+        documents.extend(links.into_values());
+        documents.extend(resolver);
+        documents.extend(checks.into_values());
+        documents.extend(upgrades);
+        documents.reverse();
+        documents.join("---\n")
+    })
 }
 
 /// Pieces of which much nonsense and some sense can be made.
@@ -89,6 +124,11 @@ fn nonsense() -> impl Strategy<Value = String> {
         "kind: Hostname\n",
         "kind: Resolver\n",
         "kind: Identity\n",
+        "kind: HealthCheck\n",
+        "kind: UpgradePolicy\n",
+        "tcp: {address: 'a:1'}\n",
+        "interval: 1s\n",
+        "keys: ",
         "name: eth0\n",
         "hostname: a\n",
         "mtu: 1500\n",
