@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 /// The modules that stage one loads, in this order, before it can see the root.
-pub const STAGE_ONE: [&str; 2] = ["loop", "squashfs"];
+pub const STAGE_ONE: [&str; 3] = ["efi_pstore", "loop", "squashfs"];
 
 /// What a module says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

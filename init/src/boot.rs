@@ -10,20 +10,24 @@
 //! and the rest goes on: a machine that can still be reached can be repaired.
 
 use crate::{
-    api, cgroup,
+    api,
+    boots::{self, Reason},
+    cgroup,
+    configuration::Restored,
     devices::Devices,
-    identity, kernel_log, network,
+    fault::{self, Fault},
+    health, identity, kernel_log, network,
     node::{Node, Release},
     power_button, readiness, report, shutdown, sources,
     state::State,
-    unit, upgrade, volumes,
+    unit, upgrade, volumes, watchdog,
 };
 use std::{fs, io, rc::Rc};
 use stele_kernel::{
     clock, power,
     signals::{Signals, Told},
 };
-use stele_machine::service;
+use stele_machine::{boots::Start, service};
 use tokio::io::unix::AsyncFd;
 
 /// Why the machine could not come up at all.
@@ -136,9 +140,11 @@ async fn listen(node: Rc<Node>, mut signals: AsyncFd<Signals>) {
             Ok(Some(Told::ChildEnded)) => node.children.reap(),
             Ok(Some(Told::CtrlAltDel)) => {
                 tracing::info!(target: report::CONSOLE, "Ctrl-Alt-Del pressed");
-                node.end(power::End::Restart);
+                node.end(power::End::Restart, Reason::asked("Ctrl-Alt-Del was pressed"));
             }
-            Ok(Some(Told::Terminate)) => node.end(power::End::PowerOff),
+            Ok(Some(Told::Terminate)) => {
+                node.end(power::End::PowerOff, Reason::asked("PID 1 was told to end"));
+            }
             Ok(None) => ready.clear_ready(),
             Err(error) => tracing::error!(error = %error, "reading a signal failed"),
         }
@@ -158,6 +164,9 @@ async fn come_up(node: Rc<Node>) {
             return;
         }
     };
+    fault::commit(Fault::Panic);
+    fault::commit(Fault::Exit);
+    tokio::task::spawn_local(watchdog::keep(Rc::clone(&node)));
     tokio::task::spawn_local(power_button::listen(Rc::clone(&node)));
     let fw_cfg = tokio::task::spawn_local(sources::read_fw_cfg(Rc::clone(&node)));
     devices.coldplugged().await;
@@ -168,7 +177,11 @@ async fn come_up(node: Rc<Node>) {
     }
     let (state_kept, data_kept) = volumes::mount_all(&node, esp.as_deref()).await;
     tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
-    let state = State::begin(state_kept);
+    fault::commit(Fault::Hang);
+    let slots = upgrade::settle(&node).await;
+    let boot = boots::begin(&node, state_kept, slots.as_ref()).await;
+    health::open_gate(&node);
+    let state = State::begin(state_kept, boot);
     if node.state.set(state).is_err() {
         tracing::error!("the machine came up twice");
     }
@@ -179,16 +192,27 @@ async fn come_up(node: Rc<Node>) {
     } else {
         node.logs.files().abandon();
     }
-    let restored = state_kept && node.configuration.restore(&node);
+    let restored =
+        if state_kept { node.configuration.restore(&node).await } else { Restored::Nothing };
     network::start(&node);
-    if !restored {
+    tokio::task::spawn_local(health::keep(Rc::clone(&node)));
+    match restored {
+        Restored::Done => {}
         // It fails only by panicking, which ends the machine.
-        sources::search(&node, fw_cfg.await.unwrap_or_default()).await;
+        Restored::Nothing => sources::search(&node, fw_cfg.await.unwrap_or_default()).await,
+        Restored::Unreadable(reason) if node.health.is_pending() => {
+            return health::fail(&node, reason).await;
+        }
+        // A machine that was someone's is never open to everyone: its API stays closed.
+        Restored::Unreadable(reason) => return node.boots.give_up(&node, reason).await,
     }
     tokio::task::spawn_local(identity::keep(Rc::clone(&node)));
-    upgrade::settle(&node).await;
     if let Some(apid) = node.supervisor.find("apid") {
         apid.reach(service::State::Running).await;
     }
-    upgrade::bless_when_healthy(&node).await;
+    fault::commit(Fault::Stuck);
+    node.health.is_up();
+    if node.boots.started() == Start::Ordinary {
+        health::settle(&node).await;
+    }
 }

@@ -17,10 +17,10 @@ use crate::{
 };
 use prost::Message as _;
 use serde::Serialize;
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{cell::RefCell, cmp::Reverse, collections::BTreeMap, rc::Rc, time::Duration};
 use stele_config::{Finding, MachineConfig, canonical};
 use stele_kernel::{clock, process::Exit};
-use stele_machine::change;
+use stele_machine::{boots::Start, change};
 use stele_proto::v1;
 use tokio::sync::{Mutex, watch};
 
@@ -57,6 +57,17 @@ impl Default for Configuration {
             turn: Mutex::new(()),
         }
     }
+}
+
+/// What became of the saved configurations at the start.
+#[derive(Debug)]
+pub(crate) enum Restored {
+    /// One is in force.
+    Done,
+    /// There is none.
+    Nothing,
+    /// None of them could be used.
+    Unreadable(String),
 }
 
 /// Why a configuration was not accepted.
@@ -119,40 +130,57 @@ impl Configuration {
         self.active.subscribe()
     }
 
-    /// Takes the newest readable generation of the state partition into force. Says which ones could not be read.
-    pub(crate) fn restore(&self, node: &Node) -> bool {
-        let generations = state::read_generations();
+    /// Takes the generation of the running image into force, or another one that can be read: the next older one first.
+    /// An image on trial has to read the one that it is given.
+    pub(crate) async fn restore(&self, node: &Node) -> Restored {
+        let Ok(mut generations) = tokio::task::spawn_blocking(state::read_generations).await else {
+            return Restored::Unreadable("reading the saved configurations failed".to_owned());
+        };
         self.known.borrow_mut().extend(
             generations
                 .iter()
                 .flatten()
                 .map(|stored| (stored.number, GenerationStatus::of(stored, true))),
         );
-        for stored in generations.into_iter().rev() {
-            let restored = stored.map_err(|error| report::chain(&error)).and_then(|stored| {
-                let config = canonical::read(stored.documents.as_bytes()).map_err(|findings| {
-                    format!(
-                        "generation {} does not fit this image: {}",
-                        stored.number,
-                        lines(&findings)
-                    )
-                })?;
-                Ok((stored, config))
-            });
-            match restored {
-                Ok((stored, config)) => {
-                    self.enforce(node, Active { stored, config, persistent: true });
-                    return true;
+        if generations.is_empty() {
+            return Restored::Nothing;
+        }
+        let wanted = node.boots.wanted_generation(node);
+        let on_trial = matches!(node.boots.started(), Start::Trial { .. });
+        generations.sort_by_key(|stored| match (stored, wanted) {
+            // The wanted one, then down from it, then down from the newest.
+            (Ok(stored), Some(wanted)) => (stored.number > wanted, Reverse(stored.number)),
+            (Ok(stored), None) => (false, Reverse(stored.number)),
+            (Err(_), _) => (true, Reverse(0)),
+        });
+        let mut reasons = Vec::new();
+        for stored in generations {
+            match stored.map_err(|error| report::chain(&error)).and_then(readable) {
+                Ok(active) => {
+                    self.enforce(node, active).await;
+                    return Restored::Done;
                 }
                 Err(reason) => {
-                    tracing::error!(
-                        reason,
-                        "a saved configuration could not be used; trying the one before it"
-                    );
+                    tracing::error!(reason, "a saved configuration could not be used");
+                    reasons.push(reason);
+                    if on_trial {
+                        break;
+                    }
                 }
             }
         }
-        false
+        // Who the node is was kept apart, so that it can be reached and repaired, and by its operator alone.
+        if !on_trial
+            && let Ok(Ok(stored)) = tokio::task::spawn_blocking(state::read_identity).await
+            && let Ok(active) = readable(stored)
+        {
+            self.enforce(node, active).await;
+            return Restored::Done;
+        }
+        Restored::Unreadable(format!(
+            "no saved configuration could be used: {}",
+            reasons.join("; ")
+        ))
     }
 
     /// Accepts a configuration, or tells why not. Returns what it became, or with `dry_run` would do.
@@ -204,23 +232,30 @@ impl Configuration {
         };
         if persistent {
             let kept = stored.clone();
-            tokio::task::spawn_blocking(move || state::write_generation(&kept))
-                .await
-                .map_err(|error| {
-                    AcceptError::Keep(state::StateError::Write {
-                        file: state::ROOT.into(),
-                        source: std::io::Error::other(error),
-                    })
-                })?
-                .map_err(AcceptError::Keep)?;
+            let identity = identity_alone(&stored);
+            tokio::task::spawn_blocking(move || {
+                state::write_identity(&identity)?;
+                state::write_generation(&kept)
+            })
+            .await
+            .map_err(|error| {
+                AcceptError::Keep(state::StateError::Write {
+                    file: state::ROOT.into(),
+                    source: std::io::Error::other(error),
+                })
+            })?
+            .map_err(AcceptError::Keep)?;
         }
         let active = Active { stored, config, persistent };
         let generation = active.to_generation();
-        self.enforce(node, active);
+        self.enforce(node, active).await;
+        if !node.health.is_pending() {
+            crate::health::settle(node).await;
+        }
         Ok(v1::ApplyResponse { generation: Some(generation), actions, warnings: Vec::new() })
     }
 
-    fn enforce(&self, node: &Node, active: Active) {
+    async fn enforce(&self, node: &Node, active: Active) {
         tracing::info!(
             target: report::CONSOLE,
             generation = active.stored.number,
@@ -228,7 +263,9 @@ impl Configuration {
             "configuration in force"
         );
         self.publish(node, &active);
+        let generation = active.stored.number;
         self.active.send_replace(Some(Rc::new(active)));
+        node.boots.configured(node, generation).await;
     }
 
     fn publish(&self, node: &Node, active: &Active) {
@@ -281,6 +318,35 @@ pub(crate) fn to_generation(stored: &Stored, persistent: bool) -> v1::Generation
         author: stored.author.clone(),
         persistent,
     }
+}
+
+/// A saved configuration, if this image can read it.
+fn readable(stored: Stored) -> Result<Active, String> {
+    if crate::fault::is(crate::fault::Fault::Configuration) {
+        return Err(format!(
+            "generation {} does not fit this image: a fault was asked for",
+            stored.number
+        ));
+    }
+    match canonical::read(stored.documents.as_bytes()) {
+        Ok(config) => Ok(Active { stored, config, persistent: true }),
+        Err(findings) => Err(format!(
+            "generation {} does not fit this image: {}",
+            stored.number,
+            lines(&findings)
+        )),
+    }
+}
+
+/// A generation's Identity document alone, which every image can read.
+fn identity_alone(stored: &Stored) -> Stored {
+    let documents: Vec<serde_json::Value> =
+        serde_json::from_str(&stored.documents).unwrap_or_default();
+    let identity = documents.into_iter().filter(|document| {
+        document.get("kind").and_then(serde_json::Value::as_str) == Some("Identity")
+    });
+    let documents = serde_json::Value::Array(identity.collect()).to_string();
+    Stored { sha256: state::sha256(documents.as_bytes()), documents, ..stored.clone() }
 }
 
 /// A configuration that is valid and not in force.

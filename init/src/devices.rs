@@ -38,8 +38,8 @@ const LONGEST_EVENT: usize = 8 * 1024;
 enum Wanted {
     /// The modules of a device with this modalias.
     Device(String),
-    /// A module by its name; the sender goes away when it is there or can't be.
-    Module(String, oneshot::Sender<()>),
+    /// A module by its name, with these parameters; the sender goes away when it is there or can't be.
+    Module(String, &'static str, oneshot::Sender<()>),
 }
 
 /// How far the devices are that were there at the start.
@@ -110,9 +110,9 @@ impl Devices {
     }
 
     /// Loads a module that no device asks for. What comes of it is its resource's to tell.
-    pub(crate) async fn load(&self, module: &str) {
+    pub(crate) async fn load(&self, module: &str, parameters: &'static str) {
         let (done, wait) = oneshot::channel();
-        if self.wanted.send(Wanted::Module(module.to_owned(), done)).is_ok() {
+        if self.wanted.send(Wanted::Module(module.to_owned(), parameters, done)).is_ok() {
             // Nothing is ever sent: it ends when the sender is dropped.
             let _done = wait.await;
         }
@@ -232,8 +232,8 @@ impl Loader {
     fn obey(&mut self, order: Wanted) {
         match order {
             Wanted::Device(alias) => self.load_for(&alias),
-            Wanted::Module(name, done) => {
-                self.load(&name, "");
+            Wanted::Module(name, parameters, done) => {
+                self.load(&name, parameters);
                 drop(done);
             }
         }

@@ -4,6 +4,7 @@
 
 use crate::{
     api::{Caller, Code, Gone, Refusal, Requests, Responses, while_connected},
+    boots::Reason,
     configuration, descriptors, identity, log_files,
     logs::Logs,
     memory,
@@ -15,6 +16,7 @@ use crate::{
 use std::{rc::Rc, time::Duration};
 use stele_config::canonical;
 use stele_kernel::power::End;
+use stele_machine::boots::Start;
 use stele_proto::{
     internal::CertificateReport,
     method::{Answerer, Method, REPORT_CERTIFICATE, Role},
@@ -101,7 +103,10 @@ async fn version(node: &Node, requests: &mut Requests, responses: &mut Responses
         boot_id: node.boot_id.clone(),
         mode: node.mode().into(),
         boot: node.state.get().map_or(0, |state| state.boot),
-        reason: String::new(),
+        reason: match node.boots.started() {
+            Start::Safe { reason } => reason,
+            _ => String::new(),
+        },
     });
     Ok(Ok(()))
 }
@@ -115,7 +120,7 @@ async fn end<Request: prost::Message + Default>(
     responses: &mut Responses,
 ) -> Answer {
     let _request: Request = only!(requests);
-    let subject = &caller.subject;
+    let subject = caller.subject.clone();
     match how {
         End::Restart => {
             tracing::info!(target: report::CONSOLE, client = subject, "reboot asked for")
@@ -128,7 +133,7 @@ async fn end<Request: prost::Message + Default>(
     let node = Rc::clone(node);
     tokio::task::spawn_local(async move {
         tokio::time::sleep(PARTING).await;
-        node.end(how);
+        node.end(how, Reason::asked(format!("{subject} asked for it")));
     });
     Ok(Ok(()))
 }

@@ -17,7 +17,7 @@ use std::{
 /// Where the logs of each boot lie.
 pub(crate) const FOLDER: &str = "/var/log/stele";
 /// Boots whose logs are kept, the running one included.
-const BOOTS_KEPT: usize = 6;
+const BOOTS_KEPT: usize = 10;
 /// Bytes after which a file is rotated; each log has two.
 const ROTATE_AT: u64 = 4 * 1024 * 1024;
 /// Writes that wait for the disk.
@@ -93,6 +93,24 @@ impl LogFiles {
             let _too_late = wait.recv_timeout(within);
         }
     }
+}
+
+/// Keeps a log of an earlier boot that someone else wrote down; `time` is in seconds since the epoch.
+pub(crate) fn keep(boot: u64, name: &str, time: i64, lines: &[String]) -> io::Result<()> {
+    use prost::Message as _;
+    let time_us = u64::try_from(time).unwrap_or(0).saturating_mul(1_000_000);
+    let entry = |line: &String| stele_proto::v1::LogEntry {
+        time_us,
+        severity: crate::logs::INFORMATIONAL.into(),
+        message: line.clone().into_bytes(),
+        lost: 0,
+    };
+    let chunk = stele_proto::v1::LogChunk { entries: lines.iter().map(entry).collect() };
+    let folder = Path::new(FOLDER).join(boot.to_string());
+    fs::create_dir_all(&folder)?;
+    let mut file = File::create(folder.join(format!("{name}.log")))?;
+    file.write_all(&chunk.encode_to_vec())?;
+    file.sync_data()
 }
 
 /// The logs on disk of boots before this one: (boots back, name, bytes).

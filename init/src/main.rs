@@ -11,13 +11,18 @@
 
 mod api;
 mod boot;
+mod boots;
 mod cgroup;
 mod configuration;
 mod descriptors;
 mod devices;
+mod evidence;
 mod executor;
+mod fault;
 mod handlers;
+mod health;
 mod identity;
+mod images;
 mod kernel_log;
 mod log_files;
 mod logs;
@@ -38,6 +43,7 @@ mod supervisor;
 mod unit;
 mod upgrade;
 mod volumes;
+mod watchdog;
 
 use std::{env, path::Path, process::ExitCode};
 

@@ -2,8 +2,19 @@
 //! The node: what every part of PID 1 can reach. Each part owns its state; the others see it through here.
 
 use crate::{
-    configuration::Configuration, devices::Devices, logs::Logs, process::Children, state::State,
-    store::Store, supervisor::Supervisor, unit::Unit, upgrade::Upgrades, volumes::Volume,
+    boots::{Boots, Reason},
+    configuration::Configuration,
+    devices::Devices,
+    health::Healths,
+    images::Images,
+    logs::Logs,
+    process::Children,
+    state::State,
+    store::Store,
+    supervisor::Supervisor,
+    unit::Unit,
+    upgrade::Upgrades,
+    volumes::Volume,
 };
 use std::{
     cell::{OnceCell, RefCell},
@@ -11,6 +22,7 @@ use std::{
     net::IpAddr,
 };
 use stele_kernel::power::End;
+use stele_machine::boots::Start;
 use stele_proto::v1::Mode;
 use tokio::sync::watch;
 
@@ -39,7 +51,12 @@ pub(crate) struct Node {
     pub(crate) announced: RefCell<Vec<String>>,
     /// Set once, when the machine is to end.
     pub(crate) ending: watch::Sender<Option<End>>,
+    /// Why, once it is.
+    pub(crate) reason: RefCell<Reason>,
     pub(crate) upgrades: Upgrades,
+    pub(crate) images: Images,
+    pub(crate) boots: Boots,
+    pub(crate) health: Healths,
 }
 
 /// What the network calls this machine.
@@ -92,14 +109,18 @@ impl Node {
             identity: watch::Sender::new(NetworkIdentity::default()),
             announced: RefCell::default(),
             ending: watch::Sender::new(None),
+            reason: RefCell::default(),
             upgrades: Upgrades::default(),
+            images: Images::default(),
+            boots: Boots::default(),
+            health: Healths::default(),
         }
     }
 
     /// Loads a module that no device asks for, such as a file system's.
     pub(crate) async fn load_module(&self, name: &str) {
         if let Some(devices) = self.devices.get() {
-            devices.load(name).await;
+            devices.load(name, "").await;
         }
     }
 
@@ -107,6 +128,8 @@ impl Node {
     pub(crate) fn mode(&self) -> Mode {
         if self.ending.borrow().is_some() {
             Mode::Stopping
+        } else if matches!(self.boots.started(), Start::Safe { .. }) {
+            Mode::Safe
         } else if self.configuration.active().is_some() {
             Mode::Running
         } else {
@@ -115,10 +138,13 @@ impl Node {
     }
 
     /// Ends the machine in order. The first to ask decides how.
-    pub(crate) fn end(&self, how: End) {
+    pub(crate) fn end(&self, how: End, reason: Reason) {
         self.ending.send_if_modified(|ending| {
             let first = ending.is_none();
-            ending.get_or_insert(how);
+            if first {
+                *ending = Some(how);
+                *self.reason.borrow_mut() = reason;
+            }
             first
         });
     }

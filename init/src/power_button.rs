@@ -2,7 +2,7 @@
 //! The power button, as an input device; see the kernel's Documentation/input/input.rst. The kernel's ACPI button
 //! driver makes one, and a press is an orderly power-off.
 
-use crate::{node::Node, readiness, report};
+use crate::{boots::Reason, node::Node, readiness, report};
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read as _},
@@ -33,7 +33,7 @@ pub(crate) async fn listen(node: Rc<Node>) {
                 return;
             }
             tracing::info!(target: report::CONSOLE, "power button pressed");
-            node.end(End::PowerOff);
+            node.end(End::PowerOff, Reason::asked("the power button was pressed"));
         });
     }
 }

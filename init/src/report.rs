@@ -12,7 +12,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     sync::OnceLock,
 };
-use stele_kernel::{clock, kmsg, power};
+use stele_kernel::{clock, kmsg};
 use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit, span};
 
 /// The target of events that belong on the console.
@@ -53,8 +53,9 @@ pub(crate) fn install() {
     let _first_stands = SINKS.set(sinks);
     let _first_stands = tracing::subscriber::set_global_default(Reporter);
     std::panic::set_hook(Box::new(|panic| {
-        complain(&format!("PID 1 panicked, restarting: {panic}"));
-        drop(power::end(power::End::Restart));
+        complain(&format!("PID 1 panicked: {panic}"));
+        // The kernel panics when PID 1 ends: it keeps what was said where it can, and restarts by panic=.
+        std::process::exit(1);
     }));
 }
 
@@ -74,12 +75,10 @@ pub(crate) fn complain(text: &str) {
     }
 }
 
-/// Ends PID 1 after a failure that leaves no machine to run: says it, leaves it readable for a while, restarts.
+/// Ends PID 1 after a failure that leaves no machine to run. The kernel panics when PID 1 ends: it keeps what was said where
+/// it can, leaves it readable for a while, and restarts by panic=.
 pub(crate) fn die(failure: &dyn std::error::Error) -> ! {
-    complain(&format!("cannot go on, restarting in 10 s: {}", chain(failure)));
-    std::thread::sleep(std::time::Duration::from_secs(10));
-    complain(&format!("restarting failed: {}", power::end(power::End::Restart)));
-    // The kernel panics when PID 1 ends, and restarts by panic=.
+    complain(&format!("cannot go on: {}", chain(failure)));
     std::process::exit(1)
 }
 

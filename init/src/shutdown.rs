@@ -15,6 +15,8 @@ use stele_kernel::{
     process,
 };
 
+/// For the record of why the machine ends.
+const RECORD: Duration = Duration::from_secs(3);
 /// For all services together; each has its own, shorter one.
 const SERVICES: Duration = Duration::from_secs(15);
 const FLUSH: Duration = Duration::from_secs(3);
@@ -22,6 +24,10 @@ const DISKS: Duration = Duration::from_secs(10);
 
 /// Ends the machine.
 pub(crate) async fn run(node: &Rc<Node>, how: End) {
+    let reason = node.reason.borrow().clone();
+    if tokio::time::timeout(RECORD, node.boots.ended(node, how, reason)).await.is_err() {
+        tracing::warn!("recording why the machine ends takes too long; going on without");
+    }
     tracing::info!(target: report::CONSOLE, "stopping services");
     if tokio::time::timeout(SERVICES, node.supervisor.stop_all()).await.is_err() {
         tracing::warn!("not every service has ended; going on without");

@@ -58,7 +58,11 @@ fn switch() -> Result<(), Stage1Error> {
     // Only now are there a log and consoles to speak to.
     crate::report::install();
     for file in sorted(Path::new(MODULES)) {
-        modules::load(&file, "").map_err(|source| Stage1Error::Module { file, source })?;
+        match modules::load(&file, "") {
+            // Where there is no firmware to keep what a panicking kernel says, nothing does.
+            Err(_no_firmware) if is_optional(&file) => {}
+            loaded => loaded.map_err(|source| Stage1Error::Module { file, source })?,
+        }
     }
     let image = fs::File::open(ROOT_IMAGE).map_err(Stage1Error::Loop)?;
     let (device, held) = loopdev::attach(&image).map_err(Stage1Error::Loop)?;
@@ -72,6 +76,11 @@ fn switch() -> Result<(), Stage1Error> {
             .map_err(Stage1Error::Switch)?;
     }
     mount::switch_root(Path::new(NEW_ROOT)).map_err(Stage1Error::Switch)
+}
+
+/// What keeps the last words of a kernel that panics. It comes first, so that it hears of everything after it.
+fn is_optional(module: &Path) -> bool {
+    module.to_string_lossy().ends_with("-efi-pstore.ko")
 }
 
 /// Gives the memory of the initramfs back. The image's file may be unlinked too: the loop device holds it.

@@ -3,6 +3,9 @@
 //!
 //! ```text
 //! /state/boot                 the number of the last boot
+//! /state/boots/N.json         what is known of each boot
+//! /state/identity.json        who the node is, for when no configuration can be read
+//! /state/images.json          what is remembered of the images
 //! /state/seed                 random bytes for the next boot
 //! /state/generations/N.json   every accepted configuration
 //! ```
@@ -61,25 +64,27 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Begins a boot: counts it, and turns the seed of the last one into entropy.
-    pub(crate) fn begin(persistent: bool) -> State {
-        let boot = if persistent { count_boot() } else { 0 };
-        if persistent && let Err(error) = use_seed() {
-            tracing::warn!(error = %error, "using the saved random seed failed");
+    /// Begins a boot: keeps its number, and turns the seed of the last one into entropy.
+    pub(crate) fn begin(persistent: bool, boot: u64) -> State {
+        if persistent {
+            if let Err(error) = write(&boot_file(), boot.to_string().as_bytes()) {
+                tracing::error!(error = %error, "counting this boot failed");
+            }
+            if let Err(error) = use_seed() {
+                tracing::warn!(error = %error, "using the saved random seed failed");
+            }
         }
         State { boot, persistent }
     }
 }
 
-fn count_boot() -> u64 {
-    let file = Path::new(ROOT).join("boot");
-    let last: u64 =
-        fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let boot = last.saturating_add(1);
-    if let Err(error) = write(&file, boot.to_string().as_bytes()) {
-        tracing::error!(error = %error, "counting this boot failed");
-    }
-    boot
+fn boot_file() -> PathBuf {
+    Path::new(ROOT).join("boot")
+}
+
+/// The number of the last boot.
+pub(crate) fn last_boot() -> u64 {
+    fs::read_to_string(boot_file()).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Credits the saved seed, once: it is replaced before it is used, so that no two boots use the same.
@@ -129,6 +134,23 @@ pub(crate) fn read_generation(number: u64) -> Result<Stored, StateError> {
     Ok(stored)
 }
 
+fn identity_file() -> PathBuf {
+    Path::new(ROOT).join("identity.json")
+}
+
+/// Who the node is: the Identity document alone.
+pub(crate) fn read_identity() -> Result<Stored, StateError> {
+    read_json(&identity_file())
+}
+
+/// Keeps who the node is.
+pub(crate) fn write_identity(stored: &Stored) -> Result<(), StateError> {
+    let file = identity_file();
+    let text = serde_json::to_vec(stored)
+        .map_err(|source| StateError::Parse { file: file.clone(), source })?;
+    write(&file, &text).map_err(|source| StateError::Write { file, source })
+}
+
 /// Keeps a generation, and lets the oldest go.
 pub(crate) fn write_generation(stored: &Stored) -> Result<(), StateError> {
     let file = file_of(stored.number);
@@ -167,7 +189,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, StateError> {
+pub(crate) fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, StateError> {
     let failed = |source| StateError::Read { file: file.to_owned(), source };
     let mut text = Vec::new();
     File::open(file).map_err(failed)?.take(LARGEST).read_to_end(&mut text).map_err(failed)?;

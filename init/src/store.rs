@@ -54,9 +54,12 @@ macro_rules! kinds {
 
 kinds! {
     Address, "An IP address of a link.", [("LINK", "link"), ("ADDRESS", "address"), ("ORIGIN", "origin")];
+    Boot, "A start of this machine, and how it ended.", [("IMAGE", "image"), ("GENERATION", "generation"), ("STARTED", "started"), ("HEALTH", "health"), ("ENDED", "ended"), ("CAUSE", "cause")];
     Certificate, "The certificate that the API serves.", [("FINGERPRINT", "fingerprint"), ("NOT AFTER", "notAfter"), ("NAMES", "names")];
     Descriptor, "A file that PID 1 has open.", [("KIND", "kind"), ("FAMILY", "family"), ("TARGET", "target")];
+    Gate, "Whether the running image has proved itself.", [("STATE", "state"), ("REASON", "reason")];
     Generation, "A configuration that the machine has accepted.", [("ACTIVE", "active"), ("TIME", "time"), ("AUTHOR", "author"), ("SHA256", "sha256"), ("MESSAGE", "message")];
+    HealthCheck, "A check of the machine's health.", [("STATE", "state"), ("NEED", "need"), ("REASON", "reason")];
     Hostname, "The machine's name.", [("HOSTNAME", "hostname"), ("ORIGIN", "origin")];
     Lease, "A DHCP lease of a link.", [("ADDRESS", "address"), ("ROUTERS", "routers"), ("SERVER", "server"), ("SECONDS", "seconds")];
     Link, "A network interface.", [("STATE", "state"), ("MAC", "mac"), ("MTU", "mtu"), ("ADDRESSES", "addresses"), ("REASON", "reason")];
@@ -68,6 +71,7 @@ kinds! {
     Slot, "An image on the ESP.", [("VERSION", "version"), ("STATE", "state"), ("RUNNING", "running"), ("TRIES", "triesLeft"), ("FILE", "file")];
     Source, "A place where the machine looked for its configuration.", [("STATE", "state"), ("REASON", "reason")];
     Volume, "A file system of the machine.", [("STATE", "state"), ("DEVICE", "device"), ("SIZE", "size"), ("FREE", "free"), ("REASON", "reason")];
+    Watchdog, "What restarts the machine when PID 1 stops to work.", [("STATE", "state"), ("IDENTITY", "identity"), ("TIMEOUT", "timeout"), ("REASON", "reason")];
 }
 
 impl Kind {
@@ -181,6 +185,11 @@ impl Store {
             .filter(|((found, named), _)| *found == kind && (name.is_empty() || name == named))
             .map(|((_, name), entry)| entry.to_resource(kind, name))
             .collect()
+    }
+
+    /// What is known of a resource.
+    pub(crate) fn status(&self, kind: Kind, name: &str) -> Option<Value> {
+        self.resources.borrow().get(&(kind, name.to_owned())).map(|entry| entry.status.clone())
     }
 
     /// Follows a kind from now on; together with [`Store::list`] in the same breath, nothing is missed.

@@ -128,6 +128,18 @@ impl Supervisor {
         self.services.borrow().get(name).cloned()
     }
 
+    /// Stops a service and forgets it; its name is free afterwards.
+    pub(crate) async fn retire(&self, name: &str) {
+        let Some(mut handle) = self.services.borrow_mut().remove(name) else { return };
+        handle.stop();
+        handle.reach(State::Stopped).await;
+        let Handle { orders, state } = &mut handle;
+        let (closed, _) = mpsc::unbounded_channel();
+        drop(std::mem::replace(orders, closed));
+        // The task ends with its last handle, and takes the service's resource along.
+        while state.changed().await.is_ok() {}
+    }
+
     /// Stops every service; each has its own deadline.
     pub(crate) async fn stop_all(&self) {
         let all: Vec<Handle> = self.services.borrow().values().cloned().collect();

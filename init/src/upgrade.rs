@@ -12,6 +12,7 @@
 
 use crate::{
     api::{Code, Gone, Refusal, Requests, Responses, while_connected},
+    boots::Reason,
     handlers::Answer,
     node::Node,
     report,
@@ -26,7 +27,7 @@ use std::{
     time::Duration,
 };
 use stele_kernel::power::End;
-use stele_layout::version::Version;
+use stele_layout::{slot::SlotId, version::Version};
 use stele_machine::slots::{self, Effect, Observed, Refused};
 use stele_proto::v1::{
     self, Progress, PushRequest, Step, push_request::Part, upgrade_request::Source as Wanted,
@@ -41,6 +42,7 @@ use self::{
 mod esp;
 mod show;
 mod staging;
+mod trial;
 
 /// How long a caller may wait for its answer before the machine goes down under it.
 const PARTING: Duration = Duration::from_millis(500);
@@ -71,24 +73,7 @@ impl Upgrades {
 }
 
 pub(crate) use esp::partition as esp_partition;
-
-/// Removes what an upgrade that was cut off left behind, and publishes the slots.
-pub(crate) async fn settle(node: &Rc<Node>) {
-    if esp_partition().is_some() {
-        change(node, "looking at the slots", |observed| Ok(slots::clean(observed))).await;
-    }
-}
-
-/// Makes the running image permanent; called once the machine is healthy.
-pub(crate) async fn bless_when_healthy(node: &Rc<Node>) {
-    if esp_partition().is_some() {
-        let blessed = change(node, "making the running image permanent", slots::bless).await;
-        if blessed.iter().any(|effect| matches!(effect, Effect::Rename { .. })) {
-            let version = &node.release.version;
-            tracing::info!(target: report::CONSOLE, version, "this image is permanent now");
-        }
-    }
-}
+pub(crate) use trial::{bless, condemn, examine, settle};
 
 /// What PID 1 does on its own: looks, decides, and does it. Writes nothing if there is nothing to do.
 async fn change(
@@ -271,6 +256,14 @@ async fn upgrade_to(
         }
         let (observed, _) = esp.observe().await?;
         let effects = slots::activate(&slot, &observed).map_err(refuse)?;
+        // What it will be measured against is kept before the loader may start it.
+        let version = SlotId::parse(&slot).and_then(|slot| slot.version());
+        if let Some(version) = version {
+            node.images
+                .begin_trial(&node, &version)
+                .await
+                .map_err(|error| Refusal::internal(&error))?;
+        }
         esp.apply(effects).await?;
         say(&told, Step::Activated, &slot, "the next boot tries it".to_owned());
         tracing::info!(target: report::CONSOLE, slot, "upgrading");
@@ -359,7 +352,7 @@ fn restart(node: &Rc<Node>, told: &mpsc::Sender<Progress>) {
     let node = Rc::clone(node);
     tokio::task::spawn_local(async move {
         tokio::time::sleep(PARTING).await;
-        node.end(End::Restart);
+        node.end(End::Restart, Reason::asked("another image was asked for"));
     });
 }
 

@@ -51,6 +51,12 @@ impl SlotId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The version that images in it have; nothing for an id that was not made of one.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        Version::parse(self.0.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?).ok()
+    }
 }
 
 impl fmt::Display for SlotId {
@@ -216,6 +222,8 @@ mod tests {
         assert_eq!(id.as_str(), "stele_1.1.0.efi");
         assert_eq!(SlotId::parse("stele_1.1.0.efi"), Some(id));
         assert_eq!(SlotId::parse("stele_1.1.0+3.efi"), None);
+        let id = SlotId::parse("stele_1.1.0.efi").unwrap();
+        assert_eq!(id.version(), Version::parse("1.1.0").ok());
         assert_eq!(SlotId::parse("auto-reboot-to-firmware-setup"), None);
     }
 

@@ -398,6 +398,28 @@ fn expendable(slots: &[Slot]) -> Vec<&Slot> {
     bad.chain(staged).chain(trying).chain(good).chain(last).collect()
 }
 
+/// Takes an image that the loader was to try and can't start out of its way.
+#[must_use]
+pub fn condemn(id: &SlotId, observed: &Observed) -> Vec<Effect> {
+    let slots = observe(observed);
+    let hopeless = |slot: &&Slot| {
+        slot.id == *id && !slot.running && matches!(slot.state, State::Trying { .. })
+    };
+    let free = |file: &SlotFile| slots.iter().all(|slot| slot.file != *file);
+    slots
+        .iter()
+        .filter(hopeless)
+        .filter_map(|slot| match slot.state {
+            State::Trying { done, .. } => {
+                Some((slot, slot.file.at(Stage::Counted { left: 0, done: Some(done) })))
+            }
+            State::Staged | State::Good | State::Bad { .. } => None,
+        })
+        .filter(|(_, aside)| free(aside))
+        .map(|(slot, aside)| rename(slot, aside.stage))
+        .collect()
+}
+
 /// Clears what an interruption left behind: images that never became complete, and a preference for nothing.
 #[must_use]
 pub fn clean(observed: &Observed) -> Vec<Effect> {

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The boots that could not tell how they ended, or that they were: what others know of them.
+
+use crate::evidence::Dump;
+use std::collections::{BTreeMap, VecDeque};
+use stele_machine::{
+    boots::{Ended, Health, How, Record, Start},
+    slots::{Observed, Slot, State},
+};
+
+/// What is known when a boot begins.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The records, oldest first.
+    pub(super) history: Vec<Record>,
+    /// The number of the last boot.
+    pub(super) last: u64,
+    /// What kernels wrote down since the last boot that could read it, oldest first.
+    pub(super) dumps: VecDeque<Dump>,
+    /// Whether a watchdog says that it restarted the machine.
+    pub(super) watchdog: bool,
+}
+
+/// A record that was completed or added, and what its kernel wrote down.
+#[derive(Debug, PartialEq)]
+pub(super) struct Completed {
+    pub(super) record: Record,
+    pub(super) dump: Option<Dump>,
+}
+
+/// A try of the boot loader of which nothing reached the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) slot: Slot,
+    pub(super) attempt: u32,
+}
+
+impl Known {
+    /// The end of the last boot that has a record, if that does not say it.
+    pub(super) fn end_last(&mut self) -> Option<Completed> {
+        let record = self.history.last_mut().filter(|record| record.ended.is_none())?;
+        let dump = self.dumps.pop_front();
+        let (how, cause) = match &dump {
+            Some(dump) => (How::Panic, dump.cause()),
+            None if self.watchdog => {
+                (How::Watchdog, "the watchdog restarted the machine".to_owned())
+            }
+            None => (How::Lost, "power was cut, or the machine was reset".to_owned()),
+        };
+        record.ended = Some(Ended { how, cause, asked: false });
+        Some(Completed { record: record.clone(), dump })
+    }
+
+    /// A try that left no record. `fault` is what a look at the image found.
+    pub(super) fn add(&mut self, lost: &Lost, fault: Option<String>) -> Completed {
+        let dump = self.dumps.pop_front();
+        let (how, cause) = match (&dump, fault) {
+            (_, Some(fault)) => (How::Lost, format!("the image is broken: {fault}")),
+            (Some(dump), None) => (How::Panic, dump.cause()),
+            (None, None) => (
+                How::Lost,
+                "it was started and nothing of it reached the disk: it hung, or was reset before"
+                    .to_owned(),
+            ),
+        };
+        let time = dump.as_ref().map_or(0, |dump| dump.time);
+        let started = Start::Lost { attempt: lost.attempt };
+        self.push(&lost.slot, started, time, Ended { how, cause, asked: false }, dump)
+    }
+
+    /// An image that the loader never took.
+    pub(super) fn never_started(&mut self, slot: &Slot, fault: String) -> Completed {
+        let cause = format!("the boot loader could not start it: {fault}");
+        let ended = Ended { how: How::Lost, cause, asked: false };
+        self.push(slot, Start::Lost { attempt: 0 }, 0, ended, None)
+    }
+
+    fn push(
+        &mut self,
+        slot: &Slot,
+        started: Start,
+        time: i64,
+        ended: Ended,
+        dump: Option<Dump>,
+    ) -> Completed {
+        self.last = self.last.saturating_add(1);
+        let record = Record {
+            number: self.last,
+            image: slot.version().as_str().to_owned(),
+            time,
+            started,
+            health: Health::Pending,
+            ended: Some(ended),
+            ..Record::default()
+        };
+        self.history.push(record.clone());
+        Completed { record, dump }
+    }
+}
+
+/// The tries that the loader counted and no record tells of; `recorded` says which have one, by version.
+pub(super) fn lost(slots: &[Slot], recorded: &BTreeMap<String, u32>) -> Vec<Lost> {
+    let mut all = Vec::new();
+    for slot in slots {
+        let done = match slot.state {
+            // The one that is running tells of itself.
+            State::Trying { done, .. } if slot.running => done.saturating_sub(1),
+            State::Trying { done, .. } | State::Bad { done } => done,
+            State::Staged | State::Good => continue,
+        };
+        let before = recorded.get(slot.version().as_str()).copied().unwrap_or(0);
+        // Fewer than before: another image of the same version, with a counter of its own.
+        let before = if before > done { 0 } else { before };
+        all.extend(
+            (before..done).map(|try_before| Lost {
+                slot: slot.clone(),
+                attempt: try_before.saturating_add(1),
+            }),
+        );
+    }
+    all
+}
+
+/// The images that the loader should have tried before the running one, and did not.
+pub(super) fn passed_over<'a>(
+    slots: &'a [Slot],
+    observed: Option<&Observed>,
+) -> impl Iterator<Item = &'a Slot> {
+    let running = slots.iter().position(|slot| slot.running);
+    let preferred = observed.and_then(|observed| observed.preferred.as_deref());
+    let chosen = running
+        .and_then(|index| slots.get(index))
+        .is_some_and(|slot| Some(slot.id.as_str()) == preferred);
+    let before = if chosen { 0 } else { running.unwrap_or(0) };
+    slots.iter().take(before).filter(|slot| matches!(slot.state, State::Trying { left: 1.., .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stele_machine::slots::{Listed, observe};
+
+    fn slots(files: &[&str], selected: &str) -> Vec<Slot> {
+        let files = files.iter().map(|name| Listed { name: (*name).to_owned(), size: 1 }).collect();
+        observe(&Observed { files, selected: Some(selected.to_owned()), preferred: None })
+    }
+
+    fn known(dumps: &[&str]) -> Known {
+        let dump = |cause: &&str| Dump {
+            time: 9,
+            lines: vec![format!("Kernel panic - not syncing: {cause}")],
+        };
+        Known {
+            history: Vec::new(),
+            last: 4,
+            dumps: dumps.iter().map(dump).collect(),
+            watchdog: false,
+        }
+    }
+
+    #[test]
+    fn tries_without_a_record_are_found() {
+        let slots = slots(&["stele_1.efi", "stele_2+0-3.efi"], "stele_1.efi");
+        let attempts = |recorded: &[(&str, u32)]| -> Vec<u32> {
+            let recorded =
+                recorded.iter().map(|(version, done)| ((*version).to_owned(), *done)).collect();
+            lost(&slots, &recorded).iter().map(|lost| lost.attempt).collect()
+        };
+        assert_eq!(attempts(&[]), [1, 2, 3]);
+        assert_eq!(attempts(&[("2", 2)]), [3]);
+        assert_eq!(attempts(&[("2", 3)]), [] as [u32; 0]);
+        assert_eq!(attempts(&[("2", 9)]), [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_running_one_tells_of_itself() {
+        let slots = slots(&["stele_1.efi", "stele_2+1-2.efi"], "stele_2.efi");
+        assert_eq!(lost(&slots, &BTreeMap::new()).len(), 1);
+    }
+
+    #[test]
+    fn an_image_that_was_passed_over() {
+        let slots = slots(&["stele_1.efi", "stele_2+3.efi", "stele_0+3.efi"], "stele_1.efi");
+        let over: Vec<&str> = passed_over(&slots, None).map(|slot| slot.id.as_str()).collect();
+        assert_eq!(over, ["stele_2.efi"]);
+    }
+
+    #[test]
+    fn every_lost_try_gets_its_own_dump() {
+        let slots = slots(&["stele_1.efi", "stele_2+0-2.efi"], "stele_1.efi");
+        let mut known = known(&["first", "second"]);
+        let causes: Vec<String> = lost(&slots, &BTreeMap::new())
+            .iter()
+            .map(|lost| known.add(lost, None).record.cause().to_owned())
+            .collect();
+        assert_eq!(causes, ["kernel panic: first", "kernel panic: second"]);
+        assert_eq!((known.last, known.history.len()), (6, 2));
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Faults on request, for images that are made to fail: `stele.fault=panic` on the kernel command line. A release has none
+//! of this: it is built without the feature `faults`.
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// PID 1 panics.
+    Panic,
+    /// PID 1 ends.
+    Exit,
+    /// PID 1 hangs before there is an API.
+    Hang,
+    /// PID 1 hangs once the API is up.
+    Stuck,
+    /// No configuration can be read.
+    Configuration,
+}
+
+/// Whether this fault was asked for.
+#[cfg(not(feature = "faults"))]
+pub(crate) const fn is(_fault: Fault) -> bool {
+    false
+}
+
+/// Whether this fault was asked for.
+#[cfg(feature = "faults")]
+pub(crate) fn is(fault: Fault) -> bool {
+    let wanted = match fault {
+        Fault::Panic => "stele.fault=panic",
+        Fault::Exit => "stele.fault=exit",
+        Fault::Hang => "stele.fault=hang",
+        Fault::Stuck => "stele.fault=stuck",
+        Fault::Configuration => "stele.fault=configuration",
+    };
+    std::fs::read_to_string("/proc/cmdline")
+        .is_ok_and(|line| line.split_whitespace().any(|word| word == wanted))
+}
+
+/// Commits this fault, if it was asked for.
+pub(crate) fn commit(fault: Fault) {
+    if !is(fault) {
+        return;
+    }
+    match fault {
+        #[expect(clippy::panic, reason = "it was asked for")]
+        Fault::Panic => panic!("a fault was asked for"),
+        Fault::Exit => std::process::exit(0),
+        Fault::Hang | Fault::Stuck => loop {
+            std::thread::sleep(std::time::Duration::from_secs(3600));
+        },
+        Fault::Configuration => {}
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which checks there are: the system's own, and the configuration's.
+
+use serde::Serialize;
+use std::{collections::BTreeMap, time::Duration};
+use stele_config::{HealthCheck, MachineConfig, Need, Probe};
+use stele_machine::health::Rule;
+
+/// The system's own checks.
+pub(super) const SERVICES: &str = "system/services";
+pub(super) const NETWORK: &str = "system/network";
+pub(super) const VOLUMES: &str = "system/volumes";
+pub(super) const API: &str = "system/api";
+/// What their names begin with; the names of a configuration's have no slash.
+pub(super) const SYSTEM: &str = "system/";
+
+/// By when the system's own must pass, where the configuration does not say.
+pub(super) const DEADLINE: Duration = Duration::from_secs(180);
+/// How often in a row the system's own must pass: services that end again within three seconds are not ready.
+const STEADY: u32 = 6;
+/// Where apid is tried, and how often.
+const API_ADDRESS: &str = "127.0.0.1:50000";
+const API_INTERVAL: Duration = Duration::from_secs(1);
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// All checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) all: BTreeMap<String, Rule>,
+    /// The configuration's.
+    checks: Vec<HealthCheck>,
+}
+
+/// The checks of a machine with this configuration.
+pub(super) fn of(config: Option<&MachineConfig>, safe: bool) -> Rules {
+    let deadline = config
+        .and_then(MachineConfig::upgrade_policy)
+        .map_or(DEADLINE, stele_config::UpgradePolicy::deadline);
+    let system = |successes| Rule { required: true, successes, deadline: millis(deadline) };
+    let mut all = BTreeMap::from([
+        (SERVICES.to_owned(), system(STEADY)),
+        (NETWORK.to_owned(), system(1)),
+        (VOLUMES.to_owned(), system(1)),
+    ]);
+    if config.is_some() {
+        all.insert(API.to_owned(), system(1));
+    }
+    let checks = if safe {
+        Vec::new()
+    } else {
+        config.map_or_else(Vec::new, |config| config.health_checks().to_vec())
+    };
+    for check in &checks {
+        let rule = Rule {
+            required: check.need() == Need::Required,
+            successes: check.successes(),
+            deadline: millis(check.deadline()),
+        };
+        all.insert(check.name().to_string(), rule);
+    }
+    Rules { all, checks }
+}
+
+impl Rules {
+    /// The checks of services, which need nobody to ask.
+    pub(super) fn services(&self) -> impl Iterator<Item = (String, &str, Duration)> {
+        self.checks.iter().filter_map(|check| match check.probe() {
+            Probe::Service(service) => {
+                Some((check.name().to_string(), service.name().as_str(), service.stable_for()))
+            }
+            Probe::Http(_) | Probe::Tcp(_) | Probe::Dns(_) => None,
+        })
+    }
+
+    /// What the probe agent is to do; see docs/architecture.md.
+    pub(super) fn probes(&self, config: Option<&MachineConfig>, hostname: &str) -> Vec<Task> {
+        let api = config.map(|config| Task {
+            name: API.to_owned(),
+            interval_ms: millis(API_INTERVAL),
+            timeout_ms: millis(API_TIMEOUT),
+            what: What::Api {
+                address: API_ADDRESS.to_owned(),
+                ca: config.identity().ca().to_owned(),
+                server_name: hostname.to_owned(),
+            },
+        });
+        let task = |check: &HealthCheck| {
+            let what = match check.probe() {
+                Probe::Http(http) => {
+                    What::Http { url: http.url().to_string(), status: http.status() }
+                }
+                Probe::Tcp(tcp) => What::Tcp { address: tcp.address().to_string() },
+                Probe::Dns(dns) => What::Dns {
+                    name: dns.name().to_string(),
+                    server: dns.server().map(|server| server.to_string()),
+                },
+                Probe::Service(_) => return None,
+            };
+            Some(Task {
+                name: check.name().to_string(),
+                interval_ms: millis(check.interval()),
+                timeout_ms: millis(check.timeout()),
+                what,
+            })
+        };
+        // Until it has a name, nobody can check the certificate that it is to have.
+        api.filter(|_| !hostname.is_empty())
+            .into_iter()
+            .chain(self.checks.iter().filter_map(task))
+            .collect()
+    }
+}
+
+/// A check that the probe agent makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Task {
+    name: String,
+    interval_ms: u64,
+    timeout_ms: u64,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum What {
+    Http {
+        url: String,
+        status: u32,
+    },
+    Tcp {
+        address: String,
+    },
+    Dns {
+        name: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        server: Option<String>,
+    },
+    Api {
+        address: String,
+        ca: String,
+        server_name: String,
+    },
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The system's own checks: what the store says of services, networks and volumes, held against what must be.
+
+use super::{
+    now,
+    rules::{NETWORK, Rules, SERVICES, VOLUMES},
+};
+use crate::{images::Network, node::Node, store::Kind, unit::Start};
+use serde_json::Value;
+use std::time::Duration;
+
+/// A check's result: what is wrong, or what was seen.
+type Seen = Result<String, String>;
+
+/// Makes them all.
+pub(super) fn look(node: &Node, rules: &Rules) {
+    let mut seen = vec![
+        (SERVICES.to_owned(), services(node)),
+        (NETWORK.to_owned(), network(node)),
+        (VOLUMES.to_owned(), volumes(node)),
+    ];
+    for (check, service, stable_for) in rules.services() {
+        seen.push((check, stable(node, service, stable_for)));
+    }
+    let mut health = node.health.health.borrow_mut();
+    for (check, result) in seen {
+        let (ok, said) = match &result {
+            Ok(said) => (true, said),
+            Err(said) => (false, said),
+        };
+        health.see(&check, ok, said, now());
+    }
+}
+
+fn text<'a>(status: &'a Value, field: &str) -> &'a str {
+    status.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Every service that starts with the machine runs, and none that was started waits to be started again.
+fn services(node: &Node) -> Seen {
+    for (name, unit) in &node.units {
+        if unit.start == Start::Boot && node.store.status(Kind::Service, name).is_none() {
+            return Err(format!("{name} was not started"));
+        }
+    }
+    let names = node.store.names(Kind::Service);
+    for name in &names {
+        let Some(status) = node.store.status(Kind::Service, name) else { continue };
+        let starts_with_the_machine =
+            node.units.get(name).is_some_and(|unit| unit.start == Start::Boot);
+        match text(&status, "state") {
+            "running" | "stopped" | "stopping" if !starts_with_the_machine => {}
+            "running" => {}
+            state => {
+                let reason = text(&status, "reason");
+                let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                return Err(format!("{name} is {state}{because}"));
+            }
+        }
+    }
+    Ok(format!("{} services are as they should be", names.len()))
+}
+
+/// A service runs, and has for this long.
+fn stable(node: &Node, name: &str, stable_for: Duration) -> Seen {
+    let Some(status) = node.store.status(Kind::Service, name) else {
+        return Err(format!("there is no service {name}"));
+    };
+    let (state, reason) = (text(&status, "state"), text(&status, "reason"));
+    if state != "running" {
+        return Err(format!("{name} is {state}: {reason}"));
+    }
+    let since = status.get("since").and_then(Value::as_f64).unwrap_or(f64::MAX);
+    let so_far = Duration::from_millis(now()).as_secs_f64() - since;
+    if so_far < stable_for.as_secs_f64() {
+        return Err(format!("{name} has been running for {so_far:.1} s"));
+    }
+    Ok(format!("{name} runs"))
+}
+
+/// The networks that are up: links with an address that is of use beyond them.
+pub(super) fn networks(node: &Node) -> Vec<Network> {
+    let gateways: Vec<String> = node
+        .store
+        .names(Kind::Route)
+        .iter()
+        .filter_map(|name| node.store.status(Kind::Route, name))
+        .filter(|status| matches!(text(status, "to"), "0.0.0.0/0" | "::/0"))
+        .map(|status| text(&status, "link").to_owned())
+        .collect();
+    let up = |link: String| {
+        let status = node.store.status(Kind::Link, &link)?;
+        let addresses = status.get("addresses")?.as_array()?;
+        let useful = |address: &Value| {
+            address.as_str().is_some_and(|text| {
+                !text.starts_with("fe80:") && !text.starts_with("127.") && text != "::1/128"
+            })
+        };
+        let mac = text(&status, "mac").to_owned();
+        let gateway = gateways.contains(&link);
+        addresses.iter().any(useful).then_some(Network { link, mac, gateway })
+    };
+    node.store.names(Kind::Link).into_iter().filter_map(up).collect()
+}
+
+/// Every network that was up when the machine was last healthy is up.
+fn network(node: &Node) -> Seen {
+    let now = networks(node);
+    let before = node.images.memory().networks;
+    for Network { link, mac, gateway } in &before {
+        let same = |other: &&Network| {
+            if mac.is_empty() { other.link == *link } else { other.mac == *mac }
+        };
+        match now.iter().find(same) {
+            None => return Err(format!("{link} ({mac}) was up before and {}", missing(node, mac))),
+            Some(found) if *gateway && !found.gateway => {
+                return Err(format!("{link} ({mac}) had a default route before and has none"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(format!("{} of {} networks that were up before are up", before.len(), before.len()))
+}
+
+fn missing(node: &Node, mac: &str) -> String {
+    let links = node.store.names(Kind::Link);
+    let mut found = links.iter().filter_map(|name| node.store.status(Kind::Link, name));
+    match found.find(|status| text(status, "mac") == mac) {
+        None => "this image sees no such link".to_owned(),
+        Some(status) => {
+            let (state, reason) = (text(&status, "state"), text(&status, "reason"));
+            format!("has no address now: it is {state}: {reason}")
+        }
+    }
+}
+
+/// State and data are on the disk.
+fn volumes(node: &Node) -> Seen {
+    for name in ["STATE", "DATA"] {
+        let Some(status) = node.store.status(Kind::Volume, name) else {
+            return Err(format!("{name} is not mounted"));
+        };
+        if text(&status, "device") == "tmpfs" {
+            return Err(format!("{name} is in memory: {}", text(&status, "reason")));
+        }
+    }
+    Ok("STATE and DATA are on the disk".to_owned())
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the machine remembers of its images, in `/state/images.json`: the floor below which it does not go back, the
+//! generation that each image ran with when it was healthy, and what held before the upgrade that is under way.
+
+use crate::{
+    node::Node,
+    state::{self, StateError},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    rc::Rc,
+};
+use stele_layout::version::Version;
+use tokio::sync::Mutex;
+
+/// Images that are remembered.
+const REMEMBERED: usize = 16;
+
+/// What is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Memory {
+    /// The newest version that was healthy here.
+    pub(crate) floor: Option<String>,
+    /// By version, the generation that it ran with when it was healthy.
+    pub(crate) generations: BTreeMap<String, u64>,
+    /// By version, the tries of the loader that have a boot record.
+    pub(crate) tries: BTreeMap<String, u32>,
+    /// The networks that were up when the machine was last healthy.
+    pub(crate) networks: Vec<Network>,
+    /// What held before the upgrade that is under way.
+    pub(crate) trial: Option<Trial>,
+}
+
+/// A network that was up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Network {
+    /// The link's name, for people.
+    pub(crate) link: String,
+    /// Its hardware address, by which it is found again.
+    pub(crate) mac: String,
+    /// Whether a default route led over it.
+    #[serde(default)]
+    pub(crate) gateway: bool,
+}
+
+/// What held before an upgrade.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Trial {
+    /// The version that was left.
+    pub(crate) from: String,
+    /// The version on trial.
+    pub(crate) to: String,
+    /// The checks that failed before.
+    pub(crate) failing: BTreeSet<String>,
+}
+
+/// The images' memory.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    memory: RefCell<Memory>,
+    persistent: Cell<bool>,
+    turn: Mutex<()>,
+}
+
+fn file() -> std::path::PathBuf {
+    Path::new(state::ROOT).join("images.json")
+}
+
+impl Images {
+    /// Reads what is remembered, on a machine that keeps anything.
+    pub(crate) fn restore(&self, persistent: bool) {
+        self.persistent.set(persistent);
+        if !persistent || !file().exists() {
+            return;
+        }
+        match state::read_json(&file()) {
+            Ok(memory) => *self.memory.borrow_mut() = memory,
+            Err(error) => {
+                tracing::error!(
+                    error = crate::report::chain(&error),
+                    "what was remembered of the images is lost"
+                );
+            }
+        }
+    }
+
+    /// What is remembered.
+    pub(crate) fn memory(&self) -> Memory {
+        self.memory.borrow().clone()
+    }
+
+    /// The newest version that was healthy here.
+    pub(crate) fn floor(&self) -> Option<Version> {
+        self.memory.borrow().floor.as_deref().and_then(|version| Version::parse(version).ok())
+    }
+
+    /// Changes what is remembered, on disk first.
+    pub(crate) async fn change(&self, change: impl FnOnce(&mut Memory)) -> Result<(), StateError> {
+        let _turn = self.turn.lock().await;
+        let mut memory = self.memory();
+        change(&mut memory);
+        forget_oldest(&mut memory);
+        if memory == *self.memory.borrow() {
+            return Ok(());
+        }
+        if self.persistent.get() {
+            let bytes = serde_json::to_vec_pretty(&memory)
+                .map_err(|source| StateError::Parse { file: file(), source })?;
+            let written = tokio::task::spawn_blocking(move || state::write(&file(), &bytes)).await;
+            written
+                .unwrap_or_else(|lost| Err(std::io::Error::other(lost)))
+                .map_err(|source| StateError::Write { file: file(), source })?;
+        }
+        *self.memory.borrow_mut() = memory;
+        Ok(())
+    }
+
+    /// The running image has proved itself: it is the floor from now on, unless a newer one was it before, and the
+    /// configuration in force is its own.
+    pub(crate) async fn healthy(&self, node: &Node) -> Result<(), StateError> {
+        let version = &node.release.version;
+        let generation = node.configuration.active().map(|active| active.stored.number);
+        let newer = match (Version::parse(version), self.floor()) {
+            (Ok(running), Some(floor)) => running.compare(&floor).is_gt(),
+            (running, None) => running.is_ok(),
+            (Err(_), Some(_)) => false,
+        };
+        self.change(|memory| {
+            if newer {
+                memory.floor = Some(version.clone());
+            }
+            if let Some(generation) = generation {
+                memory.generations.insert(version.clone(), generation);
+            }
+            memory.trial = None;
+        })
+        .await
+    }
+
+    /// An image is about to be put on trial: what it is measured against is kept. Called before its boot counter is set.
+    pub(crate) async fn begin_trial(
+        &self,
+        node: &Rc<Node>,
+        version: &Version,
+    ) -> Result<(), StateError> {
+        let trial = Trial {
+            from: node.release.version.clone(),
+            to: version.as_str().to_owned(),
+            failing: node.health.failing(),
+        };
+        self.change(|memory| {
+            memory.tries.remove(version.as_str());
+            memory.generations.remove(version.as_str());
+            memory.trial = Some(trial);
+        })
+        .await
+    }
+}
+
+/// What there is about images that are long gone.
+fn forget_oldest(memory: &mut Memory) {
+    let mut versions: Vec<String> =
+        memory.generations.keys().chain(memory.tries.keys()).cloned().collect();
+    versions.sort_by(|left, right| match (Version::parse(left), Version::parse(right)) {
+        (Ok(left), Ok(right)) => right.compare(&left),
+        _ => left.cmp(right),
+    });
+    versions.dedup();
+    for version in versions.iter().skip(REMEMBERED) {
+        memory.generations.remove(version);
+        memory.tries.remove(version);
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The watchdogs: what restarts the machine when PID 1 stops to work.
+//!
+//! The kernel's own runs on every machine: its timer panics, and a panic leaves its log behind. Where there is hardware it
+//! runs too, with more time, for a kernel that does not even panic. They are fed by a task on PID 1's one thread, so a
+//! PID 1 that is stuck feeds nobody; and it does not feed them while a boot is overdue: one that should be up by now, or
+//! whose health gate should have ended.
+
+use crate::{node::Node, store::Kind};
+use serde::Serialize;
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use stele_kernel::watchdog::{self, Watchdog};
+
+/// How long PID 1 may be silent, where the configuration does not say.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How much longer hardware waits, so that the kernel's own can leave its log behind.
+const HARDWARE_WAITS: Duration = Duration::from_secs(15);
+/// How often they are fed; a quarter of the shortest timeout that can be configured.
+const FEED_EVERY: Duration = Duration::from_millis(2500);
+/// The kernel's own: it panics, where its default is to restart without a word.
+const SOFTWARE: (&str, &str) = ("softdog", "soft_panic=1");
+
+/// What `ctl get watchdog` shows.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    state: &'a str,
+    identity: String,
+    /// Seconds.
+    timeout: u64,
+    /// Whether it restarted the machine before this boot.
+    restarted: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+}
+
+/// A watchdog, and the timeout it has.
+#[derive(Debug)]
+struct Running {
+    watchdog: Watchdog,
+    hardware: bool,
+    timeout: Duration,
+    reason: String,
+}
+
+/// Starts every watchdog there is and feeds them for as long as the machine runs well.
+pub(crate) async fn keep(node: Rc<Node>) {
+    let mut running = BTreeMap::new();
+    if let Some(devices) = node.devices.get() {
+        devices.load(SOFTWARE.0, SOFTWARE.1).await;
+    }
+    let mut tick = tokio::time::interval(FEED_EVERY);
+    let mut told = false;
+    loop {
+        tick.tick().await;
+        start_new(&mut running);
+        let configured = node.configuration.active();
+        let configured = configured
+            .as_ref()
+            .and_then(|active| active.config.watchdog())
+            .map(|kind| kind.timeout());
+        let overdue = node.health.overdue();
+        if let Some(what) = overdue.as_ref().filter(|_| !told) {
+            tracing::error!("{what}; the watchdog is not fed any more");
+            told = true;
+        }
+        for (name, one) in &mut running {
+            one.set_timeout(configured.unwrap_or(TIMEOUT));
+            if overdue.is_none()
+                && let Err(error) = one.watchdog.feed()
+            {
+                tracing::warn!(watchdog.name = name, error = %error, "feeding a watchdog failed");
+            }
+            one.publish(&node, name, overdue.is_some());
+        }
+    }
+}
+
+/// Starts those that have appeared. Opening one starts it; a broken one is tried again.
+fn start_new(running: &mut BTreeMap<String, Running>) {
+    let names = watchdog::names().unwrap_or_else(|error| {
+        tracing::warn!(error = %error, "looking for watchdogs failed");
+        Vec::new()
+    });
+    for name in names {
+        if running.contains_key(&name) {
+            continue;
+        }
+        match Watchdog::start(&name) {
+            Ok(watchdog) => {
+                let hardware = watchdog.identity() != "Software Watchdog";
+                let one =
+                    Running { watchdog, hardware, timeout: Duration::ZERO, reason: String::new() };
+                running.insert(name, one);
+            }
+            Err(error) => {
+                tracing::debug!(watchdog.name = name, error = %error, "starting a watchdog failed");
+            }
+        }
+    }
+}
+
+impl Running {
+    fn set_timeout(&mut self, wanted: Duration) {
+        let wanted = if self.hardware { wanted.saturating_add(HARDWARE_WAITS) } else { wanted };
+        if self.timeout == wanted || !self.reason.is_empty() {
+            return;
+        }
+        match self.watchdog.set_timeout(wanted) {
+            Ok(_) => self.timeout = wanted,
+            Err(error) => {
+                self.reason = format!(
+                    "it keeps its own timeout: setting {} s failed: {error}",
+                    wanted.as_secs()
+                );
+                tracing::warn!(
+                    watchdog = self.watchdog.identity(),
+                    reason = self.reason,
+                    "a watchdog"
+                );
+            }
+        }
+    }
+
+    fn publish(&self, node: &Node, name: &str, starving: bool) {
+        node.store.put(
+            Kind::Watchdog,
+            name,
+            &Status {
+                state: if starving { "starving" } else { "fed" },
+                identity: self.watchdog.identity(),
+                timeout: self.timeout.as_secs(),
+                restarted: self.watchdog.has_reset(),
+                reason: &self.reason,
+            },
+        );
+    }
+}
