@@ -258,16 +258,19 @@ async fn log(node: &Node, requests: &mut Requests, responses: &mut Responses) ->
 /// A log of an earlier boot, from disk.
 async fn earlier_log(node: &Node, request: &v1::LogRequest, responses: &mut Responses) -> Answer {
     let running = node.logs.files().boot();
-    let back = u64::from(request.boot.unsigned_abs());
     let refused = |message: String| Ok(Err(Refusal::new(Code::NotFound, message)));
     if running == 0 {
         return refused(
             "this machine keeps no logs of earlier boots: it has no DATA volume".to_owned(),
         );
     }
-    let Some(boot) = running.checked_sub(back).filter(|boot| request.boot < 0 && *boot > 0) else {
+    let boot = match u64::try_from(request.boot) {
+        Ok(number) => Some(number),
+        Err(_negative) => running.checked_sub(u64::from(request.boot.unsigned_abs())),
+    };
+    let Some(boot) = boot.filter(|boot| (1..=running).contains(boot)) else {
         return refused(format!(
-            "there is no boot {}; boots before this one are -1, -2, …",
+            "there is no boot {}; this one is {running}, boots before it are -1, -2, … or their numbers",
             request.boot
         ));
     };

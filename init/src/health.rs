@@ -34,6 +34,8 @@ const GATED: Duration = Duration::from_millis(500);
 const ORDINARY: Duration = Duration::from_secs(10);
 /// How long a machine may take to come up before the watchdog lets it go: the disk agent may check file systems.
 const COMING_UP: Millis = 20 * 60 * 1000;
+/// How long after the start a network that was up before may take to be up again.
+const NETWORKS_SETTLE: Millis = 120_000;
 /// How long after its time a gate may be without a verdict.
 const GRACE: Millis = 10_000;
 
@@ -149,12 +151,17 @@ pub(crate) async fn keep(node: Rc<Node>) {
     }
 }
 
-/// What an upgrade will be measured against: the networks that are up while all is well.
+/// What an upgrade will be measured against: the networks that are up while all is well. One that was up before has some
+/// time to come up again.
 async fn remember_networks(node: &Node) {
     if node.boots.started() != Start::Ordinary && *node.health.gate.borrow() != Gated::Passed {
         return;
     }
     let networks: Vec<Network> = system::networks(node);
+    let before = node.images.memory().networks;
+    if now() < NETWORKS_SETTLE && before.iter().any(|network| !networks.contains(network)) {
+        return;
+    }
     if let Err(error) = node.images.change(|memory| memory.networks = networks).await {
         tracing::warn!(error = report::chain(&error), "remembering the networks failed");
     }
@@ -184,7 +191,9 @@ async fn judge(node: &Rc<Node>) {
 /// The image is good: made permanent first, then what depends on it.
 async fn pass(node: &Rc<Node>) {
     let checks = show::records(&node.health.health.borrow(), &node.health.gate.borrow());
-    upgrade::bless(node).await;
+    if let Err(reason) = upgrade::bless(node).await {
+        return fail(node, format!("making the image permanent: {reason}")).await;
+    }
     *node.health.gate.borrow_mut() = Gated::Passed;
     show::gate(node, &node.health.gate.borrow());
     settle(node).await;

@@ -75,29 +75,25 @@ impl Upgrades {
 pub(crate) use esp::partition as esp_partition;
 pub(crate) use trial::{bless, condemn, examine, settle};
 
-/// What PID 1 does on its own: looks, decides, and does it. Writes nothing if there is nothing to do.
+/// What PID 1 does on its own: looks, decides, and does it. Writes nothing if there is nothing to do. Says it, and why, if it
+/// could not be done.
 async fn change(
     node: &Rc<Node>,
     what: &'static str,
     decide: impl FnOnce(&Observed) -> Result<Vec<Effect>, Refused>,
-) -> Vec<Effect> {
-    let esp = match Esp::look(node, what).await {
-        Ok(esp) => esp,
-        Err(refusal) => {
-            tracing::error!(error = refusal.message, "{what} failed");
-            return Vec::new();
-        }
+) -> Result<Vec<Effect>, String> {
+    let said = |refusal: Refusal| {
+        tracing::error!(error = refusal.message, "{what} failed");
+        refusal.message
     };
+    let esp = Esp::look(node, what).await.map_err(said)?;
     let changed = async {
         let (observed, _) = esp.observe().await?;
         let effects = decide(&observed).map_err(refuse)?;
         esp.apply(effects.clone()).await?;
         Ok::<_, Refusal>(effects)
     };
-    let effects = changed.await.unwrap_or_else(|refusal| {
-        tracing::error!(error = refusal.message, "{what} failed");
-        Vec::new()
-    });
+    let effects = changed.await.map_err(said);
     esp.close().await;
     effects
 }

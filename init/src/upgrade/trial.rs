@@ -17,29 +17,32 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 pub(crate) async fn settle(node: &Rc<Node>) -> Option<Observed> {
     esp_partition()?;
     let mut seen = None;
-    change(node, "looking at the slots", |observed| {
+    let looked = change(node, "looking at the slots", |observed| {
         seen = Some(observed.clone());
         Ok(slots::clean(observed))
-    })
-    .await;
+    });
+    // What could not be cleaned has been said.
+    let _said = looked.await;
     seen
 }
 
 /// Makes the running image permanent: it has proved itself.
-pub(crate) async fn bless(node: &Rc<Node>) {
-    if esp_partition().is_some() {
-        let blessed = change(node, "making the running image permanent", slots::bless).await;
-        if blessed.iter().any(|effect| matches!(effect, Effect::Rename { .. })) {
-            let version = &node.release.version;
-            tracing::info!(target: report::CONSOLE, version, "this image is permanent now");
-        }
+pub(crate) async fn bless(node: &Rc<Node>) -> Result<(), String> {
+    if esp_partition().is_none() {
+        return Ok(());
     }
+    let blessed = change(node, "making the running image permanent", slots::bless).await?;
+    if blessed.iter().any(|effect| matches!(effect, Effect::Rename { .. })) {
+        let version = &node.release.version;
+        tracing::info!(target: report::CONSOLE, version, "this image is permanent now");
+    }
+    Ok(())
 }
 
 /// Takes an image that can't be started out of the loader's way.
 pub(crate) async fn condemn(node: &Rc<Node>, slot: &Slot) {
     let decide = |observed: &Observed| Ok(slots::condemn(&slot.id, observed));
-    change(node, "putting a broken image aside", decide).await;
+    let _said = change(node, "putting a broken image aside", decide).await;
 }
 
 /// The answer of `stage examine`; see docs/architecture.md.
