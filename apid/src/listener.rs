@@ -77,7 +77,9 @@ pub async fn connection(
     };
     let (stream, caller) = match handshake {
         Ok(Ok(done)) => done,
-        Ok(Err(reason)) => return refused(&reason),
+        // The machine's own probe looks whether the API answers, and leaves before it is asked who it is: nobody was refused.
+        Ok(Err(Failed::Left)) if source.ip().is_loopback() => return,
+        Ok(Err(failed)) => return refused(&failed.to_string()),
         Err(_) => return refused("the handshake took longer than ten seconds"),
     };
     connection.established();
@@ -93,16 +95,26 @@ pub async fn connection(
     }
 }
 
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("the peer went away in the middle of the handshake")]
+    Left,
+    #[error("{0}")]
+    Refused(String),
+}
+
 async fn handshake(
     stream: TcpStream,
     guard: &Guard,
-) -> Result<(TlsStream<TcpStream>, Caller), String> {
+) -> Result<(TlsStream<TcpStream>, Caller), Failed> {
     // Answers are written whole: waiting for more to send only adds the peer's delayed acknowledgement.
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let stream = TlsAcceptor::from(Arc::clone(&guard.tls))
-        .accept(stream)
-        .await
-        .map_err(|error| tls::explain(&error))?;
+    stream.set_nodelay(true).map_err(|error| Failed::Refused(error.to_string()))?;
+    let stream = TlsAcceptor::from(Arc::clone(&guard.tls)).accept(stream).await;
+    let stream = stream.map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Failed::Left,
+        _ => Failed::Refused(tls::explain(&error)),
+    })?;
     if guard.strangers {
         return Ok((stream, Caller::Stranger));
     }
@@ -110,7 +122,7 @@ async fn handshake(
     let caller = certificate.and_then(|certificate| Caller::parse(certificate));
     caller
         .map(|caller| (stream, caller))
-        .ok_or_else(|| "the client certificate cannot be read".to_owned())
+        .ok_or_else(|| Failed::Refused("the client certificate cannot be read".to_owned()))
 }
 
 async fn serve(stream: TlsStream<TcpStream>, peer: &Arc<Peer>, guard: &Guard) -> hyper::Result<()> {

@@ -132,12 +132,7 @@ impl ClientCertVerifier for ClientVerifier {
 #[must_use]
 pub fn explain(error: &io::Error) -> String {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                "the peer went away in the middle of the handshake".to_owned()
-            }
-            _ => format!("the connection broke in the handshake: {error}"),
-        };
+        return format!("the connection broke in the handshake: {error}");
     };
     match tls {
         Error::InvalidMessage(_) => "the peer does not speak TLS".to_owned(),

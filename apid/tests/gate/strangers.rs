@@ -76,6 +76,19 @@ async fn strangers_are_refused() {
 }
 
 #[tokio::test]
+async fn the_machine_s_own_probe_is_not_refused() {
+    let (operator, mut house) = house().await;
+    // It comes, and leaves when it has seen enough.
+    for _ in 0..3 {
+        drop(TcpStream::connect(house.address).await.unwrap());
+    }
+    assert!(Client::connect(house.address, None).await.unwrap().call(VERSION, b"").await.is_err());
+    let line = house.audited(&["handshake"]).await;
+    assert_eq!(line["reason"], "no client certificate", "the only one that was refused");
+    assert_good(&operator, &house).await;
+}
+
+#[tokio::test]
 async fn what_is_not_tls_1_3_is_refused() {
     let (operator, mut house) = house().await;
     let old = tls(Some(&operator.client("os:admin")), &rustls::version::TLS12);

@@ -124,7 +124,7 @@ fn client(roots: &[u8]) -> Result<Client, FetchError> {
 }
 
 /// TLS 1.2 and 1.3, with these roots in PEM and no others.
-fn tls(roots: &[u8]) -> Result<ClientConfig, rustls::Error> {
+pub(crate) fn tls(roots: &[u8]) -> Result<ClientConfig, rustls::Error> {
     let mut store = RootCertStore::empty();
     // Bundles hold roots from before today's rules; one that can't be read can't be trusted, and is no reason to trust none.
     store.add_parsable_certificates(CertificateDer::pem_slice_iter(roots).flatten());

@@ -5,6 +5,7 @@
 //! * `configure`: YAML to the canonical form.
 //! * `fetch`: an URL to its body.
 //! * `stage`: an image to the ESP.
+//! * `probe`: health checks over the network.
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
 
 #![forbid(unsafe_code)]
@@ -12,4 +13,5 @@
 pub mod dhcp;
 pub mod disk;
 pub mod fetch;
+pub mod probe;
 pub mod stage;

@@ -45,7 +45,7 @@ record! {
 }
 
 record! {
-    /// Asks a web server with GET. Redirects are not followed; of the body nothing is looked at.
+    /// Asks a web server with GET. Redirects are not followed; what the body says is not looked at.
     pub struct HttpProbe as "HttpProbe" {
         /// What is asked. For `https`, the server's certificate must chain to one of the image's trust roots.
         url: Url,

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Probe: tries over and over what is to work, and tells PID 1 after each try.
+//!
+//! * All checks run at once, and each tries at once; the next try begins an interval after the end of the last.
+//! * No try takes longer than its time, and none keeps anything: every one makes its connection anew.
+//! * What a server says is looked at as far as the check needs it, and no further.
+
+mod api;
+mod dns;
+mod http;
+mod tcp;
+
+use crate::probe::{api::Api, dns::Dns, http::Http, tcp::Tcp};
+use prost::Message as _;
+use serde::Deserialize;
+use std::{
+    convert::Infallible,
+    error::Error,
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use stele_proto::internal::ProbeReport;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+
+pub use dns::Names;
+
+/// Reports that wait for PID 1.
+const QUEUE: usize = 64;
+/// The longest text of a report, in characters.
+const LONGEST_TEXT: usize = 500;
+/// The shortest pause between two tries, whatever the task says.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is to be tried.
+#[derive(Debug, Deserialize)]
+pub struct Task {
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Check {
+    name: String,
+    interval_ms: u64,
+    timeout_ms: u64,
+    #[serde(flatten)]
+    probe: Probe,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Probe {
+    Http(Http),
+    Tcp(Tcp),
+    Dns(Dns),
+    Api(Api),
+}
+
+/// What the checks need of the machine.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// How names are resolved.
+    pub names: Names,
+    /// The trust roots for https, in PEM.
+    pub roots: PathBuf,
+}
+
+/// Why the agent ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Not a task.
+    #[error("understanding the checks")]
+    Task(#[source] serde_json::Error),
+    /// The runtime or the client could not be made.
+    #[error("starting")]
+    Start(#[source] io::Error),
+    /// Nothing can be asked by HTTP.
+    #[error("preparing the HTTP client")]
+    Client(#[source] http::ClientError),
+    /// PID 1 can't be told.
+    #[error("reporting to PID 1")]
+    Report(#[source] io::Error),
+}
+
+/// What a try found, in a few words; or why it failed.
+type Seen = Result<String, Box<dyn Error + Send + Sync>>;
+
+impl Surroundings {
+    /// Those of the machine that this runs on.
+    #[must_use]
+    pub fn of_this_machine() -> Surroundings {
+        Surroundings {
+            names: Names {
+                hosts: "/etc/hosts".into(),
+                resolv_conf: "/etc/resolv.conf".into(),
+                port: 53,
+            },
+            roots: "/usr/share/ca-certificates/ca-certificates.crt".into(),
+        }
+    }
+}
+
+/// Reads a task.
+///
+/// # Errors
+/// When it is none.
+pub fn parse(text: &str) -> Result<Task, ProbeError> {
+    serde_json::from_str(text).map_err(ProbeError::Task)
+}
+
+/// Tries everything, over and over.
+///
+/// # Errors
+/// When it can't begin, or PID 1 can't be told any more.
+pub fn run(
+    task: Task,
+    surroundings: Surroundings,
+    reports: &mut impl Write,
+) -> Result<Infallible, ProbeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ProbeError::Start)?;
+    let names = Arc::new(surroundings.names);
+    // Without roots no https server is believed, and http still works.
+    let roots = std::fs::read(surroundings.roots).unwrap_or_default();
+    let client = http::client(&roots, Arc::clone(&names)).map_err(ProbeError::Client)?;
+    runtime.block_on(async {
+        let (sender, mut queue) = mpsc::channel(QUEUE);
+        let mut checks = JoinSet::new();
+        for check in task.checks {
+            checks.spawn(watch(check, client.clone(), Arc::clone(&names), sender.clone()));
+        }
+        loop {
+            // `sender` lives as long as `queue`, so there is always another report to wait for.
+            let Some(report) = queue.recv().await else { std::future::pending().await };
+            write(&report, reports).map_err(ProbeError::Report)?;
+        }
+    })
+}
+
+/// A length as four bytes, the highest first, then the message.
+fn write(report: &ProbeReport, reports: &mut impl Write) -> io::Result<()> {
+    let message = report.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let mut bytes = length.to_be_bytes().to_vec();
+    bytes.extend(message);
+    reports.write_all(&bytes)
+}
+
+/// Makes one check, for ever.
+async fn watch(
+    check: Check,
+    client: reqwest::Client,
+    names: Arc<Names>,
+    reports: mpsc::Sender<ProbeReport>,
+) {
+    let limit = Duration::from_millis(check.timeout_ms);
+    let pause = Duration::from_millis(check.interval_ms).max(SHORTEST_PAUSE);
+    loop {
+        let begun = Instant::now();
+        let tried = tokio::time::timeout(limit, attempt(&check.probe, &client, &names)).await;
+        let (ok, message) = match tried {
+            Ok(Ok(seen)) => (true, format!("{seen} after {} ms", begun.elapsed().as_millis())),
+            Ok(Err(error)) => {
+                (false, format!("{}: {}", check.probe.what(), explain(error.as_ref())))
+            }
+            Err(_) => (false, format!("{}: not done within {limit:?}", check.probe.what())),
+        };
+        let report = ProbeReport { check: check.name.clone(), ok, message: plain(&message) };
+        if reports.send(report).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn attempt(probe: &Probe, client: &reqwest::Client, names: &Names) -> Seen {
+    match probe {
+        Probe::Http(http) => http.attempt(client).await,
+        Probe::Tcp(tcp) => tcp.attempt(names).await,
+        Probe::Dns(dns) => dns.attempt(names).await,
+        Probe::Api(api) => api.attempt().await,
+    }
+}
+
+impl Probe {
+    /// What is tried, for a sentence.
+    fn what(&self) -> String {
+        match self {
+            Probe::Http(http) => http.what(),
+            Probe::Tcp(tcp) => tcp.what(),
+            Probe::Dns(dns) => dns.what(),
+            Probe::Api(api) => api.what(),
+        }
+    }
+}
+
+/// A text as it can be shown anywhere: it may hold words of strangers.
+fn plain(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).take(LONGEST_TEXT).collect()
+}
+
+/// An error and all that caused it, in one line, each thing said once.
+#[must_use]
+pub fn explain(error: &dyn Error) -> String {
+    let mut said = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // reqwest's outer layers only name the URL again and the kind of what follows.
+        let empty = text.contains(" for url (") || text == "client error (Connect)";
+        if !empty && !said.iter().any(|earlier: &String| earlier.contains(&text)) {
+            said.push(text);
+        }
+        cause = error.source();
+    }
+    if said.is_empty() { error.to_string() } else { said.join(": ") }
+}
+
+#[cfg(test)]
+mod tests;
