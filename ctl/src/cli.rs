@@ -3,7 +3,10 @@
 
 use crate::{
     app::Global,
-    command::{apply, completion, config, generate, get, logs, machine, slots, upgrade, validate},
+    command::{
+        apply, boots, completion, config, generate, get, health, logs, machine, slots, status,
+        upgrade, validate,
+    },
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::fmt::Write as _;
@@ -77,6 +80,7 @@ private key, to the holder of that certificate and to no one else.")]
   ctl logs apid --tail 100
   ctl logs audit -f               who did what, as it happens
   ctl logs kernel --boot -1       how the last boot ended
+  ctl logs panic --boot 12        what the kernel of a boot wrote down when it panicked
   ctl logs dhcp-eth0 --since 10m -n web1,web2")]
     Logs(logs::Args),
     /// Show the kernel's log
@@ -85,6 +89,29 @@ private key, to the holder of that certificate and to no one else.")]
   ctl dmesg -f
   ctl dmesg --boot -1")]
     Dmesg(logs::DmesgArgs),
+    /// Show how nodes are, in one look
+    #[command(after_help = "Examples:
+  ctl status
+  ctl status -n all -o json
+
+Exit code 1 if a node is in safe mode, its image has failed its health gate, or a required check fails.")]
+    Status(status::Args),
+    /// Show the health checks, and whether a new image has proved itself
+    #[command(after_help = "Examples:
+  ctl health
+  ctl health -w                   and every change as it happens
+  ctl health -n all -o json
+
+Exit code 1 if a required check fails. kind: HealthCheck in the configuration adds checks to the system's own.")]
+    Health(health::Args),
+    /// Show how nodes started, and how each boot ended
+    #[command(after_help = "Examples:
+  ctl boots
+  ctl boots 12                    all that is known of one: each check, and when it passed
+  ctl boots -1                    the one before the running one
+  ctl logs kernel --boot 12       what it left behind
+  ctl logs panic --boot 12        and if its kernel panicked")]
+    Boots(boots::Args),
     /// Show what ctl and the nodes run
     #[command(after_help = "Examples:
   ctl version
@@ -133,7 +160,10 @@ runs the new image and has marked it good, or with exit code 1 when it went back
 /// In which order and under which headings help shows the commands.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Begin", &["gen", "validate", "schema", "apply-config"]),
-    ("Look", &["get", "services", "logs", "dmesg", "version", "slots"]),
+    (
+        "Look",
+        &["status", "health", "boots", "get", "services", "logs", "dmesg", "version", "slots"],
+    ),
     ("Operate", &["upgrade", "rollback", "reboot", "shutdown"]),
     ("Here", &["config", "completion"]),
 ];

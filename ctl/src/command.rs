@@ -2,14 +2,17 @@
 //! What each command does.
 
 pub(crate) mod apply;
+pub(crate) mod boots;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod follow;
 pub(crate) mod generate;
 pub(crate) mod get;
+pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod slots;
+pub(crate) mod status;
 pub(crate) mod upgrade;
 pub(crate) mod validate;
 pub(crate) mod watch;
@@ -31,6 +34,9 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
         Command::Services(args) => get::run(app, args.into()).await,
         Command::Logs(args) => logs::run(app, args).await,
         Command::Dmesg(args) => logs::run(app, args.into()).await,
+        Command::Status(args) => status::run(app, &args).await,
+        Command::Health(args) => health::run(app, &args).await,
+        Command::Boots(args) => boots::run(app, &args).await,
         Command::Version(args) => machine::version(app, &args).await,
         Command::Upgrade(args) => upgrade::run(app, args).await,
         Command::Rollback(args) => upgrade::rollback(app, args).await,

@@ -21,6 +21,7 @@ mod lines;
 mod node;
 mod output;
 mod pki;
+mod resources;
 mod span;
 mod tls;
 mod verifier;

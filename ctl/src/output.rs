@@ -45,6 +45,11 @@ impl Paint {
         self.wrap("1;31", text)
     }
 
+    /// For what is well.
+    pub(crate) fn green(self, text: &str) -> String {
+        self.wrap("1;32", text)
+    }
+
     /// For what is odd.
     pub(crate) fn yellow(self, text: &str) -> String {
         self.wrap("1;33", text)

@@ -38,7 +38,7 @@ use tonic::{
 /// Arguments of `ctl logs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The log: kernel, audit or a service's; without one, the logs are listed
+    /// The log: kernel, audit, panic or a service's; without one, the logs are listed
     name: Option<String>,
     #[command(flatten)]
     reading: Reading,
@@ -72,8 +72,8 @@ struct Reading {
     /// Only entries from then on: 10m, 2h, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since_now)]
     since: Option<OffsetDateTime>,
-    /// Of which boot: 0 is the running one, -1 the one before
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(..=0))]
+    /// Of which boot: its number (ctl boots), 0 for the running one, -1 for the one before
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     boot: i32,
     #[command(flatten)]
     format: FormatArg,

@@ -86,7 +86,8 @@ pub(crate) async fn version(app: &App, args: &VersionArgs) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn mode(version: &VersionResponse) -> &'static str {
+/// The mode, in words.
+pub(crate) fn mode(version: &VersionResponse) -> &'static str {
     match version.mode() {
         Mode::Unspecified => "unknown",
         Mode::Maintenance => "maintenance",
@@ -106,6 +107,7 @@ fn value(version: &VersionResponse) -> Value {
         "bootId": version.boot_id,
         "boot": version.boot,
         "mode": mode(version),
+        "reason": version.reason,
     })
 }
 

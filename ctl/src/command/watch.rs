@@ -141,7 +141,7 @@ async fn show(
     Ok(outcome)
 }
 
-fn name(change: Change) -> &'static str {
+pub(crate) fn name(change: Change) -> &'static str {
     match change {
         Change::Unspecified => "",
         Change::Added => "added",

@@ -2,6 +2,7 @@
 //! ctl as a user runs it, against nodes with real TLS.
 
 mod generate;
+mod health;
 mod look;
 mod support;
 mod trust;
