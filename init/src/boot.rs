@@ -179,7 +179,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
     fault::commit(Fault::Hang);
     let slots = upgrade::settle(&node).await;
-    let boot = boots::begin(&node, state_kept, slots.as_ref()).await;
+    let boot = boots::begin(&node, state_kept, data_kept, slots.as_ref()).await;
     health::open_gate(&node);
     let state = State::begin(state_kept, boot);
     if node.state.set(state).is_err() {
@@ -204,7 +204,10 @@ async fn come_up(node: Rc<Node>) {
             return health::fail(&node, reason).await;
         }
         // A machine that was someone's is never open to everyone: its API stays closed.
-        Restored::Unreadable(reason) => return node.boots.give_up(&node, reason).await,
+        Restored::Unreadable(reason) => {
+            node.health.is_up();
+            return node.boots.give_up(&node, reason).await;
+        }
     }
     tokio::task::spawn_local(identity::keep(Rc::clone(&node)));
     if let Some(apid) = node.supervisor.find("apid") {
@@ -213,6 +216,6 @@ async fn come_up(node: Rc<Node>) {
     fault::commit(Fault::Stuck);
     node.health.is_up();
     if node.boots.started() == Start::Ordinary {
-        health::settle(&node).await;
+        health::settle(&node, false).await;
     }
 }

@@ -7,7 +7,7 @@
 mod history;
 
 use crate::{
-    evidence,
+    evidence, images, log_files,
     node::Node,
     report,
     state::{self, StateError},
@@ -166,11 +166,13 @@ fn write(record: &Record) -> Result<(), StateError> {
 /// Keeps what was completed, the running boot's record and its number; lets the oldest go.
 fn keep(completed: &[Completed], current: &Record, oldest: &[u64]) -> Result<(), StateError> {
     for Completed { record, dump } in completed {
-        if let Some(dump) = dump
-            && let Err(error) =
-                crate::log_files::keep(record.number, PANIC_LOG, dump.time, &dump.lines)
-        {
-            tracing::error!(error = %error, boot = record.number, "keeping what a kernel wrote down failed");
+        if let Some(dump) = dump {
+            match log_files::keep(record.number, PANIC_LOG, dump.time, &dump.lines) {
+                Ok(()) => evidence::forget(std::iter::once(dump)),
+                Err(error) => {
+                    tracing::error!(error = %error, boot = record.number, "keeping what a kernel wrote down failed")
+                }
+            }
         }
         write(record)?;
     }
@@ -193,36 +195,29 @@ fn say(kept: Result<Result<(), StateError>, tokio::task::JoinError>) {
 }
 
 /// Completes the history of this machine and begins the record of this boot. Returns its number: 0 on a machine that
-/// keeps none.
-pub(crate) async fn begin(node: &Rc<Node>, persistent: bool, observed: Option<&Observed>) -> u64 {
-    node.images.restore(persistent);
+/// keeps none. Without DATA, what kernels wrote down stays where it is.
+pub(crate) async fn begin(
+    node: &Rc<Node>,
+    persistent: bool,
+    data: bool,
+    observed: Option<&Observed>,
+) -> u64 {
     node.boots.persistent.set(persistent);
     let slots = observed.map(slots::observe).unwrap_or_default();
     let read = tokio::task::spawn_blocking(move || {
         let history = if persistent { read_all() } else { Vec::new() };
         let counted = if persistent { state::last_boot() } else { 0 };
         let last = history.last().map_or(counted, |record| record.number.max(counted));
+        let dumps = if persistent && data { evidence::read() } else { Vec::new() };
+        let memory = if persistent { images::read() } else { images::Memory::default() };
         let now = clock::now().unwrap_or(0);
-        let dumps = evidence::take().into();
-        (Known { history, last, dumps, watchdog: watchdog::has_restarted() }, now)
+        let dumps = dumps.into();
+        (Known { history, last, dumps, watchdog: watchdog::has_restarted() }, memory, now)
     });
-    let Ok((mut known, now)) = read.await else { return 0 };
-    let mut completed = Vec::new();
-    if persistent {
-        completed.extend(known.end_last());
-        let tries = node.images.memory().tries;
-        for lost in history::lost(&slots, &tries) {
-            let looked = upgrade::examine(node, &lost.slot).await.err();
-            completed.push(known.add(&lost, looked));
-        }
-        for slot in history::passed_over(&slots, observed) {
-            // One that could be started was not wanted: someone chose another at the machine.
-            if let Err(why) = upgrade::examine(node, slot).await {
-                completed.push(known.never_started(slot, why));
-                upgrade::condemn(node, slot).await;
-            }
-        }
-    }
+    let Ok((mut known, memory, now)) = read.await else { return 0 };
+    node.images.restore(memory, persistent);
+    let completed =
+        if persistent { complete(node, &mut known, &slots, observed).await } else { Vec::new() };
     let record = first_record(node, &known, &slots, persistent, now);
     announce(&record);
     for record in known.history.iter().chain([&record]) {
@@ -239,6 +234,33 @@ pub(crate) async fn begin(node: &Rc<Node>, persistent: bool, observed: Option<&O
         say(tokio::task::spawn_blocking(move || keep(&completed, &record, &oldest)).await);
     }
     number
+}
+
+/// Adds what is known of the ends and boots that have no record.
+async fn complete(
+    node: &Rc<Node>,
+    known: &mut Known,
+    slots: &[Slot],
+    observed: Option<&Observed>,
+) -> Vec<Completed> {
+    let mut completed: Vec<Completed> = known.end_last().into_iter().collect();
+    let mut looked: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for lost in history::lost(slots, &node.images.memory().tries) {
+        let name = lost.slot.file.to_string();
+        if !looked.contains_key(&name) {
+            looked.insert(name.clone(), upgrade::examine(node, &lost.slot).await.err());
+        }
+        completed.push(known.add(&lost, looked.get(&name).cloned().flatten()));
+    }
+    for slot in history::passed_over(slots, observed) {
+        // One that could be started was not wanted: someone chose another at the machine.
+        if let Err(why) = upgrade::examine(node, slot).await {
+            completed.push(known.never_started(slot, why));
+            upgrade::condemn(node, slot).await;
+        }
+    }
+    completed.extend(known.leftovers());
+    completed
 }
 
 fn first_record(node: &Node, known: &Known, slots: &[Slot], persistent: bool, now: i64) -> Record {

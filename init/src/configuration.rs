@@ -250,7 +250,7 @@ impl Configuration {
         let generation = active.to_generation();
         self.enforce(node, active).await;
         if !node.health.is_pending() {
-            crate::health::settle(node).await;
+            crate::health::settle(node, false).await;
         }
         Ok(v1::ApplyResponse { generation: Some(generation), actions, warnings: Vec::new() })
     }

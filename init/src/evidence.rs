@@ -6,10 +6,9 @@
 //! kept as the log `panic` of the boot that they are of, and removed: what holds them is small.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
 use stele_kernel::mount::{self, Forbid};
@@ -19,13 +18,18 @@ const FOLDER: &str = "/sys/fs/pstore";
 const RECORDS: usize = 256;
 const LARGEST: u64 = 256 * 1024;
 
+/// How far apart the records of one end of a kernel may be: firmware is slow, and an oops comes before its panic.
+const TOGETHER: i64 = 4;
+
 /// What a kernel wrote down at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dump {
     /// Seconds since the epoch.
     pub(crate) time: i64,
     /// The end of its log.
     pub(crate) lines: Vec<String>,
+    /// Where it lies.
+    files: Vec<PathBuf>,
 }
 
 impl Dump {
@@ -49,49 +53,53 @@ impl Dump {
     }
 }
 
-/// Takes what there is, oldest first; it is gone from where it was afterwards. May block.
-pub(crate) fn take() -> Vec<Dump> {
-    match collect() {
-        Ok(dumps) => dumps,
-        Err(error) => {
-            tracing::warn!(error = %error, "reading what an earlier kernel wrote down failed");
-            Vec::new()
+/// Reads what there is, oldest first, and leaves it where it is. May block.
+pub(crate) fn read() -> Vec<Dump> {
+    let read = mount()
+        .and_then(|mounted| if mounted { collect(Path::new(FOLDER)) } else { Ok(Vec::new()) });
+    read.unwrap_or_else(|error| {
+        tracing::warn!(error = %error, "reading what an earlier kernel wrote down failed");
+        Vec::new()
+    })
+}
+
+/// Removes what has been kept elsewhere: what holds it is small. May block.
+pub(crate) fn forget<'a>(dumps: impl Iterator<Item = &'a Dump>) {
+    for file in dumps.flat_map(|dump| &dump.files) {
+        if let Err(error) = fs::remove_file(file) {
+            tracing::warn!(error = %error, file = %file.display(), "removing what an earlier kernel wrote down failed");
         }
     }
 }
 
-fn collect() -> io::Result<Vec<Dump>> {
+fn mount() -> io::Result<bool> {
     let folder = Path::new(FOLDER);
-    if !folder.exists() {
-        return Ok(Vec::new());
+    if folder.exists() {
+        mount::mount("pstore", folder, "pstore", Forbid::DATA, "")?;
     }
-    mount::mount("pstore", folder, "pstore", Forbid::DATA, "")?;
-    let taken = read(folder);
-    mount::unmount(folder, false)?;
-    taken
+    Ok(folder.exists())
 }
 
-/// One record: of which dump (its time, its number there), which part, and the text.
+/// One record: when, of which dump, which part of it, and the text.
 struct Part {
-    dump: (i64, u32),
+    time: i64,
+    dump: u32,
     part: u32,
     text: String,
+    file: PathBuf,
 }
 
-fn read(folder: &Path) -> io::Result<Vec<Dump>> {
-    let mut dumps: BTreeMap<(i64, u32), Vec<Part>> = BTreeMap::new();
+fn collect(folder: &Path) -> io::Result<Vec<Dump>> {
+    let mut parts = Vec::new();
     for entry in fs::read_dir(folder)?.take(RECORDS) {
         let entry = entry?;
-        let path = entry.path();
         let mut bytes = Vec::new();
-        fs::File::open(&path)?.take(LARGEST).read_to_end(&mut bytes)?;
+        fs::File::open(entry.path())?.take(LARGEST).read_to_end(&mut bytes)?;
         let time = entry.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if let Some(part) = parse(i64::try_from(time.as_secs()).unwrap_or(0), &bytes) {
-            dumps.entry(part.dump).or_default().push(part);
-        }
-        fs::remove_file(&path)?;
+        let time = i64::try_from(time.as_secs()).unwrap_or(0);
+        parts.extend(parse(time, &bytes).map(|part| Part { file: entry.path(), ..part }));
     }
-    Ok(dumps.into_values().map(assemble).collect())
+    Ok(assemble(parts))
 }
 
 /// Reads a record; nothing if it is not of a crash (consoles and user messages are not).
@@ -104,19 +112,55 @@ fn parse(time: i64, bytes: &[u8]) -> Option<Part> {
         return None;
     }
     Some(Part {
-        dump: (time, number.trim().parse().ok()?),
+        time,
+        dump: number.trim().parse().ok()?,
         part: part.trim().parse().ok()?,
         text: text.to_owned(),
+        file: PathBuf::new(),
     })
 }
 
-/// The parts of one dump in the order in which they were logged.
-fn assemble(mut parts: Vec<Part>) -> Dump {
-    parts.sort_by_key(|part| std::cmp::Reverse(part.part));
-    let time = parts.first().map_or(0, |part| part.dump.0);
-    let text: String = parts.into_iter().map(|part| part.text).collect();
-    let lines = text.lines().filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect();
-    Dump { time, lines }
+/// The ends of kernels, each with its lines in the order in which they were logged.
+fn assemble(mut parts: Vec<Part>) -> Vec<Dump> {
+    parts.sort_by_key(|part| part.time);
+    let mut ends: Vec<Vec<Part>> = Vec::new();
+    for part in parts {
+        match ends.last_mut() {
+            Some(end)
+                if end
+                    .last()
+                    .is_some_and(|last| part.time <= last.time.saturating_add(TOGETHER)) =>
+            {
+                end.push(part);
+            }
+            _ => ends.push(vec![part]),
+        }
+    }
+    ends.into_iter().map(join).collect()
+}
+
+fn join(mut parts: Vec<Part>) -> Dump {
+    parts.sort_by_key(|part| (part.dump, std::cmp::Reverse(part.part)));
+    let mut dump = Dump::default();
+    for part in parts {
+        dump.time = dump.time.max(part.time);
+        let lines = part.text.lines().filter(|line| !line.is_empty());
+        dump.lines.extend(lines.map(ToOwned::to_owned));
+        dump.files.push(part.file);
+    }
+    dump
+}
+
+#[cfg(test)]
+impl Dump {
+    /// One of a kernel that panicked at this time, because of this.
+    pub(crate) fn of_panic(time: i64, cause: &str) -> Dump {
+        Dump {
+            time,
+            lines: vec![format!("Kernel panic - not syncing: {cause}")],
+            files: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +168,19 @@ mod tests {
     use super::*;
 
     fn dump(parts: &[&str]) -> Dump {
-        assemble(parts.iter().filter_map(|part| parse(7, part.as_bytes())).collect())
+        join(parts.iter().filter_map(|part| parse(7, part.as_bytes())).collect())
+    }
+
+    #[test]
+    fn an_oops_and_its_panic_are_one_end() {
+        let part = |time, text: &str| parse(time, text.as_bytes()).unwrap();
+        let ends = assemble(vec![
+            part(109, "Panic#1 Part1\nnext\n"),
+            part(101, "Panic#2 Part1\nKernel panic - not syncing: Fatal exception\n"),
+            part(100, "Oops#1 Part1\nBUG\n"),
+        ]);
+        let causes: Vec<String> = ends.iter().map(Dump::cause).collect();
+        assert_eq!(causes, ["kernel panic: Fatal exception", "the kernel crashed"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod rules;
 mod show;
 mod system;
 
-use crate::{boots::Reason, images::Network, node::Node, report, upgrade};
+use crate::{boots::Reason, node::Node, report, upgrade};
 use probes::Probes;
 use std::{
     cell::{Cell, RefCell},
@@ -26,18 +26,28 @@ use std::{
 use stele_kernel::{clock, power::End};
 use stele_machine::{
     boots::{self, Start},
-    health::{Gate, Health, Millis, Verdict},
+    health::{Check, Gate, Health, Millis, State, Verdict},
 };
+use tokio::time::Instant;
 
-/// How often the system's own checks are made while the gate is open, and otherwise.
-const GATED: Duration = Duration::from_millis(500);
+pub(crate) use system::networks;
+
+/// How often the system's own checks are made while it matters, and otherwise.
+const OFTEN: Duration = Duration::from_millis(500);
 const ORDINARY: Duration = Duration::from_secs(10);
+/// While something is not yet passing, they are made often for this long.
+const SETTLING: Millis = 120_000;
 /// How long a machine may take to come up before the watchdog lets it go: the disk agent may check file systems.
 const COMING_UP: Millis = 20 * 60 * 1000;
-/// How long after the start a network that was up before may take to be up again.
-const NETWORKS_SETTLE: Millis = 120_000;
 /// How long after its time a gate may be without a verdict.
 const GRACE: Millis = 10_000;
+/// How long making an image permanent may wait for someone else who works on the ESP.
+const BLESSING: Millis = 120_000;
+/// How long restarting may take after the gate has failed, and the part of it that the record may take.
+const RESTARTING: Millis = 60_000;
+const RECORDING: Duration = Duration::from_secs(3);
+/// How often the networks are written down at most.
+const REMEMBER_EVERY: Millis = 600_000;
 
 /// The machine's health.
 #[derive(Debug, Default)]
@@ -45,6 +55,8 @@ pub(crate) struct Healths {
     health: RefCell<Health>,
     gate: RefCell<Gated>,
     up: Cell<bool>,
+    /// When the networks were written down; 0 for not in this boot.
+    remembered: Cell<Millis>,
 }
 
 /// The gate of this boot.
@@ -59,16 +71,25 @@ enum Gated {
         until: Millis,
         waiting: Vec<String>,
     },
+    /// It has; making its image permanent has waited since then.
+    Blessing {
+        gate: Gate,
+        since: Millis,
+    },
     Passed,
     Failed {
         reason: String,
+        at: Millis,
     },
 }
 
 impl Healths {
-    /// The checks that fail now.
+    /// The configuration's checks that fail now. The system's own are never excused: what was missing before an upgrade is
+    /// part of what they look at.
     pub(crate) fn failing(&self) -> BTreeSet<String> {
-        self.health.borrow().failing()
+        let mut failing = self.health.borrow().failing();
+        failing.retain(|name| !name.starts_with(rules::SYSTEM));
+        failing
     }
 
     /// The machine has come up.
@@ -78,21 +99,28 @@ impl Healths {
 
     /// Whether this boot has yet to prove itself.
     pub(crate) fn is_pending(&self) -> bool {
-        matches!(*self.gate.borrow(), Gated::Pending { .. })
+        matches!(*self.gate.borrow(), Gated::Pending { .. } | Gated::Blessing { .. })
     }
 
     /// What should have happened by now and has not, in a sentence.
     pub(crate) fn overdue(&self) -> Option<String> {
-        let now = now();
-        match &*self.gate.borrow() {
-            Gated::Pending { until, .. } if now > until.saturating_add(GRACE) => {
-                Some("the health gate should have ended by now".to_owned())
+        let (by, what) = match &*self.gate.borrow() {
+            Gated::Pending { until, .. } => {
+                (until.saturating_add(GRACE), "the health gate should have ended by now")
             }
-            _ if !self.up.get() && now > COMING_UP => {
-                Some("the machine should be up by now".to_owned())
+            Gated::Blessing { since, .. } => (
+                since.saturating_add(BLESSING).saturating_add(GRACE),
+                "the image should be permanent by now",
+            ),
+            Gated::Failed { at, .. } => {
+                (at.saturating_add(RESTARTING), "the machine should have restarted by now")
             }
-            _ => None,
-        }
+            Gated::None | Gated::Passed if !self.up.get() => {
+                (COMING_UP, "the machine should be up by now")
+            }
+            Gated::None | Gated::Passed => return None,
+        };
+        (now() > by).then(|| what.to_owned())
     }
 }
 
@@ -118,37 +146,41 @@ pub(crate) async fn keep(node: Rc<Node>) {
     let mut probes = Probes::new(Rc::clone(&node));
     let mut configuration = node.configuration.subscribe();
     let mut identity = node.identity.subscribe();
-    let mut next = tokio::time::Instant::now();
     loop {
         let active = configuration.borrow_and_update().clone();
         let hostname = identity.borrow_and_update().hostname.clone();
         let config = active.as_ref().map(|active| &active.config);
-        let gated = node.health.is_pending();
         // The user's checks are no part of safe mode.
         let safe = matches!(node.boots.started(), Start::Safe { .. });
         let rules = rules::of(config, safe);
         node.health.health.borrow_mut().set(|_| true, &rules.all, now());
         probes.run(rules.probes(config, &hostname)).await;
-        let seen = tokio::select! {
-            seen = probes.seen() => Some(seen),
-            () = tokio::time::sleep_until(next) => None,
-            changed = configuration.changed() => if changed.is_err() { return } else { continue },
-            changed = identity.changed() => if changed.is_err() { return } else { continue },
-        };
-        match seen {
-            Some(seen) => {
-                let mut health = node.health.health.borrow_mut();
-                health.see(&seen.check, seen.ok, &seen.message, now());
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                changed = configuration.changed() => if changed.is_err() { return } else { break },
+                changed = identity.changed() => if changed.is_err() { return } else { break },
+                seen = probes.seen() => {
+                    let mut health = node.health.health.borrow_mut();
+                    health.see(&seen.check, seen.ok, &seen.message, now());
+                }
+                () = tokio::time::sleep_until(next) => {
+                    system::look(&node, &rules);
+                    next = Instant::now() + pace(&node);
+                    remember_networks(&node).await;
+                }
             }
-            None => {
-                next = tokio::time::Instant::now() + if gated { GATED } else { ORDINARY };
-                system::look(&node, &rules);
-                remember_networks(&node).await;
-            }
+            show::checks(&node, &node.health.health.borrow(), &node.health.gate.borrow());
+            judge(&node).await;
         }
-        show::checks(&node, &node.health.health.borrow(), &node.health.gate.borrow());
-        judge(&node).await;
     }
+}
+
+/// How long to wait before the system's own checks are made again.
+fn pace(node: &Node) -> Duration {
+    let passing = |check: &Check| check.state() == State::Passing;
+    let settling = now() < SETTLING && !node.health.health.borrow().checks().values().all(passing);
+    if settling || node.health.is_pending() { OFTEN } else { ORDINARY }
 }
 
 /// What an upgrade will be measured against: the networks that are up while all is well. One that was up before has some
@@ -157,11 +189,15 @@ async fn remember_networks(node: &Node) {
     if node.boots.started() != Start::Ordinary && *node.health.gate.borrow() != Gated::Passed {
         return;
     }
-    let networks: Vec<Network> = system::networks(node);
+    let networks = networks(node);
     let before = node.images.memory().networks;
-    if now() < NETWORKS_SETTLE && before.iter().any(|network| !networks.contains(network)) {
+    let last = node.health.remembered.get();
+    let early = now() < SETTLING && before.iter().any(|network| !networks.contains(network));
+    let often = last > 0 && now() < last.saturating_add(REMEMBER_EVERY);
+    if early || often || before == networks {
         return;
     }
+    node.health.remembered.set(now());
     if let Err(error) = node.images.change(|memory| memory.networks = networks).await {
         tracing::warn!(error = report::chain(&error), "remembering the networks failed");
     }
@@ -170,10 +206,10 @@ async fn remember_networks(node: &Node) {
 /// Looks whether the gate can be closed.
 async fn judge(node: &Rc<Node>) {
     let verdict = match &*node.health.gate.borrow() {
-        Gated::Pending { gate, .. } if node.health.up.get() => {
+        Gated::Pending { gate, .. } | Gated::Blessing { gate, .. } => {
             gate.verdict(&node.health.health.borrow(), now())
         }
-        _ => return,
+        Gated::None | Gated::Passed | Gated::Failed { .. } => return,
     };
     match verdict {
         Verdict::Pending { until: known, waiting: names } => {
@@ -183,7 +219,9 @@ async fn judge(node: &Rc<Node>) {
             }
             show::gate(node, &node.health.gate.borrow());
         }
-        Verdict::Passed => pass(node).await,
+        Verdict::Passed if node.health.up.get() => pass(node).await,
+        // The last of coming up; the watchdog sees to it that it ends.
+        Verdict::Passed => {}
         Verdict::Failed { check, reason } => fail(node, format!("{check}: {reason}")).await,
     }
 }
@@ -192,18 +230,29 @@ async fn judge(node: &Rc<Node>) {
 async fn pass(node: &Rc<Node>) {
     let checks = show::records(&node.health.health.borrow(), &node.health.gate.borrow());
     if let Err(reason) = upgrade::bless(node).await {
-        return fail(node, format!("making the image permanent: {reason}")).await;
+        // Someone may be working on the ESP; it is tried again with the next look.
+        let before = node.health.gate.borrow().clone();
+        match before {
+            Gated::Blessing { since, .. } if now() > since.saturating_add(BLESSING) => {
+                fail(node, format!("making the image permanent: {reason}")).await;
+            }
+            Gated::Pending { gate, .. } => {
+                *node.health.gate.borrow_mut() = Gated::Blessing { gate, since: now() };
+            }
+            Gated::None | Gated::Blessing { .. } | Gated::Passed | Gated::Failed { .. } => {}
+        }
+        return;
     }
     *node.health.gate.borrow_mut() = Gated::Passed;
     show::gate(node, &node.health.gate.borrow());
-    settle(node).await;
+    settle(node, true).await;
     node.boots.judged(node, boots::Health::Passed, String::new(), checks).await;
     tracing::info!(target: report::CONSOLE, "the health gate is passed");
 }
 
-/// Remembers that the running image is healthy, and with which configuration.
-pub(crate) async fn settle(node: &Node) {
-    if let Err(error) = node.images.healthy(node).await {
+/// Remembers that the running image is healthy, and with which configuration; `proved` ends the upgrade that was under way.
+pub(crate) async fn settle(node: &Node, proved: bool) {
+    if let Err(error) = node.images.healthy(node, proved).await {
         tracing::error!(
             error = report::chain(&error),
             "remembering that this image is healthy failed"
@@ -218,8 +267,11 @@ pub(crate) async fn fail(node: &Rc<Node>, reason: String) {
     }
     let checks = show::records(&node.health.health.borrow(), &node.health.gate.borrow());
     tracing::error!(reason, "the health gate has failed; restarting");
-    *node.health.gate.borrow_mut() = Gated::Failed { reason: reason.clone() };
+    *node.health.gate.borrow_mut() = Gated::Failed { reason: reason.clone(), at: now() };
     show::gate(node, &node.health.gate.borrow());
-    node.boots.judged(node, boots::Health::Failed, reason.clone(), checks).await;
+    let judged = node.boots.judged(node, boots::Health::Failed, reason.clone(), checks);
+    if tokio::time::timeout(RECORDING, judged).await.is_err() {
+        tracing::warn!("recording why the gate failed takes too long; going on without");
+    }
     node.end(End::Restart, Reason::own(format!("the health gate failed: {reason}")));
 }

@@ -16,7 +16,7 @@ use std::{
     path::Path,
     rc::Rc,
 };
-use stele_proto::internal::CertificateReport;
+use stele_proto::{internal::CertificateReport, v1::Mode};
 
 const FOLDER: &str = "/run/stele/apid";
 const FILE: &str = "/run/stele/apid/identity.json";
@@ -125,6 +125,9 @@ fn announce(node: &Node, fingerprint: &str) {
     let Some(first) = addresses.first() else { return };
     let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let lines = match node.configuration.active() {
+        Some(_) if node.mode() == Mode::Safe => vec![format!(
+            "SAFE MODE: {hostname} at {all} waits to be repaired; try: ctl -n {first} status"
+        )],
         Some(_) => vec![format!("ready: {hostname} at {all}; try: ctl -n {first} version")],
         None => vec![
             format!("maintenance mode: waiting for a configuration at {all}"),

@@ -3,8 +3,10 @@
 //! generation that each image ran with when it was healthy, and what held before the upgrade that is under way.
 
 use crate::{
+    health,
     node::Node,
     state::{self, StateError},
+    store::Kind,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -72,22 +74,25 @@ fn file() -> std::path::PathBuf {
     Path::new(state::ROOT).join("images.json")
 }
 
+/// Reads what is remembered. May block.
+pub(crate) fn read() -> Memory {
+    if !file().exists() {
+        return Memory::default();
+    }
+    state::read_json(&file()).unwrap_or_else(|error| {
+        tracing::error!(
+            error = crate::report::chain(&error),
+            "what was remembered of the images is lost"
+        );
+        Memory::default()
+    })
+}
+
 impl Images {
-    /// Reads what is remembered, on a machine that keeps anything.
-    pub(crate) fn restore(&self, persistent: bool) {
+    /// Takes up what was remembered; on a machine that keeps anything, what changes is kept from now on.
+    pub(crate) fn restore(&self, memory: Memory, persistent: bool) {
         self.persistent.set(persistent);
-        if !persistent || !file().exists() {
-            return;
-        }
-        match state::read_json(&file()) {
-            Ok(memory) => *self.memory.borrow_mut() = memory,
-            Err(error) => {
-                tracing::error!(
-                    error = crate::report::chain(&error),
-                    "what was remembered of the images is lost"
-                );
-            }
-        }
+        *self.memory.borrow_mut() = memory;
     }
 
     /// What is remembered.
@@ -121,24 +126,29 @@ impl Images {
         Ok(())
     }
 
-    /// The running image has proved itself: it is the floor from now on, unless a newer one was it before, and the
-    /// configuration in force is its own.
-    pub(crate) async fn healthy(&self, node: &Node) -> Result<(), StateError> {
+    /// The running image is healthy: it is the floor from now on, unless a newer one was it before, and the configuration in
+    /// force is its own. With `proved`, the upgrade that was under way is over.
+    pub(crate) async fn healthy(&self, node: &Node, proved: bool) -> Result<(), StateError> {
         let version = &node.release.version;
         let generation = node.configuration.active().map(|active| active.stored.number);
-        let newer = match (Version::parse(version), self.floor()) {
-            (Ok(running), Some(floor)) => running.compare(&floor).is_gt(),
-            (running, None) => running.is_ok(),
-            (Err(_), Some(_)) => false,
+        // A machine that has lost its memory has at least the images that it has.
+        let known = match self.floor() {
+            Some(floor) => vec![floor],
+            None => good_versions(node),
         };
+        let newest = Version::parse(version)
+            .into_iter()
+            .chain(known)
+            .max_by(Version::compare)
+            .map(|newest| newest.as_str().to_owned());
         self.change(|memory| {
-            if newer {
-                memory.floor = Some(version.clone());
-            }
+            memory.floor = newest;
             if let Some(generation) = generation {
                 memory.generations.insert(version.clone(), generation);
             }
-            memory.trial = None;
+            if proved {
+                memory.trial = None;
+            }
         })
         .await
     }
@@ -154,13 +164,29 @@ impl Images {
             to: version.as_str().to_owned(),
             failing: node.health.failing(),
         };
+        let networks = health::networks(node);
         self.change(|memory| {
             memory.tries.remove(version.as_str());
             memory.generations.remove(version.as_str());
+            memory.networks = networks;
             memory.trial = Some(trial);
         })
         .await
     }
+}
+
+/// The versions on the ESP that are known to be good.
+fn good_versions(node: &Node) -> Vec<Version> {
+    let text = |status: &serde_json::Value, field: &str| {
+        status.get(field).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    node.store
+        .names(Kind::Slot)
+        .iter()
+        .filter_map(|name| node.store.status(Kind::Slot, name))
+        .filter(|status| text(status, "state") == "good")
+        .filter_map(|status| Version::parse(&text(&status, "version")).ok())
+        .collect()
 }
 
 /// What there is about images that are long gone.

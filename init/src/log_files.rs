@@ -108,7 +108,8 @@ pub(crate) fn keep(boot: u64, name: &str, time: i64, lines: &[String]) -> io::Re
     let chunk = stele_proto::v1::LogChunk { entries: lines.iter().map(entry).collect() };
     let folder = Path::new(FOLDER).join(boot.to_string());
     fs::create_dir_all(&folder)?;
-    let mut file = File::create(folder.join(format!("{name}.log")))?;
+    let path = folder.join(format!("{name}.log"));
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     file.write_all(&chunk.encode_to_vec())?;
     file.sync_data()
 }

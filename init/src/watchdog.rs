@@ -39,6 +39,9 @@ struct Status<'a> {
 struct Running {
     watchdog: Watchdog,
     hardware: bool,
+    /// What was asked for.
+    wanted: Duration,
+    /// What it took.
     timeout: Duration,
     reason: String,
 }
@@ -89,9 +92,8 @@ fn start_new(running: &mut BTreeMap<String, Running>) {
         match Watchdog::start(&name) {
             Ok(watchdog) => {
                 let hardware = watchdog.identity() != "Software Watchdog";
-                let one =
-                    Running { watchdog, hardware, timeout: Duration::ZERO, reason: String::new() };
-                running.insert(name, one);
+                let (wanted, timeout, reason) = (Duration::ZERO, Duration::ZERO, String::new());
+                running.insert(name, Running { watchdog, hardware, wanted, timeout, reason });
             }
             Err(error) => {
                 tracing::debug!(watchdog.name = name, error = %error, "starting a watchdog failed");
@@ -103,11 +105,17 @@ fn start_new(running: &mut BTreeMap<String, Running>) {
 impl Running {
     fn set_timeout(&mut self, wanted: Duration) {
         let wanted = if self.hardware { wanted.saturating_add(HARDWARE_WAITS) } else { wanted };
-        if self.timeout == wanted || !self.reason.is_empty() {
+        if self.wanted == wanted {
             return;
         }
-        match self.watchdog.set_timeout(wanted) {
-            Ok(_) => self.timeout = wanted,
+        self.wanted = wanted;
+        // Hardware has a longest timeout: as far as it goes.
+        let longest = self.watchdog.longest().unwrap_or(wanted);
+        match self.watchdog.set_timeout(wanted.min(longest)) {
+            Ok(timeout) => {
+                self.timeout = timeout;
+                self.reason.clear();
+            }
             Err(error) => {
                 self.reason = format!(
                     "it keeps its own timeout: setting {} s failed: {error}",

@@ -72,6 +72,13 @@ impl Watchdog {
         reset_by(&self.folder)
     }
 
+    /// The longest timeout that it takes, where its driver says so.
+    #[must_use]
+    pub fn longest(&self) -> Option<Duration> {
+        let seconds = attribute(&self.folder, "max_timeout").parse().ok().filter(|max| *max > 0)?;
+        Some(Duration::from_secs(seconds))
+    }
+
     /// Sets after how long without [`Watchdog::feed`] it restarts the machine. Returns what it took.
     #[expect(unsafe_code, reason = "an ioctl that neither rustix nor nix wraps")]
     pub fn set_timeout(&self, timeout: Duration) -> io::Result<Duration> {

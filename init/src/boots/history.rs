@@ -75,6 +75,13 @@ impl Known {
         self.push(slot, Start::Lost { attempt: 0 }, 0, ended, None)
     }
 
+    /// What no boot without an end could be found for: kernels that panicked while they were ending.
+    pub(super) fn leftovers(&mut self) -> Vec<Completed> {
+        let Some(record) = self.history.last().cloned() else { return Vec::new() };
+        let dumps = std::mem::take(&mut self.dumps).into_iter();
+        dumps.map(|dump| Completed { record: record.clone(), dump: Some(dump) }).collect()
+    }
+
     fn push(
         &mut self,
         slot: &Slot,
@@ -146,10 +153,7 @@ mod tests {
     }
 
     fn known(dumps: &[&str]) -> Known {
-        let dump = |cause: &&str| Dump {
-            time: 9,
-            lines: vec![format!("Kernel panic - not syncing: {cause}")],
-        };
+        let dump = |cause: &&str| Dump::of_panic(9, cause);
         Known {
             history: Vec::new(),
             last: 4,

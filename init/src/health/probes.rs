@@ -76,6 +76,12 @@ impl Probes {
             // The sender lives as long as the service.
             let Some(message) = reports.recv().await else { return std::future::pending().await };
             match ProbeReport::decode(message.as_slice()) {
+                // It reads the bytes of strangers: it speaks for the checks that it was given, and for no other.
+                Ok(ProbeReport { check, .. })
+                    if !self.tasks.iter().any(|task| task.name() == check) =>
+                {
+                    tracing::warn!("the probe agent reports on a check that it was not given");
+                }
                 Ok(ProbeReport { check, ok, message }) => {
                     // It may hold words of strangers.
                     let message = message

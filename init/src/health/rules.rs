@@ -111,6 +111,13 @@ impl Rules {
     }
 }
 
+impl Task {
+    /// The check's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// A check that the probe agent makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

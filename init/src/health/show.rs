@@ -54,7 +54,7 @@ fn state(check: &Check) -> &'static str {
 }
 
 fn need(name: &str, check: &Check, gate: &Gated) -> &'static str {
-    let excused = matches!(gate, Gated::Pending { gate, .. } if gate.excuses(name));
+    let excused = matches!(gate, Gated::Pending { gate, .. } | Gated::Blessing { gate, .. } if gate.excuses(name));
     match check.rule().required {
         true if excused => "excused",
         true => "required",
@@ -99,10 +99,16 @@ pub(super) fn gate(node: &Node, gate: &Gated) {
             waiting,
             deadline: Some(seconds(*until)),
         },
+        Gated::Blessing { .. } => GateStatus {
+            state: "pending",
+            reason: "the image is being made permanent".to_owned(),
+            waiting: &[],
+            deadline: None,
+        },
         Gated::Passed => {
             GateStatus { state: "passed", reason: String::new(), waiting: &[], deadline: None }
         }
-        Gated::Failed { reason } => {
+        Gated::Failed { reason, .. } => {
             GateStatus { state: "failed", reason: reason.clone(), waiting: &[], deadline: None }
         }
     };

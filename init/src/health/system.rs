@@ -79,7 +79,7 @@ fn stable(node: &Node, name: &str, stable_for: Duration) -> Seen {
 }
 
 /// The networks that are up: links with an address that is of use beyond them.
-pub(super) fn networks(node: &Node) -> Vec<Network> {
+pub(crate) fn networks(node: &Node) -> Vec<Network> {
     let gateways: Vec<String> = node
         .store
         .names(Kind::Route)
