@@ -152,7 +152,8 @@ pub(crate) async fn keep(node: Rc<Node>) {
         let config = active.as_ref().map(|active| &active.config);
         // The user's checks are no part of safe mode.
         let safe = matches!(node.boots.started(), Start::Safe { .. });
-        let rules = rules::of(config, safe);
+        let gated = node.health.is_pending();
+        let rules = rules::of(config, safe, gated);
         node.health.health.borrow_mut().set(|_| true, &rules.all, now());
         probes.run(rules.probes(config, &hostname)).await;
         let mut next = Instant::now();
@@ -172,6 +173,9 @@ pub(crate) async fn keep(node: Rc<Node>) {
             }
             show::checks(&node, &node.health.health.borrow(), &node.health.gate.borrow());
             judge(&node).await;
+            if gated != node.health.is_pending() {
+                break;
+            }
         }
     }
 }

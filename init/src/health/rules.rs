@@ -31,8 +31,9 @@ pub(super) struct Rules {
     checks: Vec<HealthCheck>,
 }
 
-/// The checks of a machine with this configuration.
-pub(super) fn of(config: Option<&MachineConfig>, safe: bool) -> Rules {
+/// The checks of a machine with this configuration. The API is tried while the gate is open only: afterwards whoever asks
+/// for its health has tried it.
+pub(super) fn of(config: Option<&MachineConfig>, safe: bool, gated: bool) -> Rules {
     let deadline = config
         .and_then(MachineConfig::upgrade_policy)
         .map_or(DEADLINE, stele_config::UpgradePolicy::deadline);
@@ -42,7 +43,7 @@ pub(super) fn of(config: Option<&MachineConfig>, safe: bool) -> Rules {
         (NETWORK.to_owned(), system(1)),
         (VOLUMES.to_owned(), system(1)),
     ]);
-    if config.is_some() {
+    if config.is_some() && gated {
         all.insert(API.to_owned(), system(1));
     }
     let checks = if safe {
@@ -74,7 +75,7 @@ impl Rules {
 
     /// What the probe agent is to do; see docs/architecture.md.
     pub(super) fn probes(&self, config: Option<&MachineConfig>, hostname: &str) -> Vec<Task> {
-        let api = config.map(|config| Task {
+        let api = config.filter(|_| self.all.contains_key(API)).map(|config| Task {
             name: API.to_owned(),
             interval_ms: millis(API_INTERVAL),
             timeout_ms: millis(API_TIMEOUT),
