@@ -3,7 +3,7 @@
 
 use crate::cache::Cache;
 use crate::deb;
-use crate::modules::{Modules, wanted};
+use crate::modules::{Modules, STAGE_ONE, wanted};
 use crate::tree::{Node, Tree};
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -27,7 +27,8 @@ impl Kernel {
     /// Unpacks a kernel package, or takes what was made of it before. `lists` are the lists of wanted modules.
     pub fn load(package: &Path, digest: &str, lists: &[String], cache: &Cache) -> Result<Self> {
         let lists = lists.join("\n");
-        let tree = cache.tree("kernel", &[digest, &lists], || unpack(package, &lists))?;
+        let inputs = [digest, &lists, &STAGE_ONE.join(" ")];
+        let tree = cache.tree("kernel", &inputs, || unpack(package, &lists))?;
         Self::from_tree(tree)
     }
 

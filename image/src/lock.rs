@@ -25,6 +25,8 @@ pub enum Purpose {
     Boot,
     /// UEFI for virtual machines; of the test harness, never of the image.
     Firmware,
+    /// Programs of the test harness, never of the image.
+    Harness,
 }
 
 /// One package.

@@ -22,9 +22,12 @@ const WANTED: [(&str, &[&str], Purpose); 10] = [
     ("systemd-boot-efi", &["sid"], Purpose::Boot),
 ];
 
-/// The firmware of the test harness.
-const FIRMWARE: (&str, &[&str], Purpose) =
-    ("ovmf", &["trixie", "trixie-security"], Purpose::Firmware);
+/// What the test harness needs, and the image never: firmware for its machines, a registry, and who signs in it.
+const HARNESS: [(&str, &[&str], Purpose); 3] = [
+    ("ovmf", &["trixie", "trixie-security"], Purpose::Firmware),
+    ("docker-registry", &["trixie", "trixie-security"], Purpose::Harness),
+    ("cosign", &["sid"], Purpose::Harness),
+];
 
 /// Asks apt what is newest.
 pub fn resolve(progress: &Progress) -> Result<Lock> {
@@ -34,14 +37,14 @@ pub fn resolve(progress: &Progress) -> Result<Lock> {
     progress.step("Resolving packages");
     let wanted = |name: &str| {
         name.starts_with("linux-image-")
-            || WANTED.iter().chain([&FIRMWARE]).any(|(known, _, _)| *known == name)
+            || WANTED.iter().chain(&HARNESS).any(|(known, _, _)| *known == name)
     };
     let mut known: Vec<(&str, Paragraph)> = Vec::new();
     for list in &lists {
         known.extend(list.paragraphs(wanted)?.into_iter().map(|paragraph| (list.suite, paragraph)));
     }
     let mut packages = Vec::new();
-    for (name, suites, purpose) in WANTED.iter().chain([&FIRMWARE]) {
+    for (name, suites, purpose) in WANTED.iter().chain(&HARNESS) {
         let (mut suite, mut paragraph) = newest(&known, name, suites)?;
         if matches!(purpose, Purpose::KernelCloud | Purpose::KernelMetal) {
             let image = depended_image(paragraph)

@@ -61,7 +61,11 @@ pub fn from_packages(packages: &[(&Package, PathBuf)]) -> Result<Tree> {
                 let bundle = certificates(&deb::unpack(file, |path| path.ends_with(".crt"))?)?;
                 root.file("usr/share/ca-certificates/ca-certificates.crt", 0o644, bundle);
             }
-            Purpose::KernelCloud | Purpose::KernelMetal | Purpose::Boot | Purpose::Firmware => {}
+            Purpose::KernelCloud
+            | Purpose::KernelMetal
+            | Purpose::Boot
+            | Purpose::Firmware
+            | Purpose::Harness => {}
         }
     }
     for path in TOOLS {
