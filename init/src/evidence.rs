@@ -120,20 +120,20 @@ fn parse(time: i64, bytes: &[u8]) -> Option<Part> {
     })
 }
 
-/// The ends of kernels, each with its lines in the order in which they were logged.
+/// The ends of kernels, each with its lines in the order in which they were logged. Each boot numbers its dumps from 1, so
+/// what is there already is of another one, however soon after.
 fn assemble(mut parts: Vec<Part>) -> Vec<Dump> {
     parts.sort_by_key(|part| part.time);
     let mut ends: Vec<Vec<Part>> = Vec::new();
     for part in parts {
-        match ends.last_mut() {
-            Some(end)
-                if end
-                    .last()
-                    .is_some_and(|last| part.time <= last.time.saturating_add(TOGETHER)) =>
-            {
-                end.push(part);
-            }
-            _ => ends.push(vec![part]),
+        let belongs = |end: &&mut Vec<Part>| {
+            let near = |last: &Part| part.time <= last.time.saturating_add(TOGETHER);
+            let again = |other: &Part| (other.dump, other.part) == (part.dump, part.part);
+            end.last().is_some_and(near) && !end.iter().any(again)
+        };
+        match ends.last_mut().filter(belongs) {
+            Some(end) => end.push(part),
+            None => ends.push(vec![part]),
         }
     }
     ends.into_iter().map(join).collect()
@@ -181,6 +181,8 @@ mod tests {
         ]);
         let causes: Vec<String> = ends.iter().map(Dump::cause).collect();
         assert_eq!(causes, ["kernel panic: Fatal exception", "the kernel crashed"]);
+        let twice = assemble(vec![part(5, "Panic#1 Part1\na\n"), part(5, "Panic#1 Part1\nb\n")]);
+        assert_eq!(twice.len(), 2, "two boots of a machine without a clock");
     }
 
     #[test]

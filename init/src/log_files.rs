@@ -111,7 +111,9 @@ pub(crate) fn keep(boot: u64, name: &str, time: i64, lines: &[String]) -> io::Re
     let path = folder.join(format!("{name}.log"));
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     file.write_all(&chunk.encode_to_vec())?;
-    file.sync_data()
+    file.sync_data()?;
+    File::open(&folder)?.sync_all()?;
+    File::open(FOLDER)?.sync_all()
 }
 
 /// The logs on disk of boots before this one: (boots back, name, bytes).
