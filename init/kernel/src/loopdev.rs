@@ -43,6 +43,11 @@ struct LoopConfig {
 /// Binds `file` to a free loop device and returns the device's path and its open descriptor: the device goes away by
 /// itself when the last user closes it, so the descriptor must be held until it is mounted.
 pub fn attach(file: &File) -> io::Result<(PathBuf, File)> {
+    attach_window(file, 0, 0)
+}
+
+/// The same with `length` bytes of the file from `offset` on; with 0 bytes, with all that follow.
+pub fn attach_window(file: &File, offset: u64, length: u64) -> io::Result<(PathBuf, File)> {
     let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
     let number = get_free(control.as_raw_fd())?;
     let path = PathBuf::from(format!("/dev/loop{number}"));
@@ -54,8 +59,8 @@ pub fn attach(file: &File) -> io::Result<(PathBuf, File)> {
             device: 0,
             inode: 0,
             rdevice: 0,
-            offset: 0,
-            sizelimit: 0,
+            offset,
+            sizelimit: length,
             number: 0,
             encrypt_type: 0,
             encrypt_key_size: 0,

@@ -78,6 +78,8 @@ pub struct Usage {
     pub size: u64,
     /// What an unprivileged writer can still have of it.
     pub free: u64,
+    /// The pieces that files are made of.
+    pub unit: u64,
 }
 
 /// Asks how full the file system at `path` is.
@@ -86,6 +88,7 @@ pub fn usage(path: &Path) -> io::Result<Usage> {
     Ok(Usage {
         size: stat.f_blocks.saturating_mul(stat.f_frsize),
         free: stat.f_bavail.saturating_mul(stat.f_frsize),
+        unit: stat.f_frsize.max(1),
     })
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every decision of PID 1, without a single effect: no file, no clock, no socket.
 //!
+//! * [`admission`]: whether the machine may move to an image of this version.
 //! * [`change`]: what a new configuration will do, in words.
 //! * [`boots`]: why this boot is what it is: ordinary, on trial, fallen back, safe.
 //! * [`health`]: what each check saw, and whether a boot on trial has proved itself.
@@ -12,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod boots;
 pub mod change;
 pub mod health;

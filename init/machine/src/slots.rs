@@ -229,6 +229,14 @@ fn prefer<'a>(
     set.then_some(Effect::Prefer(wanted))
 }
 
+/// May this machine take images at all?
+///
+/// # Errors
+/// When it was started some other way.
+pub fn ready(observed: &Observed) -> Result<(), Refused> {
+    running(&observe(observed)).map(drop)
+}
+
 /// May an image of this version be put on this machine? To be asked as soon as its version is known.
 ///
 /// # Errors
@@ -396,6 +404,31 @@ fn expendable(slots: &[Slot]) -> Vec<&Slot> {
     let running_is_good = slots.iter().any(|slot| slot.running && slot.state == State::Good);
     let last = newest_good.into_iter().filter(|_| running_is_good);
     bad.chain(staged).chain(trying).chain(good).chain(last).collect()
+}
+
+/// Takes the boot counter from an image that was activated and never tried: it waits again. Nothing if there is none.
+#[must_use]
+pub fn withdraw(observed: &Observed) -> Option<(SlotId, Vec<Effect>)> {
+    let slots = observe(observed);
+    let fresh = |slot: &&Slot| {
+        !slot.running && matches!(slot.state, State::Trying { left, done: 0 } if left > 0)
+    };
+    let slot = slots.iter().find(fresh)?;
+    let taken = slots.iter().any(|other| other.file == slot.file.at(Stage::Staged));
+    let mut effects = vec![if taken { remove(slot) } else { rename(slot, Stage::Staged) }];
+    // Without it, the loader is to start what runs now.
+    let stays = |other: &&Slot| other.file != slot.file && other.state == State::Good;
+    match slots.iter().find(|slot| slot.running && slot.state == State::Good) {
+        Some(running) => {
+            let bootable = slots.iter().filter(stays).map(|slot| &slot.file);
+            effects.extend(prefer(&running.file, bootable, observed));
+        }
+        None if observed.preferred.as_deref() == Some(slot.id.as_str()) => {
+            effects.push(Effect::Prefer(None));
+        }
+        None => {}
+    }
+    Some((slot.id.clone(), effects))
 }
 
 /// Takes an image that the loader was to try and can't start out of its way.

@@ -147,6 +147,7 @@ enum Event {
     Push { version: usize, works: bool },
     PushCut { version: usize },
     Activate { slot: usize },
+    Withdraw,
     Bless,
     Rollback,
     Retire { needed: u64 },
@@ -163,6 +164,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (version.clone(), any::<bool>()).prop_map(|(version, works)| Event::Push { version, works }),
         1 => version.prop_map(|version| Event::PushCut { version }),
         4 => (0..8usize).prop_map(|slot| Event::Activate { slot }),
+        1 => Just(Event::Withdraw),
         3 => Just(Event::Bless),
         1 => Just(Event::Rollback),
         2 => (0..200u64).prop_map(|needed| Event::Retire { needed }),
@@ -196,6 +198,7 @@ fn step(world: &mut World, event: &Event, cut: usize) {
             let slots = observe(&observed);
             activate(slots.get(slot % slots.len()).unwrap().id.as_str(), &observed)
         }
+        Event::Withdraw => Ok(withdraw(&observed).map(|(_, effects)| effects).unwrap_or_default()),
         Event::Bless => bless(&observed),
         Event::Rollback => rollback(&observed),
         Event::Retire { needed } => retire(*needed, 10, &observed),
