@@ -52,6 +52,45 @@ pub(crate) fn parse_since(text: &str, now: OffsetDateTime) -> Result<OffsetDateT
     now.checked_sub(duration.try_into()?).context("that is before time began")
 }
 
+/// Reads a moment that is still to come: RFC 3339, or `+` and a duration from now on.
+pub(crate) fn parse_until(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime> {
+    let moment = match text.strip_prefix('+') {
+        Some(duration) => now
+            .checked_add(parse_duration(duration)?.try_into()?)
+            .context("that is after time ends")?,
+        None => OffsetDateTime::parse(text, &Rfc3339).ok().with_context(|| {
+            format!(
+                "\"{text}\" is neither a moment such as 2026-01-31T12:00:00Z nor a duration from now such as +8h"
+            )
+        })?,
+    };
+    if moment < now {
+        bail!("{} is over already", format_moment(moment));
+    }
+    Ok(moment)
+}
+
+/// Reads a number of bytes: `500000`, `500k`, `2M`, in steps of 1024.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" => 0,
+        "k" | "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => bail!("\"{text}\" is not a number of bytes. Write it as 500000, 500k or 2M"),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0)
+        .with_context(|| {
+            format!("\"{text}\" is not a number of bytes. Write it as 500000, 500k or 2M")
+        })
+}
+
 /// A moment in UTC, to the second.
 pub(crate) fn format_moment(moment: OffsetDateTime) -> String {
     let moment = moment.to_offset(time::UtcOffset::UTC);
@@ -100,6 +139,29 @@ pub(crate) fn format_bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_to_come() {
+        let now = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+        let until = |text: &str| parse_until(text, now).map(format_moment);
+        assert_eq!(until("+1h30m").unwrap(), "2023-11-14T23:43:20Z");
+        assert_eq!(until("2026-01-31T13:00:00+01:00").unwrap(), "2026-01-31T12:00:00Z");
+        for text in ["1h", "", "+", "+x", "tomorrow", "2020-01-01T00:00:00Z"] {
+            assert!(until(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_bytes() {
+        for (text, bytes) in
+            [("7", 7), ("500k", 512_000), ("2M", 2 << 20), ("1GiB", 1 << 30), ("3KB", 3072)]
+        {
+            assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "0", "k", "-1", "2x", "99999999999G"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations() {

@@ -74,6 +74,7 @@ pub(crate) async fn call(
         Method::UpgradePush => upgrade::push(node, requests, responses).await,
         Method::UpgradeUpgrade => upgrade::upgrade(node, requests, responses).await,
         Method::UpgradeRollback => upgrade::rollback(node, requests, responses).await,
+        Method::UpgradeCancel => upgrade::cancel(node, requests, responses).await,
         Method::UpgradeStatus => upgrade::status(node, requests, responses).await,
         Method::LogListLogs => list_logs(node, requests, responses).await,
         Method::LogStream => log(node, requests, responses).await,

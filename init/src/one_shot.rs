@@ -116,8 +116,22 @@ pub(crate) async fn run(
     limit: usize,
     deadline: Duration,
 ) -> Result<Output, OneShotError> {
-    let piped =
-        start(node, name, arguments, if input.is_empty() { Input::Nothing } else { Input::Pipe })?;
+    let unit = node.units.get(name).ok_or_else(|| OneShotError::NoUnit(name.to_owned()))?;
+    run_unit(node, name, unit, arguments, input, limit, deadline).await
+}
+
+/// Runs a unit to its end, under this name.
+pub(crate) async fn run_unit(
+    node: &Node,
+    name: &str,
+    unit: &Unit,
+    arguments: &[String],
+    input: &[u8],
+    limit: usize,
+    deadline: Duration,
+) -> Result<Output, OneShotError> {
+    let stdin = if input.is_empty() { Input::Nothing } else { Input::Pipe };
+    let piped = start_unit(node, name, unit, arguments, stdin)?;
     let cgroup = piped.child.cgroup.clone();
     let result =
         match tokio::time::timeout(deadline, converse(node, name, piped, input, limit)).await {

@@ -3,12 +3,14 @@
 //! the ESP.
 //!
 //! ```text
-//! Push ──────────► stage ─┐
-//! Upgrade(url) ─► fetch ─► stage ─► staged ─► Upgrade(slot): activate ─► reboot ─► … ─► healthy: bless
+//! Push ────────────────────────► receive ─► checks ─► stage ─┐
+//! Upgrade(url, registry) ─► fetch ─┘                         └► staged ─► Upgrade(slot): activate ─► reboot ─► … ─► bless
+//!                                                                                 ▲
+//!                                                             at: schedule ───────┘
 //! ```
 //!
 //! Who uploads can be cut off at any moment: the work is done by a task of its own, which notices, cleans up and
-//! unmounts. One works on the ESP at a time; others are told who.
+//! unmounts. One image arrives at a time, and one works on the ESP at a time; others are told who.
 
 use crate::{
     api::{Code, Gone, Refusal, Requests, Responses, while_connected},
@@ -17,8 +19,6 @@ use crate::{
     node::Node,
     report,
 };
-use bytes::Bytes;
-use prost::Message as _;
 use std::{
     cell::{Cell, OnceCell, RefCell},
     path::PathBuf,
@@ -26,28 +26,32 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use stele_kernel::power::End;
-use stele_layout::{slot::SlotId, version::Version};
+use stele_kernel::{mount::Usage, power::End};
 use stele_machine::slots::{self, Effect, Observed, Refused};
 use stele_proto::v1::{
-    self, Progress, PushRequest, Step, push_request::Part, upgrade_request::Source as Wanted,
+    self, Progress, Step,
+    upgrade_request::{Source as Wanted, When},
 };
 use tokio::sync::{Mutex, mpsc};
 
-use self::{
-    esp::Esp,
-    staging::{Source, Staged},
-};
+use self::{agent::Staged, esp::Esp, schedule::Scheduled, staging::Source};
 
+mod agent;
+mod arrival;
+mod candidate;
 mod esp;
+mod keys;
+mod parts;
+mod push;
+mod schedule;
 mod show;
 mod staging;
 mod trial;
 
 /// How long a caller may wait for its answer before the machine goes down under it.
 const PARTING: Duration = Duration::from_millis(500);
-/// Chunks of an upload that wait for the disk.
-const CHUNKS: usize = 4;
+/// How long a caller waits for its turn before it is told that another image is on its way.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Words of progress that wait for the caller.
 const WORDS: usize = 16;
 
@@ -58,8 +62,12 @@ pub(crate) struct Upgrades {
     turn: Arc<Mutex<()>>,
     /// What that is, in words that "is under way" can follow.
     under_way: Cell<&'static str>,
+    /// Held while an image arrives.
+    arriving: Arc<Mutex<()>>,
+    /// The upgrade that waits for its time.
+    scheduled: RefCell<Option<Scheduled>>,
     /// What was last seen on the ESP.
-    seen: RefCell<v1::StatusResponse>,
+    seen: RefCell<Option<(Observed, Usage)>>,
     /// The node of the ESP.
     device: OnceCell<PathBuf>,
 }
@@ -73,6 +81,7 @@ impl Upgrades {
 }
 
 pub(crate) use esp::partition as esp_partition;
+pub(crate) use push::push;
 pub(crate) use trial::{bless, condemn, examine, settle};
 
 /// What PID 1 does on its own: looks, decides, and does it. Writes nothing if there is nothing to do. Says it, and why, if it
@@ -86,7 +95,7 @@ async fn change(
         tracing::error!(error = refusal.message, "{what} failed");
         refusal.message
     };
-    let esp = Esp::look(node, what).await.map_err(said)?;
+    let esp = Esp::look_patiently(node, what).await.map_err(said)?;
     let changed = async {
         let (observed, _) = esp.observe().await?;
         let effects = decide(&observed).map_err(refuse)?;
@@ -98,63 +107,6 @@ async fn change(
     effects
 }
 
-/// Takes an upload and stages it.
-pub(crate) async fn push(
-    node: &Rc<Node>,
-    requests: &mut Requests,
-    responses: &mut Responses,
-) -> Answer {
-    let header = match requests.next().await?.map(PushRequest::decode) {
-        Some(Ok(PushRequest { part: Some(Part::Header(header)) })) if header.sha256.len() == 32 => {
-            header
-        }
-        _ => {
-            return Ok(Err(invalid(
-                "an upload starts with a header that has the image's size and its SHA-256, 32 bytes",
-            )));
-        }
-    };
-    let (sender, chunks) = mpsc::channel(CHUNKS);
-    let source = Source::Caller { size: header.size, sha256: header.sha256, chunks };
-    let (told, words) = mpsc::channel(WORDS);
-    let work = tokio::task::spawn_local(stage_only(Rc::clone(node), source, told));
-    // Never cancelled in the middle of a frame, as it is not asked again after it has lost.
-    let fed = {
-        let feed = feed(requests, sender);
-        let tell = tell(words, responses);
-        tokio::pin!(feed, tell);
-        tokio::select! {
-            told = &mut tell => { told?; None }
-            fed = &mut feed => match fed? {
-                Ok(()) => { tell.await?; None }
-                Err(refusal) => Some(refusal),
-            }
-        }
-    };
-    match (fed, work.await) {
-        (Some(refusal), _) => Ok(Err(refusal)),
-        (None, result) => Ok(result.unwrap_or_else(|error| Err(Refusal::internal(&error)))),
-    }
-}
-
-/// Hands the caller's chunks on, until it sends no more or nobody takes them.
-async fn feed(
-    requests: &mut Requests,
-    sender: mpsc::Sender<Bytes>,
-) -> Result<Result<(), Refusal>, Gone> {
-    while let Some(message) = requests.next().await? {
-        let Ok(PushRequest { part: Some(Part::Chunk(chunk)) }) = PushRequest::decode(message)
-        else {
-            return Ok(Err(invalid("after its header an upload consists of chunks")));
-        };
-        if sender.send(chunk).await.is_err() {
-            // stage has ended; why is in its answer, and what still comes is of no use.
-            std::future::pending::<()>().await;
-        }
-    }
-    Ok(Ok(()))
-}
-
 /// Passes words of progress to the caller, until there are no more.
 async fn tell(mut words: mpsc::Receiver<Progress>, responses: &mut Responses) -> Result<(), Gone> {
     while let Some(progress) = words.recv().await {
@@ -163,60 +115,22 @@ async fn tell(mut words: mpsc::Receiver<Progress>, responses: &mut Responses) ->
     Ok(())
 }
 
-async fn stage_only(
-    node: Rc<Node>,
-    source: Source,
-    told: mpsc::Sender<Progress>,
-) -> Result<(), Refusal> {
-    let esp = Esp::open(&node, "an upload of an image").await?;
-    let result = stage(&node, &esp, source, &told).await.map(drop);
-    esp.close().await;
-    result
-}
-
-/// Makes room, and stages an image that this machine has a use for.
+/// Stages an image, when no other one is on its way.
 async fn stage(
     node: &Rc<Node>,
-    esp: &Esp,
     source: Source,
+    rate: u64,
     told: &mpsc::Sender<Progress>,
 ) -> Result<Staged, Refusal> {
-    let (observed, usage) = esp.observe().await?;
-    let make_room = match &source {
-        Source::Caller { size, .. } => {
-            slots::retire(*size, usage.free, &observed).map_err(refuse)?
-        }
-        // Nobody knows yet how large it is: probably as the others are, and if it is larger stage says so.
-        Source::Url(_) => {
-            let guess = observed.files.iter().map(|listed| listed.size).max().unwrap_or(0);
-            slots::retire(guess.saturating_add(guess / 4), usage.free, &observed)
-                .unwrap_or_default()
-        }
+    let arriving = Arc::clone(&node.upgrades.arriving);
+    let Ok(_turn) = tokio::time::timeout(PATIENCE, arriving.lock_owned()).await else {
+        let message = "an upload of an image is under way on this node; one at a time";
+        return Err(Refusal::new(Code::Aborted, message));
     };
-    esp.apply(make_room).await?;
-    let staged = match staging::run(node, source, told).await {
-        Ok(staged) => staged,
-        Err(refusal) => {
-            // What stage was killed with, if it was.
-            let (observed, _) = esp.observe().await?;
-            esp.apply(slots::clean(&observed)).await?;
-            return Err(refusal);
-        }
-    };
-    let (observed, _) = esp.observe().await?;
-    let accepted = match Version::parse(&staged.version) {
-        Ok(version) => slots::accept(&version, &observed).map_err(refuse),
-        Err(error) => Err(invalid(&error.to_string())),
-    };
-    if let Err(refusal) = accepted {
-        esp.apply(vec![Effect::Remove { file: staged.file }]).await?;
-        return Err(refusal);
-    }
-    say(told, Step::Staged, &staged.slot, format!("version {} is staged", staged.version));
-    Ok(staged)
+    staging::run(node, source, rate, told).await
 }
 
-/// Stages an image from a URL, or takes one that is staged, and restarts into it.
+/// Stages an image from somewhere else, or takes one that is staged, and moves to it when that is wanted.
 pub(crate) async fn upgrade(
     node: &Rc<Node>,
     requests: &mut Requests,
@@ -226,51 +140,74 @@ pub(crate) async fn upgrade(
         Ok(request) => request,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let Some(source) = request.source else {
-        return Ok(Err(invalid("an upgrade needs a URL or a slot to take the image from")));
+    let v1::UpgradeRequest { source, when, rate_limit } = request;
+    let Some(source) = source else {
+        return Ok(Err(invalid(
+            "an upgrade needs a URL, a registry or a slot to take the image from",
+        )));
     };
-    follow(requests, responses, |told| {
-        upgrade_to(Rc::clone(node), source, request.stage_only, told)
-    })
-    .await
+    follow(requests, responses, |told| upgrade_to(Rc::clone(node), source, when, rate_limit, told))
+        .await
 }
 
 async fn upgrade_to(
     node: Rc<Node>,
     source: Wanted,
-    stage_only: bool,
+    when: Option<When>,
+    rate: u64,
     told: mpsc::Sender<Progress>,
 ) -> Result<(), Refusal> {
-    let esp = Esp::open(&node, "an upgrade").await?;
-    let upgraded = async {
-        let slot = match source {
-            Wanted::Url(url) => stage(&node, &esp, Source::Url(url), &told).await?.slot,
-            Wanted::Slot(slot) => slot,
-        };
-        if stage_only {
-            return Ok(());
-        }
-        let (observed, _) = esp.observe().await?;
-        let effects = slots::activate(&slot, &observed).map_err(refuse)?;
-        // What it will be measured against is kept before the loader may start it.
-        let version = SlotId::parse(&slot).and_then(|slot| slot.version());
-        if let Some(version) = version {
-            node.images
-                .begin_trial(&node, &version)
-                .await
-                .map_err(|error| Refusal::internal(&error))?;
-        }
-        esp.apply(effects).await?;
-        say(&told, Step::Activated, &slot, "the next boot tries it".to_owned());
-        tracing::info!(target: report::CONSOLE, slot, "upgrading");
-        Ok(())
+    let slot = match source {
+        Wanted::Url(url) => stage(&node, Source::Url(url), rate, &told).await?.slot,
+        Wanted::Registry(name) => stage(&node, Source::Registry(name), rate, &told).await?.slot,
+        Wanted::Slot(slot) => slot,
     };
-    let result = upgraded.await;
-    esp.close().await;
-    if result.is_ok() && !stage_only {
-        restart(&node, &told);
+    match when {
+        Some(When::StageOnly(true)) => Ok(()),
+        Some(When::At(at)) => {
+            trial::could_activate(&node, &slot).await?;
+            schedule::set(&node, &slot, at.seconds).await?;
+            say(&told, Step::Scheduled, &slot, format!("{slot} waits for its time"));
+            Ok(())
+        }
+        Some(When::AtReboot(true)) => {
+            trial::activate(&node, &slot).await?;
+            say(&told, Step::Activated, &slot, "the next reboot tries it".to_owned());
+            Ok(())
+        }
+        None | Some(When::StageOnly(false) | When::AtReboot(false)) => {
+            trial::activate(&node, &slot).await?;
+            say(&told, Step::Activated, &slot, "the next boot tries it".to_owned());
+            tracing::info!(target: report::CONSOLE, slot, "upgrading");
+            say(&told, Step::Rebooting, "", "restarting".to_owned());
+            restart(&node);
+            Ok(())
+        }
     }
-    result
+}
+
+/// Forgets an upgrade that waits: for its time, or for the next reboot.
+pub(crate) async fn cancel(
+    node: &Rc<Node>,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    if let Err(refusal) = requests.only::<v1::CancelRequest>().await? {
+        return Ok(Err(refusal));
+    }
+    let working = Rc::clone(node);
+    let work = tokio::task::spawn_local(async move {
+        let scheduled = schedule::forget(&working).await?;
+        let withdrawn = trial::withdraw(&working).await?;
+        Ok(withdrawn.or(scheduled).unwrap_or_default())
+    });
+    match work.await.unwrap_or_else(|error| Err(Refusal::internal(&error))) {
+        Ok(slot) => {
+            responses.add(&v1::CancelResponse { slot });
+            Ok(Ok(()))
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
 }
 
 /// Marks the running image as not to be booted, and restarts into the other one.
@@ -297,7 +234,8 @@ async fn roll_back(node: Rc<Node>, told: mpsc::Sender<Progress>) -> Result<(), R
     esp.close().await;
     if result.is_ok() {
         tracing::info!(target: report::CONSOLE, "rolling back");
-        restart(&node, &told);
+        say(&told, Step::Rebooting, "", "restarting".to_owned());
+        restart(&node);
     }
     result
 }
@@ -324,7 +262,7 @@ pub(crate) async fn status(
     {
         return Ok(Err(Refusal::internal(&error)));
     }
-    responses.add(&*node.upgrades.seen.borrow());
+    responses.add(&show::status(node));
     Ok(Ok(()))
 }
 
@@ -343,8 +281,7 @@ async fn follow<Work: Future<Output = Result<(), Refusal>> + 'static>(
     while_connected(requests, following).await
 }
 
-fn restart(node: &Rc<Node>, told: &mpsc::Sender<Progress>) {
-    say(told, Step::Rebooting, "", "restarting".to_owned());
+fn restart(node: &Rc<Node>) {
     let node = Rc::clone(node);
     tokio::task::spawn_local(async move {
         tokio::time::sleep(PARTING).await;

@@ -107,6 +107,8 @@ methods! {
     UpgradeUpgrade = "/stele.v1.UpgradeService/Upgrade", Operator, Init;
     /// Go back to the other image.
     UpgradeRollback = "/stele.v1.UpgradeService/Rollback", Operator, Init;
+    /// Forget a scheduled upgrade.
+    UpgradeCancel = "/stele.v1.UpgradeService/Cancel", Operator, Init;
     /// Show the slots.
     UpgradeStatus = "/stele.v1.UpgradeService/Status", Reader, Init;
     /// Name the logs.

@@ -3,7 +3,7 @@
 
 use crate::{
     app::{Answer, App, FormatArg, Outcome, Reach},
-    output::{self, Format, Table},
+    output::{self, Format, Table, plain},
     span,
 };
 use anyhow::Result;
@@ -48,6 +48,16 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<Outcome> {
             let (free, size) =
                 (span::format_bytes(status.esp_free), span::format_bytes(status.esp_size));
             space.push_str(&format!("{name}{free} of {size} free for images.\n"));
+        }
+        if !status.floor.is_empty() {
+            let floor = plain(&status.floor);
+            space.push_str(&format!(
+                "{name}Nothing older than {floor} is taken: it was healthy here.\n"
+            ));
+        }
+        if let Some(scheduled) = &status.scheduled {
+            let at = scheduled.at.as_ref().map(span::format_timestamp).unwrap_or_default();
+            space.push_str(&format!("{name}Moves to {} at {at}.\n", plain(&scheduled.slot)));
         }
         for slot in status.slots {
             let tries = tries(&slot);
@@ -94,5 +104,13 @@ fn value(status: &StatusResponse) -> Value {
             "triesLeft": slot.tries_left, "triesDone": slot.tries_done, "size": slot.size, "file": slot.file,
         })
     };
-    json!({ "slots": status.slots.iter().map(slot).collect::<Vec<_>>(), "espFree": status.esp_free, "espSize": status.esp_size })
+    let scheduled = status.scheduled.as_ref().map(|scheduled| {
+        let at = scheduled.at.as_ref().map(span::format_timestamp);
+        json!({ "slot": scheduled.slot, "at": at })
+    });
+    json!({
+        "slots": status.slots.iter().map(slot).collect::<Vec<_>>(),
+        "espFree": status.esp_free, "espSize": status.esp_size,
+        "floor": status.floor, "scheduled": scheduled,
+    })
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod bar;
+mod plan;
 mod push;
 
 use super::{
@@ -14,7 +15,8 @@ use super::{
     slots::state,
 };
 use crate::{
-    app::{Answer, App, FormatArg, Misuse, Outcome, Reach, Targets},
+    app::{Answer, App, FormatArg, Outcome, Reach, Targets},
+    client::Session,
     failure::Failure,
     node::Node,
     output::{self, Format, plain},
@@ -22,34 +24,15 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use bar::Bars;
-use push::Image;
+use plan::{From, Plan};
 use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 use stele_proto::v1::{
-    Mode, Progress, RollbackRequest, Slot, SlotState, StatusResponse, Step, UpgradeRequest,
-    upgrade_request,
+    CancelRequest, Mode, Progress, RollbackRequest, Slot, SlotState, StatusResponse, Step,
+    UpgradeRequest,
+    upgrade_request::{Source, When},
 };
 use tonic::Streaming;
-
-/// Arguments of `ctl upgrade`.
-#[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("source").required(true).multiple(false))]
-pub(crate) struct Args {
-    /// A UKI to upload
-    #[arg(long, value_name = "FILE", group = "source")]
-    image: Option<PathBuf>,
-    /// A UKI that the node fetches by itself
-    #[arg(long, value_name = "URL", group = "source")]
-    url: Option<String>,
-    /// An image that is on the node already, staged
-    #[arg(long, value_name = "SLOT", group = "source")]
-    slot: Option<String>,
-    /// Put the image on the node and leave it at that
-    #[arg(long, conflicts_with = "slot")]
-    stage_only: bool,
-    #[command(flatten)]
-    wait: WaitArgs,
-}
 
 /// Arguments of `ctl rollback`.
 #[derive(Debug, clap::Args)]
@@ -71,14 +54,6 @@ struct WaitArgs {
     format: FormatArg,
 }
 
-/// Where the new image comes from.
-#[derive(Clone, Debug)]
-enum From {
-    Image(Image),
-    Url(String),
-    Slot(String),
-}
-
 /// What became of a node.
 #[derive(Clone, Debug)]
 struct Report {
@@ -88,31 +63,42 @@ struct Report {
     slot: String,
 }
 
+pub(crate) use plan::Args;
+
 /// Moves nodes to another image.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     let targets = app.targets(Reach::Change)?;
-    let from = match (args.image, args.url, args.slot) {
-        (Some(path), _, _) => From::Image(Image::read(&path)?),
-        (_, Some(url), _) => From::Url(url),
-        (_, _, Some(slot)) => From::Slot(slot),
-        (None, None, None) => {
-            return Err(
-                Misuse("Say what to upgrade to: --image, --url or --slot".to_owned()).into()
-            );
-        }
-    };
+    let format = args.wait.format.output;
+    if args.cancel {
+        let answers = targets.each(|session| async move { cancel(&session).await });
+        return finish(app, answers.await, format);
+    }
+    let plan = Plan::of(&args)?;
     let bars = Bars::new(&targets.nodes);
-    let (wait, stage_only) = (args.wait.clone(), args.stage_only);
+    let wait = args.wait.clone();
     let work = bars.clone();
     let answers = targets.each_node(move |targets, node| {
-        let (bars, from, wait) = (work.clone(), from.clone(), wait.clone());
+        let (bars, plan, wait) = (work.clone(), plan.clone(), wait.clone());
         async move {
-            let result = upgrade(&targets, &node, &bars, from, stage_only, &wait).await;
+            let result = upgrade(&targets, &node, &bars, plan, &wait).await;
             bars.end(&node);
             result
         }
     });
-    finish(app, answers.await, args.wait.format.output)
+    finish(app, answers.await, format)
+}
+
+async fn cancel(session: &Session) -> Result<Report> {
+    let mut upgrades = session.upgrade();
+    let asked = upgrades.cancel(CancelRequest {});
+    let slot = session.answer("Cancelling the upgrade", asked).await?.slot;
+    let before = follow::version(session).await?.version;
+    let said = if slot.is_empty() {
+        "no upgrade was waiting".to_owned()
+    } else {
+        format!("{slot} waits no more; it stays staged")
+    };
+    Ok(Report { said, before, after: None, slot })
 }
 
 /// Sends nodes back to the image before.
@@ -150,36 +136,33 @@ async fn upgrade(
     targets: &Targets,
     node: &Node,
     bars: &Bars,
-    from: From,
-    stage_only: bool,
+    plan: Plan,
     wait: &WaitArgs,
 ) -> Result<Report> {
     let session = targets.connect(node).await?;
     let before = follow::version(&session).await?;
     let left =
         running(&follow::slots(&session).await?).map(|slot| slot.id.clone()).unwrap_or_default();
-    let source = match from {
+    let mut told = Told::new("fetching");
+    let (session, source) = match &plan.from {
         From::Image(image) => {
-            let slot = push::push(&session, bars, image).await?;
-            if stage_only {
-                return Ok(Report {
-                    said: format!("{slot} is staged. ctl upgrade --slot {slot} moves to it"),
-                    before: before.version,
-                    after: None,
-                    slot,
-                });
+            let slot = push::push(targets, session, bars, image, plan.rate).await?;
+            if matches!(plan.when, Some(When::StageOnly(_))) {
+                let said = plan.later(&slot).unwrap_or_default();
+                return Ok(Report { said, before: before.version, after: None, slot });
             }
-            upgrade_request::Source::Slot(slot)
+            told.slot.clone_from(&slot);
+            // The connection may be another one by now.
+            (targets.connect(node).await?, Source::Slot(slot))
         }
-        From::Url(url) => upgrade_request::Source::Url(url),
-        From::Slot(slot) => upgrade_request::Source::Slot(slot),
+        From::Node(source) => {
+            if let Source::Slot(slot) = source {
+                told.slot.clone_from(slot);
+            }
+            (session, source.clone())
+        }
     };
-    let slot = match &source {
-        upgrade_request::Source::Slot(slot) => slot.clone(),
-        upgrade_request::Source::Url(_) => String::new(),
-    };
-    let mut told = Told { slot, ..Told::new("fetching") };
-    let request = UpgradeRequest { source: Some(source), stage_only };
+    let request = UpgradeRequest { source: Some(source), when: plan.when, rate_limit: plan.rate };
     let asked = async {
         let stream = session
             .upgrade()
@@ -189,15 +172,10 @@ async fn upgrade(
         progress(node, bars, "Upgrading", stream.into_inner(), &mut told).await
     }
     .await;
-    super::machine::gone_is_fine(asked, told.leaving)?;
+    super::machine::gone_is_fine(asked, told.leaving && plan.when.is_none())?;
     let slot = told.slot;
-    if stage_only {
-        return Ok(Report {
-            said: format!("{slot} is staged. ctl upgrade --slot {slot} moves to it"),
-            before: before.version,
-            after: None,
-            slot,
-        });
+    if let Some(said) = plan.later(&slot) {
+        return Ok(Report { said, before: before.version, after: None, slot });
     }
     if wait.no_wait {
         return Ok(Report {
@@ -248,6 +226,9 @@ async fn progress(
             Step::Receiving if progress.total > 0 => {
                 bars.begin(node, told.arriving, progress.total).at(node, progress.done);
             }
+            Step::Writing if progress.total > 0 => {
+                bars.begin(node, "writing", progress.total).at(node, progress.done);
+            }
             step if progress.message.is_empty() => bars.say(node, word(step)),
             _ => bars.say(node, &plain(&progress.message)),
         }
@@ -260,7 +241,10 @@ fn word(step: Step) -> &'static str {
         Step::Unspecified => "working",
         Step::Receiving => "receiving",
         Step::Verifying => "verifying",
+        Step::Checking => "checking",
+        Step::Writing => "writing",
         Step::Staged => "staged",
+        Step::Scheduled => "scheduled",
         Step::Activated => "activated: the next boot tries it",
         Step::Rebooting => "rebooting",
     }

@@ -10,11 +10,15 @@ use crate::{
     unknown, version,
 };
 use bytes::Bytes;
+use prost::Message as _;
 use std::{
     fs,
     sync::{Arc, Mutex},
 };
-use stele_proto::v1::{Progress, Slot, SlotState, StatusResponse, Step, VersionResponse};
+use stele_proto::v1::{
+    CancelResponse, Progress, Scheduled, Slot, SlotState, StatusResponse, Step, UpgradeRequest,
+    VersionResponse,
+};
 
 /// A machine with two slots, as far as an upgrade sees it.
 #[derive(Clone, Debug)]
@@ -25,6 +29,10 @@ struct Machine {
     looks: u32,
     fails: bool,
     image: usize,
+    /// Connections that will break.
+    breaks: u32,
+    /// What waits for its time.
+    waits: Option<&'static str>,
 }
 
 impl Machine {
@@ -37,7 +45,21 @@ impl Machine {
                 ..version("web1")
             }),
             "/stele.v1.UpgradeService/Push" => {
-                self.image = body.len();
+                let at = Progress {
+                    step: Step::Receiving.into(),
+                    done: self.image as u64,
+                    total: 3_000_002,
+                    ..Progress::default()
+                };
+                Reply::one(&at).hears("chunks")
+            }
+            "chunks" if self.breaks > 0 => {
+                self.breaks -= 1;
+                self.image += 1_000_000;
+                Reply::refused(14, "the power went", Vec::new())
+            }
+            "chunks" => {
+                self.image += body.len();
                 self.new = Some(SlotState::Staged);
                 Reply::one(&Progress { step: Step::Verifying.into(), ..Progress::default() }).and(
                     &Progress {
@@ -47,7 +69,19 @@ impl Machine {
                     },
                 )
             }
+            "/stele.v1.UpgradeService/Cancel" => {
+                Reply::one(&CancelResponse { slot: self.waits.take().unwrap_or_default().into() })
+            }
             "/stele.v1.UpgradeService/Upgrade" => {
+                let request = UpgradeRequest::decode(body.slice(5..)).unwrap();
+                if request.when.is_some() {
+                    self.waits = Some(new);
+                    return Reply::one(&Progress {
+                        step: Step::Scheduled.into(),
+                        slot: new.to_owned(),
+                        ..Progress::default()
+                    });
+                }
                 self.boots += 1;
                 self.running = if self.fails { "stele_1.0.0" } else { new };
                 self.new = Some(if self.fails { SlotState::Bad } else { SlotState::Trying });
@@ -72,7 +106,17 @@ impl Machine {
                 };
                 let mut slots = vec![slot("stele_1.0.0", SlotState::Good)];
                 slots.extend(self.new.map(|state| slot(new, state)));
-                Reply::one(&StatusResponse { slots, esp_free: 400 << 20, esp_size: 512 << 20 })
+                let scheduled = self.waits.map(|slot| Scheduled {
+                    slot: slot.to_owned(),
+                    at: Some(prost_types::Timestamp { seconds: 32_500_000_000, nanos: 0 }),
+                });
+                Reply::one(&StatusResponse {
+                    slots,
+                    esp_free: 400 << 20,
+                    esp_size: 512 << 20,
+                    scheduled,
+                    floor: "1.0.0".to_owned(),
+                })
             }
             _ => unknown(path),
         }
@@ -87,10 +131,15 @@ fn machine(fails: bool) -> (User, Node, Arc<Mutex<Machine>>) {
         looks: 0,
         fails,
         image: 0,
+        breaks: 0,
+        waits: None,
     }));
     let shared = Arc::clone(&state);
     let (user, node) = fleet("web1", move |path, body| shared.lock().unwrap().answer(path, &body));
     fs::write(user.path("stele.efi"), [b"MZ".as_slice(), &vec![7; 3_000_000]].concat()).unwrap();
+    // Any signature will do: it is the node that judges it.
+    let signature = "MEQCIHlD8mWyOUbP/ej9uXZusQrVKEEpRBOplWtOxRKiRlsJAiBtbMlLaSwS5ZvAWPAlEKzbfeHlTX6VtMnEfbuL0IyHMg==";
+    fs::write(user.path("stele.efi.sig"), signature).unwrap();
     (user, node, state)
 }
 
@@ -119,4 +168,38 @@ fn staging_is_not_upgrading() {
     user.ctl(&["upgrade", "--slot", "stele_1.1.0"]).says(0, &["is good"]);
     fs::write(user.path("text"), "hello").unwrap();
     user.ctl(&["upgrade", "--image", "text"]).says(2, &["is no UKI"]);
+}
+
+#[test]
+fn an_upload_that_breaks_off_goes_on_where_the_node_says() {
+    let (user, _node, state) = machine(false);
+    state.lock().unwrap().breaks = 2;
+    user.ctl(&["upgrade", "--image", "stele.efi", "--stage-only"]).says(
+        0,
+        &["uploading broke off, trying again: the power went", "ctl upgrade --slot stele_1.1.0"],
+    );
+    // Two million that the first two brought, and the last of three, in its chunks.
+    let image = state.lock().unwrap().image;
+    assert!((3_000_002..3_000_100).contains(&image), "{image}");
+}
+
+#[test]
+fn an_image_without_a_signature_goes_nowhere() {
+    let (user, _node, state) = machine(false);
+    fs::remove_file(user.path("stele.efi.sig")).unwrap();
+    user.ctl(&["upgrade", "--image", "stele.efi"]).says(2, &["stele.efi.sig", "image sign --key"]);
+    assert_eq!(state.lock().unwrap().image, 0);
+}
+
+#[test]
+fn an_upgrade_that_waits_is_shown_and_cancelled() {
+    let (user, _node, state) = machine(false);
+    user.ctl(&["upgrade", "--registry", "host/os:1.1.0", "--at", "2999-11-22T19:46:40Z"])
+        .says(0, &["moves to stele_1.1.0 at 2999-11-22T19:46:40Z"]);
+    user.ctl(&["slots"]).says(0, &["Moves to stele_1.1.0 at 2999-", "Nothing older than 1.0.0"]);
+    user.ctl(&["upgrade", "--cancel"]).says(0, &["stele_1.1.0 waits no more; it stays staged"]);
+    user.ctl(&["upgrade", "--cancel"]).says(0, &["no upgrade was waiting"]);
+    user.ctl(&["upgrade", "--url", "http://host/stele.efi", "--no-reboot"])
+        .says(0, &["the next reboot moves to stele_1.1.0"]);
+    assert_eq!(state.lock().unwrap().boots, 1);
 }

@@ -89,7 +89,8 @@ fn cut_in_the_middle(node: &Kept, image: &[u8]) -> Result<()> {
     raw::block_on(async {
         let channel = raw::channel(node, Some(&credentials)).await?;
         let (sender, receiver) = mpsc::channel(4);
-        let header = PushHeader { size: image.len() as u64, sha256: vec![0; 32] };
+        let header =
+            PushHeader { size: image.len() as u64, sha256: vec![0; 32], signature: Vec::new() };
         sender.send(PushRequest { part: Some(Part::Header(header)) }).await?;
         let mut upgrade = UpgradeServiceClient::new(channel);
         let push = upgrade.push(ReceiverStream::new(receiver));

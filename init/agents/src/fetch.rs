@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fetch: what a URL names, as bytes, and nothing if anything is odd about the way there.
+//! Fetch: what a URL or a registry names, as bytes, and nothing if anything is odd about the way there.
 //!
 //! * TLS 1.2 or newer, against the given trust roots and no others.
-//! * At most [`REDIRECTS`] redirects, from http to https if need be, never back.
+//! * At most [`REDIRECTS`] redirects, from http to https if need be, never back, never in a circle.
 //! * Nobody waits for a server that says nothing, and nobody takes more bytes than asked for.
+//! * A connection that breaks is gone on from, where the server can do that, and given up after some tries that brought
+//!   nothing. What can't be had at all is said at once.
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::fetch::registry::Registry;
+
+pub mod reference;
+pub mod registry;
 
 /// How many redirects are followed.
 pub const REDIRECTS: usize = 5;
@@ -56,6 +64,26 @@ pub enum FetchError {
         /// Bytes that the server announced.
         announced: Option<u64>,
     },
+    /// What came before and what comes now don't fit together.
+    #[error("{0}")]
+    Changed(&'static str),
+    /// It broke off again and again.
+    #[error("giving up after {tries} tries that brought nothing, {done} bytes being here")]
+    GivenUp {
+        /// How many.
+        tries: u32,
+        /// Bytes that came.
+        done: u64,
+        /// Why the last one failed.
+        #[source]
+        last: Box<FetchError>,
+    },
+    /// No name of an artifact.
+    #[error("this is not the name of an artifact in a registry: {0}")]
+    Reference(&'static str),
+    /// The registry says something odd.
+    #[error("{0}")]
+    Registry(String),
     /// Nobody takes the bytes.
     #[error("passing it on")]
     Output(#[source] io::Error),
@@ -73,44 +101,248 @@ pub fn parse(text: &str) -> Result<Url, FetchError> {
     }
 }
 
-/// Writes what `url` names to `output`, at most `max` bytes of it. Says how many it had.
+/// What is wanted of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The most bytes it may have.
+    pub max: u64,
+    /// The first byte that is wanted.
+    pub from: u64,
+    /// Bytes per second that are taken at most.
+    pub rate: Option<u64>,
+    /// Tries in a row that may bring nothing, and the pause before the first of them; each later one is twice as long.
+    pub patience: (u32, Duration),
+}
+
+impl Wanted {
+    /// All of it, up to so many bytes.
+    #[must_use]
+    pub const fn up_to(max: u64) -> Wanted {
+        Wanted { max, from: 0, rate: None, patience: (5, Duration::from_secs(1)) }
+    }
+}
+
+/// Where it is.
+#[derive(Debug)]
+pub enum Origin {
+    /// At a URL.
+    Url(Url),
+    /// In a registry, by its digest.
+    Blob(Box<Registry>, String),
+}
+
+impl Origin {
+    async fn ask(&mut self, client: &Client, headers: HeaderMap) -> Result<Response, FetchError> {
+        match self {
+            Origin::Url(url) => send(client.get(url.clone()).headers(headers)).await,
+            Origin::Blob(registry, digest) => {
+                registry.get(client, &format!("blobs/{digest}"), headers).await
+            }
+        }
+    }
+}
+
+pub(crate) async fn send(request: RequestBuilder) -> Result<Response, FetchError> {
+    request.send().await.map_err(|source| FetchError::Http { doing: "asking for it", source })
+}
+
+/// Writes what is at `origin` to `output`, from the wanted byte on. Says how many bytes it has.
 ///
 /// # Errors
-/// When it can't be had whole, or has more. What was written until then is worth nothing.
+/// When it can't be had to its end, or has more. What was written until then is the start of it.
 pub async fn fetch(
-    url: Url,
-    roots: &[u8],
-    max: u64,
+    client: &Client,
+    mut origin: Origin,
+    wanted: Wanted,
     output: &mut impl Write,
 ) -> Result<u64, FetchError> {
-    let mut response = client(roots)?
-        .get(url)
-        .send()
-        .await
-        .map_err(|source| FetchError::Http { doing: "asking for it", source })?;
-    if !response.status().is_success() {
-        return Err(FetchError::Status(response.status()));
+    let mut transfer = Transfer::new(wanted);
+    let (tries, pause) = wanted.patience;
+    let mut failed = 0;
+    loop {
+        let before = transfer.done;
+        let error = match transfer.attempt(client, &mut origin, output).await {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        if !transfer.began || !is_passing(&error) {
+            return Err(error);
+        }
+        failed = if transfer.done > before { 1 } else { failed + 1 };
+        if failed > tries {
+            return Err(FetchError::GivenUp { tries, done: transfer.done, last: Box::new(error) });
+        }
+        tokio::time::sleep(pause.saturating_mul(1 << (failed - 1).min(5))).await;
     }
-    if let Some(size) = response.content_length().filter(|size| *size > max) {
-        return Err(FetchError::TooLarge { max, announced: Some(size) });
+    output.flush().map_err(FetchError::Output)?;
+    Ok(transfer.done)
+}
+
+/// Whether another try may help, once it has worked for a while.
+fn is_passing(error: &FetchError) -> bool {
+    match error {
+        FetchError::Http { source, .. } => !source.is_redirect() && !source.is_builder(),
+        FetchError::Status(status) => {
+            status.is_server_error()
+                || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+        }
+        _ => false,
     }
-    let mut done = 0;
+}
+
+/// Bytes on their way, over as many connections as it takes.
+struct Transfer {
+    wanted: Wanted,
+    /// Bytes that are behind us, counted from the start of the file.
+    done: u64,
+    /// Whether any have come in this run.
+    began: bool,
+    /// How many there are, once a server has said so.
+    total: Option<u64>,
+    /// Which of its versions this is.
+    etag: Option<HeaderValue>,
+    started: Instant,
+}
+
+impl Transfer {
+    fn new(wanted: Wanted) -> Transfer {
+        let started = Instant::now();
+        Transfer { wanted, done: wanted.from, began: false, total: None, etag: None, started }
+    }
+
+    async fn attempt(
+        &mut self,
+        client: &Client,
+        origin: &mut Origin,
+        output: &mut impl Write,
+    ) -> Result<(), FetchError> {
+        let mut headers = HeaderMap::new();
+        if self.done > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={}-", self.done));
+            headers.extend(range.map(|range| (RANGE, range)));
+            headers.extend(self.etag.clone().map(|etag| (IF_RANGE, etag)));
+        }
+        let mut response = origin.ask(client, headers).await?;
+        let mut skip = match self.start_of(&response)? {
+            Some(start) => self.done - start,
+            None => return Ok(()),
+        };
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|source| FetchError::Http { doing: "receiving it", source })?
+        {
+            let dropped = skip.min(chunk.len() as u64);
+            skip -= dropped;
+            let bytes = chunk.get(usize::try_from(dropped).unwrap_or(chunk.len())..);
+            let bytes = bytes.unwrap_or_default();
+            if self.done + bytes.len() as u64 > self.wanted.max {
+                return Err(FetchError::TooLarge { max: self.wanted.max, announced: None });
+            }
+            output.write_all(bytes).map_err(FetchError::Output)?;
+            self.done += bytes.len() as u64;
+            self.began |= !chunk.is_empty();
+            self.slow_down().await;
+        }
+        match self.total {
+            _ if skip > 0 => Err(FetchError::Changed("the server has less of it than came before")),
+            Some(total) if self.done < total => {
+                Err(FetchError::Changed("the server ended it early and said it was whole"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where in the file this answer starts; nothing when all of it is here.
+    fn start_of(&mut self, response: &Response) -> Result<Option<u64>, FetchError> {
+        let (start, total) = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let (start, total) = content_range(response.headers())
+                    .ok_or(FetchError::Changed("the server sent some part of it, and not which"))?;
+                if start > self.done {
+                    return Err(FetchError::Changed("the server sent another part than asked for"));
+                }
+                (start, total)
+            }
+            // Nothing is behind the last byte.
+            StatusCode::RANGE_NOT_SATISFIABLE if self.done > 0 => {
+                let total = response.headers().get(CONTENT_RANGE).and_then(|value| {
+                    value.to_str().ok()?.strip_prefix("bytes */")?.parse::<u64>().ok()
+                });
+                return if total == Some(self.done) {
+                    Ok(None)
+                } else {
+                    Err(FetchError::Changed("the server has less of it than came before"))
+                };
+            }
+            status if status.is_success() => (0, response.content_length()),
+            status => return Err(FetchError::Status(status)),
+        };
+        if let Some(size) = total.filter(|size| *size > self.wanted.max) {
+            return Err(FetchError::TooLarge { max: self.wanted.max, announced: Some(size) });
+        }
+        if total.is_some_and(|size| size < self.done) {
+            return Err(FetchError::Changed("the server has less of it than came before"));
+        }
+        let etag = response.headers().get(ETAG);
+        let strong = etag.filter(|etag| !etag.as_bytes().starts_with(b"W/"));
+        let other = self.etag.is_some() && strong.is_some() && self.etag.as_ref() != strong;
+        if other || (self.total.is_some() && total.is_some() && self.total != total) {
+            return Err(FetchError::Changed("the server has something else now than before"));
+        }
+        self.etag = self.etag.take().or_else(|| strong.cloned());
+        self.total = self.total.or(total);
+        Ok(Some(start))
+    }
+
+    /// Waits until so many bytes may have come.
+    async fn slow_down(&self) {
+        let Some(rate) = self.wanted.rate.filter(|rate| *rate > 0) else { return };
+        let bytes = self.done.saturating_sub(self.wanted.from);
+        let due = Duration::from_millis(bytes.saturating_mul(1000) / rate);
+        tokio::time::sleep(due.saturating_sub(self.started.elapsed())).await;
+    }
+}
+
+/// First byte and size of the whole, of `bytes FIRST-LAST/SIZE`.
+fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let value = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
+    let (range, total) = value.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.parse().ok()?, total.parse().ok()))
+}
+
+/// All of something small, in memory.
+pub(crate) async fn whole(response: Response, max: u64) -> Result<Vec<u8>, FetchError> {
+    let mut response = response;
+    let mut bytes = Vec::new();
     while let Some(chunk) = response
         .chunk()
         .await
         .map_err(|source| FetchError::Http { doing: "receiving it", source })?
     {
-        done += chunk.len() as u64;
-        if done > max {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > max {
             return Err(FetchError::TooLarge { max, announced: None });
         }
-        output.write_all(&chunk).map_err(FetchError::Output)?;
     }
-    output.flush().map_err(FetchError::Output)?;
-    Ok(done)
+    Ok(bytes)
 }
 
-fn client(roots: &[u8]) -> Result<Client, FetchError> {
+/// Where the signature of what is at this URL is: beside it.
+#[must_use]
+pub fn signature_of(url: &Url) -> Url {
+    let mut url = url.clone();
+    let path = format!("{}.sig", url.path());
+    url.set_path(&path);
+    url
+}
+
+/// Makes a client that trusts these roots, in PEM.
+///
+/// # Errors
+/// When TLS can't be set up.
+pub fn client(roots: &[u8]) -> Result<Client, FetchError> {
     Client::builder()
         .tls_backend_preconfigured(tls(roots).map_err(FetchError::Tls)?)
         .redirect(Policy::custom(redirect))
@@ -135,6 +367,10 @@ pub(crate) fn tls(roots: &[u8]) -> Result<ClientConfig, rustls::Error> {
 
 fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let from_https = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+    if attempt.previous().contains(attempt.url()) {
+        let message = format!("redirected in a circle: back to {}", shown(attempt.url()));
+        return attempt.error(message);
+    }
     if attempt.previous().len() > REDIRECTS {
         return attempt.error(format!("more than {REDIRECTS} redirects"));
     }

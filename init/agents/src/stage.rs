@@ -1,53 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Stage: the bytes of an image onto the ESP, beside the ones that are there.
+//! Stage: the bytes of an image, from where they come to the ESP, and what there is to say about them.
 //!
 //! ```text
-//! input ─► incoming.efi.part ─ headers, size, digest, release information ─► stele_VERSION.efi.staged
-//!                 │
-//!                 └─ anything wrong, input that ends early, SIGTERM: removed
+//! input ─► receive: NAME.part on the data volume ─ digest, signature, anatomy ─► write: incoming.efi.part ─► stele_VERSION.efi.staged
+//!             │                                     └─ anything wrong: removed     └─ anything wrong: removed
+//!             └─ input that ends early, SIGTERM: kept, to go on from
 //! ```
 //!
-//! * The boot loader sees neither name.
-//! * What can be known to be wrong early is said early: the space before the first byte is written, the processor and
-//!   the format after the first 64 KiB.
-//! * The image is on the disk, file and directory, before its name says that it is complete.
+//! * [`receive`]: bytes from outside, until they are an image that a trusted key has signed.
+//! * [`write`]: such an image onto the ESP, in one go.
+//! * [`examine`](anatomy::examine): whether an image could start at all, and if not, why.
+//! * [`judge`]: whether the documents of a registry vouch for an artifact, and for which.
+//!
+//! What can be known to be wrong early is said early: the signature of an announced digest and the space before the
+//! first byte is written, the processor and the format after the first 64 KiB.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-use stele_layout::slot::{INCOMING, SlotFile, Stage};
+use serde::{Deserialize, Serialize};
+use stele_layout::slot::SlotFile;
+use stele_signature::{PublicKey, SignatureError};
 
-use crate::stage::osrel::OsrelError;
-use crate::stage::pe::{Image, PeError};
+use crate::stage::anatomy::Damage;
 
+pub mod anatomy;
+pub mod cpio;
+pub mod judge;
 pub mod osrel;
 pub mod pe;
+pub mod receive;
 pub mod report;
+pub mod source;
+pub mod write;
 
 /// The largest file that FAT can hold.
 const MAX_SIZE: u64 = u32::MAX as u64;
 
 const BLOCK: usize = 256 * 1024;
 
-/// What the caller says about the image.
-#[derive(Clone, Debug)]
-pub struct Announced {
-    /// Its size in bytes.
-    pub size: Option<u64>,
-    /// Its SHA-256.
-    pub sha256: Option<[u8; 32]>,
+/// A SHA-256, in hex where people and other programs see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sha256Sum(pub [u8; 32]);
+
+impl TryFrom<String> for Sha256Sum {
+    type Error = String;
+
+    fn try_from(hex: String) -> Result<Sha256Sum, String> {
+        let mut sum = [0; 32];
+        if hex.len() != 2 * sum.len() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("a SHA-256 has 64 hex digits".to_owned());
+        }
+        for (byte, pair) in sum.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(pair).map_err(|error| error.to_string())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|error| error.to_string())?;
+        }
+        Ok(Sha256Sum(sum))
+    }
+}
+
+impl From<Sha256Sum> for String {
+    fn from(sum: Sha256Sum) -> String {
+        sum.to_string()
+    }
+}
+
+impl std::fmt::Display for Sha256Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// This many bytes are written.
-    Receiving(u64),
+    /// So many bytes are here, of so many; 0 while nobody knows.
+    Receiving(u64, u64),
     /// All are, and are being looked at.
     Verifying,
+    /// So many bytes are on the ESP, of so many.
+    Writing(u64, u64),
 }
 
 /// An image on the ESP, complete.
@@ -59,7 +92,7 @@ pub struct Staged {
     pub size: u64,
 }
 
-/// Why an image was not staged.
+/// Why an image was not received or not written.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// Larger than FAT can hold, or nothing at all.
@@ -69,18 +102,20 @@ pub enum StageError {
         size: u64,
     },
     /// It would not fit.
-    #[error("the image has {size} bytes, and the boot partition has {free} bytes free")]
+    #[error("the image needs {needed} bytes more on {place}, which has {free} bytes free")]
     NoRoom {
-        /// Bytes announced.
-        size: u64,
+        /// Where.
+        place: &'static str,
+        /// Bytes that are missing.
+        needed: u64,
         /// Bytes free.
         free: u64,
     },
     /// It did not fit.
-    #[error(
-        "the boot partition is full: it had {free} bytes free, and the image is larger than that"
-    )]
+    #[error("{place} is full: it had {free} bytes free, and the image is larger than that")]
     Full {
+        /// Where.
+        place: &'static str,
         /// Bytes that were free at the start.
         free: u64,
     },
@@ -102,20 +137,35 @@ pub enum StageError {
     #[error("the image arrived damaged: its SHA-256 is {got}, announced was {expected}")]
     Digest {
         /// The digest announced.
-        expected: String,
+        expected: Sha256Sum,
         /// The digest of what came.
-        got: String,
+        got: Sha256Sum,
     },
-    /// Not an image for this machine.
+    /// Nobody has signed it.
+    #[error("the image is not signed, and this machine takes signed images only")]
+    Unsigned,
+    /// What should be a signature is none.
+    #[error("the image's signature can't be used")]
+    Signature(#[source] SignatureError),
+    /// Somebody else has signed it, or it was altered.
+    #[error(
+        "the image is not signed by a key that this machine trusts, or was altered after it was signed; trusted: {}",
+        list(trusted)
+    )]
+    Untrusted {
+        /// The ids of the keys that would have done.
+        trusted: Vec<String>,
+    },
+    /// Not an image that could start here.
     #[error(transparent)]
-    Pe(#[from] PeError),
-    /// Not an image of ours.
-    #[error(transparent)]
-    Osrel(#[from] OsrelError),
+    Damage(#[from] Damage),
+    /// The documents of a registry vouch for nothing.
+    #[error("{0}")]
+    Registry(String),
     /// The input could not be read.
     #[error("reading the image")]
     Input(#[source] io::Error),
-    /// The ESP could not be written.
+    /// A file could not be read or written.
     #[error("{verb} {path}")]
     File {
         /// What was tried.
@@ -127,180 +177,41 @@ pub enum StageError {
     },
 }
 
-/// Reads an image and leaves it in `directory`, or leaves nothing there.
-///
-/// # Errors
-/// When it isn't an image for this machine, isn't what was announced, has no room, or can't be read or written.
-pub fn stage(
-    directory: &Path,
-    announced: &Announced,
-    input: &mut impl Read,
-    mut progress: impl FnMut(Progress),
-) -> Result<Staged, StageError> {
-    if let Some(size) = announced.size.filter(|size| *size == 0 || *size > MAX_SIZE) {
-        return Err(StageError::Size { size });
-    }
-    let mut part = Part::create(directory)?;
-    let free = free(directory)?;
-    if let Some(size) = announced.size.filter(|size| *size > free) {
-        return Err(StageError::NoRoom { size, free });
-    }
-    let received = receive(&mut part, announced, free, input, &mut progress)?;
-    progress(Progress::Verifying);
-    if let (Some(expected), got) = (announced.sha256, received.sha256)
-        && expected != got
-    {
-        return Err(StageError::Digest { expected: hex(&expected), got: hex(&got) });
-    }
-    let version = osrel::version(
-        &part.read(received.image.osrel.offset, received.image.osrel.length.min(osrel::MAX))?,
-    )?;
-    let file = SlotFile::new(version, Stage::Staged);
-    part.keep(&file.to_string())?;
-    Ok(Staged { file, size: received.size })
-}
-
-struct Received {
-    size: u64,
-    sha256: [u8; 32],
-    image: Image,
-}
-
-fn receive(
-    part: &mut Part,
-    announced: &Announced,
-    free: u64,
-    input: &mut impl Read,
-    progress: &mut impl FnMut(Progress),
-) -> Result<Received, StageError> {
-    let mut digest = Sha256::new();
-    let mut block = vec![0; BLOCK];
-    let mut head = Vec::new();
-    let mut image = None;
-    let mut size: u64 = 0;
-    loop {
-        let length = match input.read(&mut block) {
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(StageError::Input(error)),
-        };
-        let bytes = block.get(..length).unwrap_or_default();
-        if image.is_none() {
-            head.extend_from_slice(bytes);
-            if head.len() >= pe::HEAD || (length == 0 && size > 0) {
-                let parsed = Image::parse(head.get(..pe::HEAD).unwrap_or(&head));
-                // Whoever loses the connection within the first bytes wants to hear of that, not of the format.
-                let cut_off = announced.size.filter(|expected| length == 0 && *expected > size);
-                match (parsed, cut_off) {
-                    (Err(PeError::Short { .. }), Some(expected)) => {
-                        return Err(StageError::CutOff { expected, got: size });
-                    }
-                    (parsed, _) => image = Some(parsed?),
-                }
-            }
-        }
-        if length == 0 {
-            break;
-        }
-        size += length as u64;
-        if let Some(expected) = announced.size.filter(|expected| size > *expected) {
-            return Err(StageError::TooLong { expected });
-        }
-        if size > MAX_SIZE {
-            return Err(StageError::Size { size });
-        }
-        digest.update(bytes);
-        part.write(bytes, free)?;
-        progress(Progress::Receiving(size));
-    }
-    let expected = announced.size.unwrap_or_else(|| image.map_or(0, |image| image.size));
-    match image {
-        None if expected == 0 => Err(StageError::Size { size }),
-        Some(image) if size >= expected.max(image.size) => {
-            Ok(Received { size, sha256: digest.finalize().into(), image })
-        }
-        Some(image) => Err(StageError::CutOff { expected: expected.max(image.size), got: size }),
-        None => Err(StageError::CutOff { expected, got: size }),
+impl StageError {
+    /// Whether what has come so far is worth keeping, to go on from when the rest comes.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, StageError::CutOff { .. } | StageError::Input(_))
     }
 }
 
-/// Bytes that a file in this directory can have.
-fn free(directory: &Path) -> Result<u64, StageError> {
-    let statistics = rustix::fs::statvfs(directory).map_err(|source| StageError::File {
-        verb: "Asking for the free space of",
-        path: directory.to_owned(),
-        source: source.into(),
-    })?;
-    Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
+fn list(ids: &[String]) -> String {
+    if ids.is_empty() { "no key at all".to_owned() } else { ids.join(", ") }
 }
 
-/// The file that the image arrives in; gone when this is, unless it is kept.
-struct Part<'a> {
-    directory: &'a Path,
-    path: PathBuf,
-    file: File,
-    kept: bool,
+/// The keys among these texts. One that can't be read can't be trusted, and is no reason to trust none.
+fn keys(pems: &[String]) -> Vec<PublicKey> {
+    pems.iter().filter_map(|pem| PublicKey::from_pem(pem).ok()).collect()
 }
 
-impl<'a> Part<'a> {
-    fn create(directory: &'a Path) -> Result<Part<'a>, StageError> {
-        let path = directory.join(INCOMING);
-        // What an earlier attempt that was killed left behind takes up room.
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("Removing", &path)(error));
-            }
-            _ => {}
-        }
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(failed("Creating", &path))?;
-        Ok(Part { directory, path, file, kept: false })
-    }
-
-    fn write(&mut self, bytes: &[u8], free: u64) -> Result<(), StageError> {
-        self.file.write_all(bytes).map_err(|source| match source.kind() {
-            io::ErrorKind::StorageFull => StageError::Full { free },
-            _ => failed("Writing", &self.path)(source),
-        })
-    }
-
-    fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, StageError> {
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        self.file.read_exact_at(&mut bytes, offset).map_err(failed("Reading back", &self.path))?;
-        Ok(bytes)
-    }
-
-    /// Gives it its name. The file is on the disk before, the name is when this returns.
-    fn keep(mut self, name: &str) -> Result<(), StageError> {
-        self.file.sync_all().map_err(failed("Syncing", &self.path))?;
-        let target = self.directory.join(name);
-        std::fs::rename(&self.path, &target).map_err(failed("Renaming", &self.path))?;
-        self.kept = true;
-        let sync = File::open(self.directory).and_then(|directory| directory.sync_all());
-        sync.map_err(failed("Syncing", self.directory))
-    }
+/// The key that has signed what has this digest.
+fn signer(sum: Sha256Sum, der: &[u8], keys: &[PublicKey]) -> Result<String, StageError> {
+    keys.iter()
+        .find(|key| key.verify(&sum.0, der))
+        .map(PublicKey::id)
+        .ok_or_else(|| StageError::Untrusted { trusted: keys.iter().map(PublicKey::id).collect() })
 }
 
-impl Drop for Part<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            // Nothing is left to do if this fails; PID 1 removes what is left at the next start.
-            drop(std::fs::remove_file(&self.path));
-        }
-    }
+/// Bytes that a file in this directory can still have, and the size of the pieces that they come in.
+fn free(directory: &Path) -> Result<(u64, u64), StageError> {
+    let statistics = rustix::fs::statvfs(directory)
+        .map_err(|errno| failed("Asking for the free space of", directory)(errno.into()))?;
+    Ok((statistics.f_bavail.saturating_mul(statistics.f_frsize), statistics.f_frsize.max(1)))
 }
 
 fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StageError {
     let path = path.to_owned();
     move |source| StageError::File { verb, path, source }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ const TARGET: &str = "/boot";
 const STAGE: u32 = 205;
 /// How long a caller waits for its turn before it is told who has it.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long what PID 1 does on its own waits: longer than anybody writes to it.
+const LONG_PATIENCE: Duration = Duration::from_secs(2400);
 /// How often, and after which pause, unmounting is tried while something still holds on.
 const UNMOUNT_TRIES: u32 = 20;
 const UNMOUNT_PAUSE: Duration = Duration::from_millis(50);
@@ -78,9 +80,13 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// Waits for a turn, a little.
-    pub(crate) async fn take(node: &Rc<Node>, what: &'static str) -> Result<Turn, Refusal> {
+    pub(crate) async fn take(
+        node: &Rc<Node>,
+        what: &'static str,
+        patience: Duration,
+    ) -> Result<Turn, Refusal> {
         let upgrades = &node.upgrades;
-        let Ok(turn) = tokio::time::timeout(PATIENCE, upgrades.turn.clone().lock_owned()).await
+        let Ok(turn) = tokio::time::timeout(patience, upgrades.turn.clone().lock_owned()).await
         else {
             let message =
                 format!("{} is under way on this node; one at a time", upgrades.under_way.get());
@@ -117,12 +123,20 @@ pub(crate) struct Esp {
 impl Esp {
     /// Mounts the ESP when it is free, to change it.
     pub(crate) async fn open(node: &Rc<Node>, what: &'static str) -> Result<Esp, Refusal> {
-        Ok(Turn::take(node, what).await?.open(Forbid::DATA).await?)
+        Ok(Turn::take(node, what, PATIENCE).await?.open(Forbid::DATA).await?)
     }
 
     /// Mounts the ESP when it is free, to look at it: not a byte on it changes.
     pub(crate) async fn look(node: &Rc<Node>, what: &'static str) -> Result<Esp, Refusal> {
-        Ok(Turn::take(node, what).await?.open(Forbid::READ_ONLY).await?)
+        Ok(Turn::take(node, what, PATIENCE).await?.open(Forbid::READ_ONLY).await?)
+    }
+
+    /// The same for what PID 1 does on its own, which nobody waits for.
+    pub(crate) async fn look_patiently(
+        node: &Rc<Node>,
+        what: &'static str,
+    ) -> Result<Esp, Refusal> {
+        Ok(Turn::take(node, what, LONG_PATIENCE).await?.open(Forbid::READ_ONLY).await?)
     }
 
     /// Where images are.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the machine does with its slots on its own: at the start of a boot, and when an image has proved itself or can't.
 
-use super::{change, esp::Esp, esp_partition};
-use crate::{node::Node, one_shot, report};
+use super::{change, esp::Esp, esp_partition, invalid, refuse, schedule, staging::admit};
+use crate::{api::Refusal, node::Node, one_shot, report};
 use serde::Deserialize;
 use std::{rc::Rc, time::Duration};
 use stele_kernel::process::Exit;
+use stele_layout::{slot::SlotId, version::Version};
 use stele_machine::slots::{self, Effect, Observed, Slot};
 
 /// How long looking at an image may take.
@@ -23,7 +24,59 @@ pub(crate) async fn settle(node: &Rc<Node>) -> Option<Observed> {
     });
     // What could not be cleaned has been said.
     let _said = looked.await;
+    schedule::resume(node);
     seen
+}
+
+/// Puts an image under a boot counter: the next boot tries it.
+pub(super) async fn activate(node: &Rc<Node>, slot: &str) -> Result<(), Refusal> {
+    let esp = Esp::open(node, "an upgrade").await?;
+    let activated = async {
+        let (effects, version) = decide(node, &esp, slot).await?;
+        // What it will be measured against is kept before the loader may start it.
+        let kept = node.images.begin_trial(node, &version).await;
+        kept.map_err(|error| Refusal::internal(&error))?;
+        esp.apply(effects).await?;
+        Ok(())
+    };
+    let activated = activated.await;
+    esp.close().await;
+    if activated.is_ok() {
+        // Whatever was to happen later has happened now, or is overtaken.
+        schedule::forget(node).await?;
+    }
+    activated
+}
+
+/// Whether an image could be activated as things stand; changes nothing.
+pub(super) async fn could_activate(node: &Rc<Node>, slot: &str) -> Result<(), Refusal> {
+    let esp = Esp::look(node, "an upgrade").await?;
+    let decided = decide(node, &esp, slot).await.map(drop);
+    esp.close().await;
+    decided
+}
+
+async fn decide(node: &Rc<Node>, esp: &Esp, slot: &str) -> Result<(Vec<Effect>, Version), Refusal> {
+    let (observed, _) = esp.observe().await?;
+    let effects = slots::activate(slot, &observed).map_err(refuse)?;
+    let version = SlotId::parse(slot).and_then(|slot| slot.version());
+    let version = version.ok_or_else(|| invalid(&format!("{slot} is not the name of a slot")))?;
+    admit(node, &version, None)?;
+    Ok((effects, version))
+}
+
+/// Takes the boot counter from an image that the next reboot was to try. Returns its slot, if there was one.
+pub(super) async fn withdraw(node: &Rc<Node>) -> Result<Option<String>, Refusal> {
+    let esp = Esp::look(node, "taking an upgrade back").await?;
+    let withdrawn = async {
+        let (observed, _) = esp.observe().await?;
+        let Some((id, effects)) = slots::withdraw(&observed) else { return Ok(None) };
+        esp.apply(effects).await?;
+        Ok(Some(id.to_string()))
+    };
+    let withdrawn = withdrawn.await;
+    esp.close().await;
+    withdrawn
 }
 
 /// Makes the running image permanent: it has proved itself.
@@ -61,9 +114,8 @@ pub(crate) async fn examine(node: &Rc<Node>, slot: &Slot) -> Result<(), String> 
         }
     };
     let path = Esp::directory().join(slot.file.to_string());
-    let arguments =
-        ["examine".to_owned(), "--file".to_owned(), path.to_string_lossy().into_owned()];
-    let output = one_shot::run(node, "stage", &arguments, &[], LARGEST_ANSWER, LOOKING).await;
+    let arguments = [path.to_string_lossy().into_owned()];
+    let output = one_shot::run(node, "examine", &arguments, &[], LARGEST_ANSWER, LOOKING).await;
     esp.close().await;
     let fault = match output {
         Ok(output) if matches!(output.exit, Exit::Code(0 | 2)) => {

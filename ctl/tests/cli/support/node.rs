@@ -41,6 +41,8 @@ pub(crate) struct Reply {
     message: String,
     details: Option<Bytes>,
     stays: bool,
+    /// After these messages the rest of the call is heard, and answered under this path.
+    hears: Option<&'static str>,
 }
 
 impl Reply {
@@ -60,6 +62,12 @@ impl Reply {
     /// Nothing more comes, and it does not end.
     pub(crate) fn stays(mut self) -> Reply {
         self.stays = true;
+        self
+    }
+
+    /// What the caller says after these messages is answered under another path.
+    pub(crate) fn hears(mut self, path: &'static str) -> Reply {
+        self.hears = Some(path);
         self
     }
 
@@ -197,18 +205,48 @@ where
     }
 }
 
+fn all<E>(body: Result<http_body_util::Collected<Bytes>, E>) -> Bytes {
+    body.map(|body| body.to_bytes()).unwrap_or_default()
+}
+
+/// The first message of a call that has many.
+async fn first_message(body: &mut Incoming) -> Bytes {
+    let mut bytes = BytesMut::new();
+    while bytes.len() < 5
+        || bytes.len() < 5 + u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize
+    {
+        match body.frame().await {
+            Some(Ok(frame)) => bytes.extend(frame.into_data().ok()),
+            _ => break,
+        }
+    }
+    bytes.freeze()
+}
+
 async fn call<F>(
     request: Request<Incoming>,
     answer: Arc<F>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible>
 where
-    F: Fn(&str, Bytes) -> Reply,
+    F: Fn(&str, Bytes) -> Reply + Send + Sync + 'static,
 {
     let path = request.uri().path().to_owned();
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let reply = answer(&path, body);
+    let mut body = request.into_body();
     let (sender, frames) = mpsc::channel(64);
     tokio::spawn(async move {
+        let mut reply = if path.ends_with("/Push") {
+            let first = first_message(&mut body).await;
+            answer(&path, first)
+        } else {
+            answer(&path, all((&mut body).collect().await))
+        };
+        if let Some(path) = reply.hears.take() {
+            // The caller waits for the first word before it says more.
+            for message in std::mem::take(&mut reply.messages) {
+                let _ = sender.send(Frame::data(message)).await;
+            }
+            reply = answer(path, all((&mut body).collect().await));
+        }
         for message in reply.messages {
             if sender.send(Frame::data(message)).await.is_err() {
                 return;

@@ -1,30 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `fetch URL [--max BYTES]`: what a URL names, on standard output.
+//! `fetch URL` and `fetch --registry REFERENCE`: what is there, on standard output.
 //!
 //! Exit 0 when all of it is written; otherwise 1, and one line on standard error says what was tried and why it failed.
 
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use stele_agents::fetch::{FetchError, fetch, parse, sentence, shown};
+use stele_agents::fetch::reference::Reference;
+use stele_agents::fetch::registry::Registry;
+use stele_agents::fetch::{
+    FetchError, Origin, Wanted, client, fetch, parse, sentence, shown, signature_of,
+};
 
 const ROOTS: &str = "/usr/share/ca-certificates/ca-certificates.crt";
-const USAGE: &str = "fetch URL [--max BYTES]";
+const USAGE: &str =
+    "fetch URL [--signature] | fetch --registry REFERENCE (--documents | --blob SHA256)
+       [--max BYTES] [--from BYTE] [--rate BYTES]";
+
+/// What to fetch.
+enum What {
+    Body,
+    Signature,
+    Documents,
+    Blob(String),
+}
+
+struct Arguments {
+    /// The URL, or the name in a registry.
+    place: String,
+    what: What,
+    wanted: Wanted,
+}
 
 fn main() -> ExitCode {
-    let Some((text, max)) = arguments(std::env::args().skip(1)) else {
+    let Some(arguments) = Arguments::parse(std::env::args().skip(1)) else {
         eprintln!("usage: {USAGE}");
         return ExitCode::from(64);
     };
-    let url = match parse(&text) {
-        Ok(url) => url,
-        Err(error) => return fail(&text, &error),
-    };
-    let path = std::env::var_os("SSL_CERT_FILE").unwrap_or_else(|| ROOTS.into());
-    // Without roots no https server is believed, and http still works.
-    let roots = std::fs::read(path).unwrap_or_default();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -32,27 +46,77 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let name = shown(&url);
-    let result = runtime.block_on(fetch(url, &roots, max, &mut io::stdout().lock()));
+    let mut name = arguments.place.clone();
+    let result = runtime.block_on(run(arguments, &mut name));
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     match result {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => fail(&name, &error),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fetching {}: {}", name.replace(char::is_control, " "), sentence(&error));
+            ExitCode::from(1)
+        }
     }
 }
 
-fn fail(url: &str, error: &FetchError) -> ExitCode {
-    eprintln!("fetching {}: {}", url.replace(char::is_control, " "), sentence(error));
-    ExitCode::from(1)
+/// Does it. `name` becomes how what was fetched may be called.
+async fn run(arguments: Arguments, name: &mut String) -> Result<(), FetchError> {
+    let Arguments { place, what, wanted } = arguments;
+    let path = std::env::var_os("SSL_CERT_FILE").unwrap_or_else(|| ROOTS.into());
+    // Without roots no https server is believed, and http still works.
+    let roots = std::fs::read(path).unwrap_or_default();
+    let mut output = io::stdout().lock();
+    let origin = match what {
+        What::Body | What::Signature => {
+            let mut url = parse(&place)?;
+            *name = shown(&url);
+            if matches!(what, What::Signature) {
+                url = signature_of(&url);
+                *name = format!("the signature {}", shown(&url));
+            }
+            Origin::Url(url)
+        }
+        What::Documents => {
+            let mut registry = Registry::new(Reference::parse(&place)?);
+            let documents = registry.documents(&client(&roots)?).await?;
+            let bytes = serde_json::to_vec(&documents)
+                .map_err(|error| FetchError::Registry(error.to_string()))?;
+            return output
+                .write_all(&bytes)
+                .and_then(|()| output.flush())
+                .map_err(FetchError::Output);
+        }
+        What::Blob(sha256) => {
+            let registry = Registry::new(Reference::parse(&place)?);
+            Origin::Blob(Box::new(registry), format!("sha256:{sha256}"))
+        }
+    };
+    fetch(&client(&roots)?, origin, wanted, &mut output).await.map(drop)
 }
 
-fn arguments(mut words: impl Iterator<Item = String>) -> Option<(String, u64)> {
-    let url = words.next()?;
-    let max = match words.next().as_deref() {
-        None => u64::MAX,
-        Some("--max") => words.next()?.parse().ok()?,
-        Some(_) => return None,
-    };
-    words.next().is_none().then_some((url, max))
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
+        let mut place = words.next()?;
+        let in_registry = place == "--registry";
+        if in_registry {
+            place = words.next()?;
+        }
+        let mut what = None;
+        let mut wanted = Wanted::up_to(u64::MAX);
+        while let Some(word) = words.next() {
+            match (word.as_str(), in_registry) {
+                ("--signature", false) => what = Some(What::Signature),
+                ("--documents", true) => what = Some(What::Documents),
+                ("--blob", true) => what = Some(What::Blob(words.next()?)),
+                ("--max", _) => wanted.max = words.next()?.parse().ok()?,
+                ("--from", _) => wanted.from = words.next()?.parse().ok()?,
+                ("--rate", _) => wanted.rate = Some(words.next()?.parse().ok()?),
+                _ => return None,
+            }
+        }
+        if what.is_none() && !in_registry {
+            what = Some(What::Body);
+        }
+        Some(Arguments { place, what: what?, wanted })
+    }
 }

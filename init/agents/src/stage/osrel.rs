@@ -28,11 +28,20 @@ pub enum OsrelError {
     },
 }
 
-/// The version of the image with this release information.
+/// What an image says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its version.
+    pub version: Version,
+    /// The oldest version that may move to it (`UPGRADES_FROM`), if it minds.
+    pub upgrades_from: Option<Version>,
+}
+
+/// What the image with this release information says of itself.
 ///
 /// # Errors
 /// When it is not an image of ours.
-pub fn version(bytes: &[u8]) -> Result<Version, OsrelError> {
+pub fn release(bytes: &[u8]) -> Result<Release, OsrelError> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Err(OsrelError::Text) };
     let text = text.trim_end_matches('\0');
     let product = value(text, "IMAGE_ID").ok_or(OsrelError::Missing("IMAGE_ID"))?;
@@ -40,6 +49,11 @@ pub fn version(bytes: &[u8]) -> Result<Version, OsrelError> {
         return Err(OsrelError::OtherProduct(product.chars().take(64).collect()));
     }
     let version = value(text, "IMAGE_VERSION").ok_or(OsrelError::Missing("IMAGE_VERSION"))?;
+    let upgrades_from = value(text, "UPGRADES_FROM").filter(|version| !version.is_empty());
+    Ok(Release { version: parse(version)?, upgrades_from: upgrades_from.map(parse).transpose()? })
+}
+
+fn parse(version: &str) -> Result<Version, OsrelError> {
     Version::parse(version).map_err(|source| OsrelError::Version {
         version: version.chars().take(80).collect(),
         source,
@@ -59,6 +73,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn version(bytes: &[u8]) -> Result<Version, OsrelError> {
+        release(bytes).map(|release| release.version)
+    }
+
     #[test]
     fn versions() {
         assert_eq!(
@@ -66,6 +84,8 @@ mod tests {
             "1.1.0"
         );
         assert_eq!(version(b"IMAGE_VERSION='2'\nIMAGE_ID=\"stele\"\0\0").unwrap().as_str(), "2");
+        let release = release(b"IMAGE_ID=stele\nIMAGE_VERSION=3\nUPGRADES_FROM=\"2.1\"\n").unwrap();
+        assert_eq!(release.upgrades_from.unwrap().as_str(), "2.1");
     }
 
     #[test]

@@ -52,11 +52,34 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// A section: its name, and all its bytes in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// Its bytes, with those that only fill it up.
+    pub extent: Extent,
+}
+
+impl Part {
+    /// The first byte behind it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.extent.offset + self.extent.length
+    }
+}
+
 /// A UKI for this machine, as far as its headers can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
+    /// The section with the kernel.
+    pub linux: Extent,
+    /// The section with the initrd.
+    pub initrd: Extent,
     /// The section with the release information.
     pub osrel: Extent,
+    /// All sections, as the headers list them.
+    pub sections: Vec<Part>,
     /// The size of the file, at least.
     pub size: u64,
 }
@@ -129,9 +152,11 @@ impl Image {
         }
         let mut size = signature_end(file, optional, optional_size)?;
         let mut found: [Option<Extent>; REQUIRED.len()] = [None; REQUIRED.len()];
+        let mut parts = Vec::new();
         for index in 0..sections {
             let section = Section::parse(file, optional + optional_size + index * SECTION_SIZE)?;
             size = size.max(section.extent.offset + section.extent.length);
+            parts.push(section.part());
             for (name, found) in REQUIRED.into_iter().zip(&mut found) {
                 if section.name == name.as_bytes() && found.replace(section.content()).is_some() {
                     return Err(PeError::Twice(name));
@@ -143,8 +168,10 @@ impl Image {
                 return Err(PeError::Missing(name));
             }
         }
-        let [_, _, _, Some(osrel)] = found else { return Err(PeError::Missing(".osrel")) };
-        Ok(Image { osrel, size })
+        let [Some(linux), Some(initrd), _, Some(osrel)] = found else {
+            return Err(PeError::Missing(".osrel"));
+        };
+        Ok(Image { linux, initrd, osrel, sections: parts, size })
     }
 }
 
@@ -173,6 +200,11 @@ impl<'a> Section<'a> {
             virtual_size: file.u32(at + 8)?.into(),
             extent: Extent { offset: file.u32(at + 20)?.into(), length: file.u32(at + 16)?.into() },
         })
+    }
+
+    fn part(&self) -> Part {
+        let name = self.name.iter().map(|byte| char::from(*byte)).filter(char::is_ascii_graphic);
+        Part { name: name.collect(), extent: self.extent }
     }
 
     /// The bytes that mean something: the file rounds sections up.
@@ -238,14 +270,14 @@ pub(crate) mod tests {
 
     pub(crate) fn stele(version: &str) -> Vec<u8> {
         let osrel = format!("ID=stele\nIMAGE_ID=stele\nIMAGE_VERSION=\"{version}\"\n");
-        let kernel = vec![7; 200_000];
+        let initrd = crate::stage::anatomy::tests::initrd();
         uki(
             MACHINE.0,
             &[
                 (".osrel", osrel.as_bytes()),
                 (".cmdline", b"quiet"),
-                (".linux", &kernel),
-                (".initrd", &[3; 90_000]),
+                (".linux", &crate::stage::anatomy::tests::kernel()),
+                (".initrd", &initrd),
             ],
         )
     }

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::io::Read;
+
 use super::*;
 use crate::stage::pe::tests::{stele, uki};
+use base64ct::{Base64, Encoding as _};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+use stele_layout::slot::INCOMING;
+use stele_signature::SigningKey;
+use stele_signature::cosign::{self, Document};
 
 /// A folder of this test's own.
 struct Folder(PathBuf);
@@ -30,52 +37,125 @@ impl Drop for Folder {
     }
 }
 
-fn run(folder: &Folder, announced: &Announced, mut bytes: &[u8]) -> Result<Staged, String> {
-    stage(&folder.0, announced, &mut bytes, |_| {}).map_err(|error| error.to_string())
+fn sum(bytes: &[u8]) -> Sha256Sum {
+    Sha256Sum(Sha256::digest(bytes).into())
 }
 
-fn announced(bytes: &[u8]) -> Announced {
-    Announced { size: Some(bytes.len() as u64), sha256: Some(Sha256::digest(bytes).into()) }
+/// The key of these tests.
+fn key() -> SigningKey {
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmb2+J/Pw1AzYqonf\n\
+HkaNp+WZ2O3pHogbuHwUsNLTzVyhRANCAATCiJBbmgfpYff2gevkbfDihcNY+R/H\n\
+1nAlZmkTnnw6TEIfaNkrv0Pi3JQiMcyTwWhU1udO35gIEGertgnrr6Ns\n\
+-----END PRIVATE KEY-----";
+    SigningKey::from_pem(PEM).unwrap()
 }
 
-const NOTHING: Announced = Announced { size: None, sha256: None };
+fn request(folder: &Folder, image: &[u8]) -> receive::Request {
+    receive::Request {
+        part: folder.0.join("image.part"),
+        from: 0,
+        size: Some(image.len() as u64),
+        sha256: Some(sum(image)),
+        signature: Some(stele_signature::write(&key().sign(&sum(image).0).unwrap())),
+        vouched: None,
+        keys: vec![key().public().to_pem().unwrap()],
+    }
+}
+
+/// The same without size and digest, as it is with a URL.
+fn unannounced(folder: &Folder, image: &[u8]) -> receive::Request {
+    receive::Request { size: None, sha256: None, ..request(folder, image) }
+}
+
+fn run(request: &receive::Request, mut bytes: &[u8]) -> Result<receive::Received, String> {
+    receive::receive(request, &mut bytes, |_| {}).map_err(|error| report::sentence(&error))
+}
 
 #[test]
-fn a_good_image() {
+fn a_good_image_arrives_and_is_written() {
     let folder = Folder::new("good");
     let image = stele("1.1.0");
-    for announced in [announced(&image), NOTHING] {
-        let staged = run(&folder, &announced, &image).unwrap();
-        assert_eq!(staged.size, image.len() as u64);
-        assert_eq!(folder.names(), ["stele_1.1.0.efi.staged"]);
-        assert_eq!(std::fs::read(folder.0.join("stele_1.1.0.efi.staged")).unwrap(), image);
+    for request in [request(&folder, &image), unannounced(&folder, &image)] {
+        let received = run(&request, &image).unwrap();
+        assert_eq!((received.size, received.sha256), (image.len() as u64, sum(&image)));
+        assert_eq!(received.key, key().public().id());
+        assert_eq!(received.anatomy.release.version.as_str(), "1.1.0");
+        assert_eq!(std::fs::read(&request.part).unwrap(), image);
+        let esp = Folder::new("esp");
+        std::fs::write(esp.0.join(INCOMING), b"half").unwrap();
+        let order = write::Request {
+            part: request.part.clone(),
+            directory: esp.0.clone(),
+            version: "1.1.0".into(),
+            size: received.size,
+            sha256: received.sha256,
+        };
+        write::write(&order, |_| {}).unwrap();
+        assert_eq!(esp.names(), ["stele_1.1.0.efi.staged"]);
+        assert_eq!(std::fs::read(esp.0.join("stele_1.1.0.efi.staged")).unwrap(), image);
+
+        // What changed on the way to the ESP does not stay there.
+        for order in [
+            write::Request { sha256: sum(b"other"), ..order.clone() },
+            write::Request { size: 100, ..order.clone() },
+            write::Request { part: folder.0.join("nothing"), ..order.clone() },
+        ] {
+            let esp = Folder::new("esp-bad");
+            assert!(
+                write::write(&write::Request { directory: esp.0.clone(), ..order }, |_| {})
+                    .is_err()
+            );
+            assert_eq!(esp.names(), Vec::<String>::new());
+        }
+        std::fs::remove_file(&request.part).unwrap();
     }
 }
 
 #[test]
-fn what_a_killed_attempt_left_is_replaced() {
-    let folder = Folder::new("left");
-    std::fs::write(folder.0.join(INCOMING), b"half").unwrap();
+fn what_breaks_off_is_kept_and_gone_on_from() {
+    let folder = Folder::new("resume");
     let image = stele("1.1.0");
-    run(&folder, &announced(&image), &image).unwrap();
-    assert_eq!(folder.names(), ["stele_1.1.0.efi.staged"]);
+    for mut request in [request(&folder, &image), unannounced(&folder, &image)] {
+        let length = image.len();
+        for (from, to) in [(0, 10), (10, 70_000), (70_000, length - 1)] {
+            request.from = from as u64;
+            let expected = if to == 10 && request.size.is_none() {
+                // Nobody knows yet how many bytes there are, and ten are no image.
+                continue;
+            } else {
+                format!("the image was cut off: {length} bytes were to come, {to} bytes came")
+            };
+            let start = std::fs::metadata(&request.part).map_or(0, |metadata| metadata.len());
+            request.from = start;
+            assert_eq!(run(&request, &image[start as usize..to]).unwrap_err(), expected);
+            assert_eq!(std::fs::metadata(&request.part).unwrap().len(), to as u64);
+        }
+        request.from = length as u64 - 1;
+        assert_eq!(run(&request, &image[length - 1..]).unwrap().sha256, sum(&image));
+        // All is here already.
+        request.from = length as u64;
+        assert_eq!(run(&request, &[]).unwrap().sha256, sum(&image));
+        // Going back to an earlier byte is fine too.
+        request.from = 100;
+        assert_eq!(run(&request, &image[100..]).unwrap().sha256, sum(&image));
+        std::fs::remove_file(&request.part).unwrap();
+    }
 }
 
 #[test]
-fn every_refusal_has_numbers_and_leaves_nothing() {
+fn every_refusal_has_its_reason_and_leaves_nothing() {
     let folder = Folder::new("bad");
-    std::fs::write(folder.0.join("stele_1.0.0.efi"), b"running").unwrap();
     let image = stele("1.1.0");
     let length = image.len();
-    let good = announced(&image);
-    let half = image.get(..length / 2).unwrap();
+    let good = request(&folder, &image);
     let longer = [image.as_slice(), b"x"].concat();
     let mut flipped = image.clone();
     flipped[length - 1] ^= 1;
     let zeros = vec![0; 100_000];
-    let elsewhere = uki(0xaa64, &[(".linux", &[0; 70_000])]);
+    let empty: Vec<u8> = Vec::new();
     let foreign = uki(
-        0x8664,
+        if cfg!(target_arch = "x86_64") { 0x8664 } else { 0xaa64 },
         &[
             (".osrel", b"IMAGE_ID=other\n"),
             (".cmdline", b"q"),
@@ -83,97 +163,159 @@ fn every_refusal_has_numbers_and_leaves_nothing() {
             (".initrd", b"i"),
         ],
     );
-    let huge = Announced { size: Some(u32::MAX.into()), sha256: None };
-
-    let cases: Vec<(&Announced, &[u8], String)> = vec![
+    let signed = |bytes: &[u8]| unannounced(&folder, bytes);
+    let cases: Vec<(receive::Request, &[u8], &str)> = vec![
+        (good.clone(), &longer, "bytes were announced, and more came"),
+        (good.clone(), &flipped, "the image arrived damaged: its SHA-256 is "),
+        (signed(&image), &flipped, "the image is not signed by a key that this machine trusts"),
+        (signed(&zeros), &zeros, "the file is not a UKI: it doesn't start like an EFI program"),
+        (signed(&empty), &empty, "the file is empty"),
+        (signed(b"#!"), b"#!", "the file is not a UKI: it doesn't start like an EFI program"),
+        (signed(&foreign), &foreign, "the image is of \"other\", not of stele"),
         (
-            &good,
-            half,
-            format!(
-                "the image was cut off: {length} bytes were to come, {} bytes came",
-                half.len()
-            ),
+            receive::Request { size: Some(0), ..good.clone() },
+            &[],
+            "an image has between 1 and 4294967295 bytes, this one has 0",
         ),
-        (&good, &[], format!("the image was cut off: {length} bytes were to come, 0 bytes came")),
-        (&good, b"MZ", format!("the image was cut off: {length} bytes were to come, 2 bytes came")),
-        (
-            &NOTHING,
-            half,
-            format!(
-                "the image was cut off: {length} bytes were to come, {} bytes came",
-                half.len()
-            ),
-        ),
-        (&NOTHING, &[], "an image has between 1 and 4294967295 bytes, this one has 0".into()),
-        (&good, &longer, format!("{length} bytes were announced, and more came")),
-        (&NOTHING, &zeros, "the file is not a UKI: it doesn't start like an EFI program".into()),
-        (&NOTHING, b"#!", "the file is not a UKI: it doesn't start like an EFI program".into()),
-        (&NOTHING, &foreign, "the image is of \"other\", not of stele".into()),
     ];
-    for (announced, bytes, expected) in cases {
-        assert_eq!(run(&folder, announced, bytes).unwrap_err(), expected);
-        assert_eq!(folder.names(), ["stele_1.0.0.efi"], "{expected}");
+    for (request, bytes, expected) in cases {
+        let error = run(&request, bytes).unwrap_err();
+        assert!(error.contains(expected), "{error}: {expected}");
+        assert_eq!(folder.names(), Vec::<String>::new(), "{expected}");
     }
-    assert!(
-        run(&folder, &good, &flipped)
-            .unwrap_err()
-            .starts_with("the image arrived damaged: its SHA-256 is ")
-    );
-    if cfg!(target_arch = "x86_64") {
-        assert_eq!(
-            run(&folder, &NOTHING, &elsewhere).unwrap_err(),
-            "the image is for aarch64, this machine is x86-64"
-        );
-    }
-    if free(&folder.0).unwrap() < u64::from(u32::MAX) {
-        assert!(
-            run(&folder, &huge, &image)
-                .unwrap_err()
-                .starts_with("the image has 4294967295 bytes, and the boot partition has ")
-        );
-    }
-    assert_eq!(folder.names(), ["stele_1.0.0.efi"]);
 }
 
 #[test]
-fn input_that_fails_leaves_nothing() {
-    struct Breaks(Vec<u8>);
-    impl Read for Breaks {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            if self.0.is_empty() {
-                return Err(io::Error::other("told to stop"));
-            }
-            let length = buffer.len().min(self.0.len());
-            buffer[..length].copy_from_slice(&self.0.drain(..length).collect::<Vec<_>>());
-            Ok(length)
+fn what_is_not_signed_is_refused_before_a_byte_is_read() {
+    struct Nobody;
+    impl Read for Nobody {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("a byte was read");
         }
     }
-    let folder = Folder::new("breaks");
+    let folder = Folder::new("unsigned");
     let image = stele("1.1.0");
-    let result = stage(
-        &folder.0,
-        &announced(&image),
-        &mut Breaks(image.get(..100_000).unwrap().to_vec()),
-        |_| {},
-    );
-    assert!(matches!(result, Err(StageError::Input(_))));
+    let good = request(&folder, &image);
+    let strange = SigningKey::generate().unwrap();
+    let theirs = stele_signature::write(&strange.sign(&sum(&image).0).unwrap());
+    let strange = strange.public().to_pem().unwrap();
+    for (request, expected) in [
+        (
+            receive::Request { signature: None, ..good.clone() },
+            "the image is not signed, and this machine takes signed images only",
+        ),
+        (
+            receive::Request { signature: Some(" \n".into()), ..good.clone() },
+            "the image is not signed, and this machine takes signed images only",
+        ),
+        (
+            receive::Request { signature: Some("<html>".into()), ..good.clone() },
+            "the image's signature can't be used: this is not a signature in base64",
+        ),
+        (
+            receive::Request { signature: Some(theirs), ..good.clone() },
+            "the image is not signed by a key that this machine trusts",
+        ),
+        (
+            receive::Request { keys: vec![strange], ..good.clone() },
+            "after it was signed; trusted: ",
+        ),
+        (receive::Request { keys: vec![], ..good.clone() }, "trusted: no key at all"),
+        (
+            receive::Request { size: Some(u32::MAX.into()), sha256: None, ..good.clone() },
+            "the image needs 4294967295 bytes more on the data volume, which has ",
+        ),
+    ] {
+        if request.size > Some(1 << 31) && free(&folder.0).unwrap().0 > u32::MAX.into() {
+            continue;
+        }
+        let error = report::sentence(&receive::receive(&request, &mut Nobody, |_| {}).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(folder.names(), Vec::<String>::new(), "{expected}");
+    }
+}
+
+#[test]
+fn what_somebody_vouched_for_needs_no_signature_but_the_digest() {
+    let folder = Folder::new("vouched");
+    let image = stele("1.1.0");
+    let vouched = receive::Request {
+        signature: None,
+        vouched: Some("someone".into()),
+        ..request(&folder, &image)
+    };
+    assert_eq!(run(&vouched, &image).unwrap().key, "someone");
+    let mut flipped = image.clone();
+    flipped[70_000] ^= 1;
+    assert!(run(&vouched, &flipped).unwrap_err().starts_with("the image arrived damaged"));
+    // Who vouches for nothing in particular vouches for nothing.
+    let error = run(&receive::Request { sha256: None, ..vouched }, &image).unwrap_err();
+    assert!(error.contains("not signed"), "{error}");
     assert_eq!(folder.names(), Vec::<String>::new());
+}
+
+#[test]
+fn documents_of_a_registry() {
+    let manifest = format!(
+        r#"{{"layers":[{{"mediaType":"application/vnd.stele.image.efi","digest":"sha256:{}","size":7}}]}}"#,
+        sum(b"image..")
+    );
+    let keys = [key().public().to_pem().unwrap()];
+    let judge = |manifest: &str, signatures: Vec<Document>| {
+        let manifest = Base64::encode_string(manifest.as_bytes());
+        let documents = serde_json::to_vec(&judge::Documents { manifest, signatures }).unwrap();
+        judge::judge(&keys, &documents).map_err(|error| report::sentence(&error))
+    };
+    let bundle = |manifest: &str| {
+        Document::Bundle(cosign::bundle(&key(), &sum(manifest.as_bytes()).0).unwrap())
+    };
+    let vouched = judge(&manifest, vec![bundle("another"), bundle(&manifest)]).unwrap();
+    assert_eq!((vouched.sha256, vouched.size), (sum(b"image.."), 7));
+    assert_eq!(vouched.key, key().public().id());
+
+    let strange = cosign::bundle(&SigningKey::generate().unwrap(), &sum(manifest.as_bytes()).0);
+    let empty = r#"{"layers":[]}"#;
+    let list = r#"{"manifests":[]}"#;
+    for (manifest, signatures, expected) in [
+        (manifest.as_str(), vec![], "the image is not signed"),
+        (
+            &manifest,
+            vec![bundle("another")],
+            "the artifact was altered: its manifest's SHA-256 is ",
+        ),
+        (&manifest, vec![Document::Bundle(strange.unwrap())], "not signed by a key that this"),
+        (&manifest, vec![Document::Bundle("{}".into())], "a signature can't be understood"),
+        (empty, vec![bundle(empty)], "an image is an artifact with one layer, this one has 0"),
+        (list, vec![bundle(list)], "this is a list of artifacts, not one artifact"),
+        ("no json", vec![bundle("no json")], "the artifact's manifest can't be understood"),
+    ] {
+        let error = judge(manifest, signatures).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(judge::judge(&keys, b"<html>").is_err());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn a_damaged_image_is_never_half_there(at in 0..0x600usize, value in any::<u8>(), cut in 0..300_000usize) {
+    fn nothing_but_the_signed_bytes_is_ever_received(
+        at in 0..0x600usize, value in any::<u8>(), cut in 0..300_000usize,
+    ) {
         let folder = Folder::new("damaged");
-        let mut image = stele("1.1.0");
+        let good = stele("1.1.0");
+        let mut image = good.clone();
         image[at] = value;
         image.truncate(cut);
-        let result = run(&folder, &NOTHING, &image);
-        let names = folder.names();
-        match result {
-            Ok(staged) => prop_assert_eq!(names, vec![staged.file.to_string()]),
-            Err(_) => prop_assert_eq!(names, Vec::<String>::new()),
+        match run(&unannounced(&folder, &good), &image) {
+            Ok(_) => prop_assert_eq!(image, good),
+            Err(error) if error.contains("cut off: ") => {}
+            Err(_) => prop_assert_eq!(folder.names(), Vec::<String>::new()),
         }
+    }
+
+    #[test]
+    fn no_documents_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = judge::judge(&[key().public().to_pem().unwrap()], &bytes);
     }
 }
