@@ -148,6 +148,7 @@ enum Event {
     PushCut { version: usize },
     Activate { slot: usize },
     Withdraw,
+    Condemn { slot: usize },
     Bless,
     Rollback,
     Retire { needed: u64 },
@@ -165,6 +166,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => version.prop_map(|version| Event::PushCut { version }),
         4 => (0..8usize).prop_map(|slot| Event::Activate { slot }),
         1 => Just(Event::Withdraw),
+        1 => (0..8usize).prop_map(|slot| Event::Condemn { slot }),
         3 => Just(Event::Bless),
         1 => Just(Event::Rollback),
         2 => (0..200u64).prop_map(|needed| Event::Retire { needed }),
@@ -199,6 +201,10 @@ fn step(world: &mut World, event: &Event, cut: usize) {
             activate(slots.get(slot % slots.len()).unwrap().id.as_str(), &observed)
         }
         Event::Withdraw => Ok(withdraw(&observed).map(|(_, effects)| effects).unwrap_or_default()),
+        Event::Condemn { slot } => {
+            let slots = observe(&observed);
+            Ok(condemn(&slots.get(slot % slots.len()).unwrap().id, &observed))
+        }
         Event::Bless => bless(&observed),
         Event::Rollback => rollback(&observed),
         Event::Retire { needed } => retire(*needed, 10, &observed),
