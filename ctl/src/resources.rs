@@ -57,7 +57,7 @@ pub(crate) async fn list(session: &Session, kind: &str) -> Result<Vec<Thing>, Fa
 /// The same; none of a kind that the node does not know, as nodes of older versions do not.
 pub(crate) async fn list_known(session: &Session, kind: &str) -> Result<Vec<Thing>, Failure> {
     match list(session, kind).await {
-        Err(failure) if failure.code == Some(Code::NotFound) => Ok(Vec::new()),
+        Err(Failure { code: Some(Code::NotFound | Code::Unimplemented), .. }) => Ok(Vec::new()),
         listed => listed,
     }
 }

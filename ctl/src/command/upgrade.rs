@@ -6,14 +6,12 @@
 //!                                                                                └► another slot runs: went back
 //! ```
 
+mod arrive;
 mod bar;
 mod plan;
 mod push;
 
-use super::{
-    follow::{self, Wait},
-    slots::state,
-};
+use super::follow;
 use crate::{
     app::{Answer, App, FormatArg, Outcome, Reach, Targets},
     client::Session,
@@ -22,14 +20,14 @@ use crate::{
     output::{self, Format, plain},
     span,
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
+use arrive::{Leaving, arrive};
 use bar::Bars;
 use plan::{From, Plan};
 use serde_json::{Value, json};
 use std::time::Duration;
 use stele_proto::v1::{
-    CancelRequest, Mode, Progress, RollbackRequest, Slot, SlotState, StatusResponse, Step,
-    UpgradeRequest,
+    CancelRequest, Progress, RollbackRequest, Step, UpgradeRequest,
     upgrade_request::{Source, When},
 };
 use tonic::Streaming;
@@ -140,16 +138,15 @@ async fn upgrade(
     wait: &WaitArgs,
 ) -> Result<Report> {
     let session = targets.connect(node).await?;
-    let before = follow::version(&session).await?;
-    let left =
-        running(&follow::slots(&session).await?).map(|slot| slot.id.clone()).unwrap_or_default();
+    let leaving = Leaving::ask(&session).await?;
+    let before = leaving.version.version.clone();
     let mut told = Told::new("fetching");
     let (session, source) = match &plan.from {
         From::Image(image) => {
             let slot = push::push(targets, session, bars, image, plan.rate).await?;
             if matches!(plan.when, Some(When::StageOnly(_))) {
                 let said = plan.later(&slot).unwrap_or_default();
-                return Ok(Report { said, before: before.version, after: None, slot });
+                return Ok(Report { said, before, after: None, slot });
             }
             told.slot.clone_from(&slot);
             // The connection may be another one by now.
@@ -175,18 +172,12 @@ async fn upgrade(
     super::machine::gone_is_fine(asked, told.leaving && plan.when.is_none())?;
     let slot = told.slot;
     if let Some(said) = plan.later(&slot) {
-        return Ok(Report { said, before: before.version, after: None, slot });
+        return Ok(Report { said, before, after: None, slot });
     }
     if wait.no_wait {
-        return Ok(Report {
-            said: format!("reboots into {slot}"),
-            before: before.version,
-            after: None,
-            slot,
-        });
+        return Ok(Report { said: format!("reboots into {slot}"), before, after: None, slot });
     }
     bars.say(node, "waiting until it is back");
-    let leaving = Leaving { boot_id: before.boot_id, version: before.version, slot: left };
     arrive(targets, node, bars, wait, leaving, &slot).await
 }
 
@@ -250,74 +241,10 @@ fn word(step: Step) -> &'static str {
     }
 }
 
-/// How an arrival ended.
-enum Arrival {
-    Good(String, Slot),
-    WentBack(String, Option<Slot>),
-}
-
-/// What a node ran before.
-struct Leaving {
-    boot_id: String,
-    version: String,
-    slot: String,
-}
-
-fn running(status: &StatusResponse) -> Option<&Slot> {
-    status.slots.iter().find(|slot| slot.running)
-}
-
-/// Follows a node into a slot (any other than the one it leaves, if the node has not said which), until that is good or
-/// the node is back where it was.
-async fn arrive(
-    targets: &Targets,
-    node: &Node,
-    bars: &Bars,
-    wait: &WaitArgs,
-    leaving: Leaving,
-    slot: &str,
-) -> Result<Report> {
-    let deadline = Wait::new(targets, node, wait.wait_timeout);
-    let name = if slot.is_empty() { "another image" } else { slot };
-    let wanted = format!("{name} was not found good");
-    let before = leaving.version;
-    let arrival = deadline.until(&wanted, async |session| {
-        let version = follow::version(&session).await?;
-        if version.boot_id == leaving.boot_id || version.mode() == Mode::Stopping {
-            return Ok(None);
-        }
-        let status = follow::slots(&session).await?;
-        let Some(running) = running(&status) else { return Ok(None) };
-        let arrived = if slot.is_empty() { running.id != leaving.slot } else { running.id == slot };
-        if !arrived {
-            let tried = status.slots.iter().find(|other| other.id == slot).cloned();
-            return Ok(Some(Arrival::WentBack(version.version, tried)));
-        }
-        bars.say(node, &format!("runs {}, which is {}", version.version, state(running)));
-        let good = running.state() == SlotState::Good;
-        Ok(good.then(|| Arrival::Good(version.version, running.clone())))
-    });
-    match arrival.await.with_context(|| format!("Following the node into {name}"))? {
-        Arrival::Good(version, slot) => {
-            let said = format!("runs {version} (was {before}); {} is good", slot.id);
-            Ok(Report { said, before, after: Some(version), slot: slot.id })
-        }
-        Arrival::WentBack(version, tried) => {
-            let fate =
-                tried.map_or_else(String::new, |tried| format!(", which is {}", state(&tried)));
-            bail!(
-                "The node went back: it runs {version}, and not {name}{fate}\n  \
-                 ctl logs kernel --boot -1 shows how the boot before ended, and ctl slots what there is"
-            )
-        }
-    }
-}
-
 async fn back(targets: &Targets, node: &Node, bars: &Bars, wait: &WaitArgs) -> Result<Report> {
     let session = targets.connect(node).await?;
-    let before = follow::version(&session).await?;
-    let left =
-        running(&follow::slots(&session).await?).map(|slot| slot.id.clone()).unwrap_or_default();
+    let leaving = Leaving::ask(&session).await?;
+    let before = leaving.version.version.clone();
     let mut told = Told::new("fetching");
     let asked = async {
         let stream = session
@@ -333,12 +260,11 @@ async fn back(targets: &Targets, node: &Node, bars: &Bars, wait: &WaitArgs) -> R
     if wait.no_wait {
         return Ok(Report {
             said: "reboots into the image before".to_owned(),
-            before: before.version,
+            before,
             after: None,
             slot,
         });
     }
     bars.say(node, "waiting until it is back");
-    let leaving = Leaving { boot_id: before.boot_id, version: before.version, slot: left };
     arrive(targets, node, bars, wait, leaving, &slot).await
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ctl as a user runs it, against nodes with real TLS.
 
+mod arrive;
 mod generate;
 mod health;
 mod look;

@@ -10,6 +10,9 @@ use std::{
     time::Duration,
 };
 
+/// Of so many nodes a terminal shows every step.
+const FEW: usize = 3;
+
 /// The progress of all nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Bars(Arc<Inner>);
@@ -17,6 +20,7 @@ pub(crate) struct Bars(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     terminal: bool,
+    all: MultiProgress,
     bars: HashMap<String, ProgressBar>,
     /// What was said last of each node, so that it is said once.
     last: Mutex<HashMap<String, String>>,
@@ -31,12 +35,12 @@ impl Bars {
             let bar =
                 if terminal { all.add(ProgressBar::new_spinner()) } else { ProgressBar::hidden() };
             bar.set_prefix(node.name());
-            bar.set_style(style("{prefix:.bold} {spinner} {msg}"));
+            bar.set_style(style("{prefix:.bold} {spinner} {wide_msg}"));
             bar.enable_steady_tick(Duration::from_millis(120));
             (key(node), bar)
         };
         let bars = nodes.iter().map(bar).collect();
-        Bars(Arc::new(Inner { terminal, bars, last: Mutex::default() }))
+        Bars(Arc::new(Inner { terminal, all, bars, last: Mutex::default() }))
     }
 
     /// Bytes begin to flow.
@@ -64,10 +68,35 @@ impl Bars {
     pub(crate) fn say(&self, node: &Node, what: &str) {
         if self.is_new(node, what) {
             if let Some(bar) = self.0.bars.get(&key(node)) {
-                bar.set_style(style("{prefix:.bold} {spinner} {msg}"));
+                bar.set_style(style("{prefix:.bold} {spinner} {wide_msg}"));
                 bar.set_message(what.to_owned());
             }
             self.line(node, what);
+        }
+    }
+
+    /// The same; `left` changes all the time, and is for those who watch.
+    pub(crate) fn say_for(&self, node: &Node, what: &str, left: &str) {
+        self.say(node, what);
+        if let Some(bar) = self.0.bars.get(&key(node)) {
+            bar.set_message(format!("{what}{left}"));
+        }
+    }
+
+    /// Something that stays to be read.
+    pub(crate) fn note(&self, node: &Node, what: &str) {
+        if self.0.terminal {
+            // A terminal that is gone has no reader.
+            let _ = self.0.all.println(format!("{}: {what}", node.name()));
+        } else {
+            self.line(node, what);
+        }
+    }
+
+    /// The same, unless so many nodes are shown that nobody could read it: their bars say it in numbers.
+    pub(crate) fn step(&self, node: &Node, what: &str) {
+        if !self.0.terminal || self.0.bars.len() <= FEW {
+            self.note(node, what);
         }
     }
 
@@ -114,7 +143,7 @@ mod tests {
     #[test]
     fn the_templates_are_sound() {
         for template in [
-            "{prefix:.bold} {spinner} {msg}",
+            "{prefix:.bold} {spinner} {wide_msg}",
             "{prefix:.bold} {msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
         ] {
             ProgressStyle::with_template(template).unwrap();
