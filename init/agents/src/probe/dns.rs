@@ -8,10 +8,11 @@
 use super::Seen;
 use hickory_proto::{
     ProtoError,
-    op::{Message, MessageType, Query, ResponseCode},
+    op::{Message, MessageType, OpCode, Query, ResponseCode},
     rr::{Name, RData, RecordType},
     serialize::binary::DecodeError,
 };
+use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Deserializer, de};
 use std::{
     io,
@@ -68,6 +69,8 @@ enum NameError {
     Name(#[source] ProtoError),
     #[error("asking {server}")]
     Ask { server: SocketAddr, source: io::Error },
+    #[error("getting random numbers")]
+    Random(#[source] io::Error),
     #[error("{0} does not answer")]
     Silent(SocketAddr),
     #[error("{server} answers with nonsense")]
@@ -213,7 +216,11 @@ fn addresses(answer: &Message) -> Vec<IpAddr> {
 
 /// One question and its answer.
 async fn exchange(server: SocketAddr, name: &Name, kind: RecordType) -> Result<Message, NameError> {
-    let mut question = Message::query();
+    // Not from `Message::query`: in a static program it looks for random numbers in /dev, which this one does not see.
+    let mut id = [0; 2];
+    getrandom(&mut id[..], GetRandomFlags::empty())
+        .map_err(|errno| NameError::Random(errno.into()))?;
+    let mut question = Message::new(u16::from_ne_bytes(id), MessageType::Query, OpCode::Query);
     question.metadata.recursion_desired = true;
     question.add_query(Query::query(name.clone(), kind));
     let bytes = question.to_vec().map_err(NameError::Name)?;
