@@ -3,12 +3,14 @@
 //!
 //! * [`boot`]: power on to the first authenticated answer, against an init that does nothing.
 //! * [`memory`]: what is in use a minute after the boot, against the kernel alone.
+//! * [`upgrade`]: how long an upgrade takes the API away, against two boots of that init.
 //! * [`calls`]: calls and log bytes a second, against a bare server in the same guest.
 
 mod boot;
 mod calls;
 mod guest;
 mod memory;
+mod upgrade;
 
 use crate::{artefacts::top, build::Builder};
 use anyhow::{Context as _, Result};
@@ -26,6 +28,8 @@ pub enum Subject {
     Memory,
     /// Calls a second, and log bytes a second
     Calls,
+    /// Seconds without an API in an upgrade
+    Upgrade,
 }
 
 /// One figure.
@@ -64,7 +68,7 @@ impl Figure {
 
 /// Measures, and prints a table or JSON.
 pub fn bench(subjects: &[Subject], runs: usize, json: bool) -> Result<()> {
-    let all = [Subject::Image, Subject::Boot, Subject::Calls, Subject::Memory];
+    let all = [Subject::Image, Subject::Boot, Subject::Upgrade, Subject::Calls, Subject::Memory];
     let subjects = if subjects.is_empty() { &all[..] } else { subjects };
     let builder = Builder::new()?;
     let image = builder.fresh_image(&top().join("out"))?;
@@ -77,6 +81,7 @@ pub fn bench(subjects: &[Subject], runs: usize, json: bool) -> Result<()> {
             Subject::Image => vec![size(&guest)?],
             Subject::Memory => vec![memory::measure(&guest, runs)?],
             Subject::Calls => calls::measure(&guest, runs)?,
+            Subject::Upgrade => vec![upgrade::measure(&guest, runs)?],
         });
     }
     if json {

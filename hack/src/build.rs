@@ -94,7 +94,8 @@ impl Builder {
 }
 
 /// The file of the development key.
-fn secret() -> PathBuf {
+#[must_use]
+pub fn secret() -> PathBuf {
     top().join("out/keys/development.key")
 }
 

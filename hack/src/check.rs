@@ -4,6 +4,7 @@
 use crate::{
     artefacts::top,
     build::{self, Builder},
+    tools::Tools,
     variants::Variants,
 };
 use anyhow::{Context as _, Result, bail};
@@ -41,22 +42,21 @@ impl Part {
         match self {
             Part::Lint => {
                 cargo(&["fmt", "--all", "--check"])?;
-                cargo(&[
-                    "clippy",
-                    "--locked",
-                    "--workspace",
-                    "--all-targets",
-                    "--quiet",
-                    "--",
-                    "-D",
-                    "warnings",
-                ])
+                // The end-to-end tests are no test of cargo's, so it takes them only by their name.
+                for what in
+                    [&["--workspace", "--all-targets"][..], &["-p", "hack", "--test", "e2e"]]
+                {
+                    let clippy = ["clippy", "--locked", "--quiet"];
+                    cargo(&[&clippy[..], what, &["--", "-D", "warnings"]].concat())?;
+                }
+                Ok(())
             }
             Part::Unit => cargo(&["test", "--locked", "--workspace", "--quiet"]),
             Part::E2e => {
                 let builder = Builder::new()?;
                 let image = builder.fresh_image(&top().join("out"))?;
                 Variants::new(image.dir().join("e2e")).build(&builder, &image)?;
+                Tools::new(image.dir().join("tools")).prepare(&builder)?;
                 let mut args =
                     vec!["test", "--locked", "--quiet", "-p", "hack", "--test", "e2e", "--"];
                 args.extend(filters.iter().map(String::as_str));

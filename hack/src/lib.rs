@@ -8,13 +8,16 @@
 //! * [`machine`]: what a virtual machine is made of, as data, and as QEMU's arguments.
 //! * [`console`]: its serial console, as a file that can be waited on.
 //! * [`qmp`]: its monitor.
+//! * [`writes`], [`replay`]: what was written to a drive, and the drive at any moment of that.
+//! * [`esp`], [`cuts`]: what must hold at each of these moments.
 //! * [`vm`]: a machine that runs, reboots, loses power and comes back.
 //! * [`ctl`]: the client, run as a user runs it; [`json`]: what it prints.
 //! * [`api`]: the API, called without `ctl`.
+//! * [`disk`]: the disk of one that is off.
 //! * [`node`]: a machine with an operator.
 //! * [`scratch`]: folders for what is thrown away.
 //! * [`suite`]: scenarios of checks that share boots.
-//! * [`variants`]: images for tests.
+//! * [`variants`], [`broken`]: images for tests; [`tools`]: programs that they are tried against.
 //! * [`up`], [`check`], [`reproducible`], [`bench`]: the commands.
 //!
 //! Machines listen on loopback only, end with the process that started them, and leave nothing on disk.
@@ -25,17 +28,24 @@ pub mod accelerator;
 pub mod api;
 pub mod artefacts;
 pub mod bench;
+pub mod broken;
 pub mod build;
 pub mod check;
 pub mod console;
 pub mod ctl;
+pub mod cuts;
+pub mod disk;
+pub mod esp;
 pub mod json;
 pub mod machine;
 pub mod node;
 pub mod qmp;
+pub mod replay;
 pub mod reproducible;
 pub mod scratch;
 pub mod suite;
+pub mod tools;
 pub mod up;
 pub mod variants;
 pub mod vm;
+pub mod writes;

@@ -3,6 +3,7 @@
 
 use crate::{accelerator::Accelerator, artefacts::Artefacts};
 use anyhow::{Context as _, Result, bail};
+use serde_json::json;
 use std::{
     collections::BTreeSet,
     fs,
@@ -46,6 +47,51 @@ pub struct Drive {
     pub path: PathBuf,
     /// Whether the guest may write to it.
     pub writable: bool,
+    /// Where each of its writes and flushes is written down (see [`crate::writes`]).
+    pub log: Option<PathBuf>,
+}
+
+impl Drive {
+    /// A drive that the guest may write to.
+    #[must_use]
+    pub fn writable(path: PathBuf) -> Self {
+        Self { path, writable: true, log: None }
+    }
+
+    /// QEMU's arguments for it, as the drive of this number.
+    fn arguments(&self, index: usize) -> [String; 2] {
+        let readonly = if self.writable { "off" } else { "on" };
+        match &self.log {
+            None => [
+                "-drive".into(),
+                format!(
+                    "if=none,id=drive{index},format=raw,cache=unsafe,discard=unmap,readonly={readonly},file={}",
+                    escape(&self.path)
+                ),
+            ],
+            Some(log) => {
+                let file = |path: &Path| {
+                    json!({
+                        "driver": "file",
+                        "filename": path,
+                        "discard": "unmap",
+                        "cache": {"no-flush": true},
+                    })
+                };
+                let node = json!({
+                    "driver": "blklogwrites",
+                    "node-name": format!("drive{index}"),
+                    "file": {"driver": "raw", "file": file(&self.path), "discard": "unmap"},
+                    "log": file(log),
+                    "log-sector-size": 512,
+                    "log-append": true,
+                    "log-super-update-interval": 1,
+                    "discard": "unmap",
+                });
+                ["-blockdev".into(), node.to_string()]
+            }
+        }
+    }
 }
 
 /// A port of the guest that this machine forwards to.
@@ -72,6 +118,8 @@ pub struct Machine {
     pub fw_cfg: Vec<(String, PathBuf)>,
     /// Ports forwarded from 127.0.0.1. Each network interface is one entry; none means no network.
     pub networks: Vec<Vec<Forward>>,
+    /// Whether it has a watchdog (an i6300ESB), which resets it.
+    pub watchdog: bool,
     /// Anything else, as QEMU takes it.
     pub extra: Vec<String>,
 }
@@ -102,7 +150,7 @@ impl Machine {
         fs::copy(&firmware.variables, &variables)
             .with_context(|| format!("Copying {}", firmware.variables.display()))?;
         let mut machine = Self::new(Boot::Firmware { code: firmware.code, variables })?;
-        machine.drives.push(Drive { path: disk, writable: true });
+        machine.drives.push(Drive::writable(disk));
         Ok(machine)
     }
 
@@ -114,6 +162,7 @@ impl Machine {
             drives: Vec::new(),
             fw_cfg: Vec::new(),
             networks: vec![vec![Forward { host: free_port()?, guest: API_PORT }]],
+            watchdog: false,
             extra: Vec::new(),
         })
     }
@@ -143,10 +192,25 @@ impl Machine {
         self
     }
 
+    /// The first drive's writes and flushes, written down in `log` from now on. What is in it stays.
+    pub fn with_log(mut self, log: &Path) -> Result<Self> {
+        crate::writes::create(log)?;
+        let drive = self.drives.first_mut().context("The machine has no drive")?;
+        drive.log = Some(log.to_path_buf());
+        Ok(self)
+    }
+
+    /// A watchdog.
+    #[must_use]
+    pub fn with_watchdog(mut self) -> Self {
+        self.watchdog = true;
+        self
+    }
+
     /// One more drive, read-only.
     #[must_use]
     pub fn with_drive(mut self, path: &Path) -> Self {
-        self.drives.push(Drive { path: path.to_path_buf(), writable: false });
+        self.drives.push(Drive { path: path.to_path_buf(), writable: false, log: None });
         self
     }
 
@@ -206,21 +270,14 @@ impl Machine {
             }
         }
         for (index, drive) in self.drives.iter().enumerate() {
-            let readonly = if drive.writable { "off" } else { "on" };
-            let file = escape(&drive.path);
             // A kernel that QEMU loads by itself has the first place already.
             let order = match &self.boot {
                 Boot::Firmware { .. } => format!(",bootindex={index}"),
                 Boot::Direct { .. } => String::new(),
             };
-            add(&[
-                "-drive",
-                &format!(
-                    "if=none,id=drive{index},format=raw,cache=unsafe,discard=unmap,readonly={readonly},file={file}"
-                ),
-                "-device",
-                &format!("virtio-blk-pci,drive=drive{index}{order}"),
-            ]);
+            let [option, value] = drive.arguments(index);
+            add(&[&option, &value]);
+            add(&["-device", &format!("virtio-blk-pci,drive=drive{index}{order}")]);
         }
         for (index, forwards) in self.networks.iter().enumerate() {
             let forwards: String = forwards
@@ -234,6 +291,9 @@ impl Machine {
         }
         for (name, path) in &self.fw_cfg {
             add(&["-fw_cfg", &format!("name={name},file={}", escape(path))]);
+        }
+        if self.watchdog {
+            add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
         }
         args.extend(self.extra.iter().cloned());
         args

@@ -117,7 +117,7 @@ fn run_vm(arguments: VmArguments) -> Result<()> {
         (true, None) => Machine::live(&artefacts)?,
         (true, Some(path)) => {
             let mut machine = Machine::live(&artefacts)?;
-            machine.drives.push(Drive { path, writable: true });
+            machine.drives.push(Drive::writable(path));
             machine
         }
         (false, Some(path)) => Machine::from_disk(&artefacts, scratch.path(), path)?,

@@ -172,6 +172,38 @@ impl Node {
         Ok(Self { name: name.to_owned(), vm, ctl, files })
     }
 
+    /// Starts `machine`, whose disk is a copy of another node's. It is that node for everyone; `label` is for its files here.
+    pub fn resume(
+        operator: &Operator,
+        of: &Node,
+        label: &str,
+        machine: Machine,
+        scratch: TempDir,
+    ) -> Result<Self> {
+        let port = machine.api_port().context("The machine has no network")?;
+        let dir = operator.dir().join(label);
+        let home = operator.dir().join(format!("{label}-home"));
+        for dir in [&dir, &home] {
+            fs::create_dir_all(dir).with_context(|| format!("Making {}", dir.display()))?;
+        }
+        let files = Files { machine: dir.join("machine.yaml"), client: dir.join("client.yaml") };
+        fs::copy(&of.files.machine, &files.machine).context("Copying the configuration")?;
+        let client = fs::read_to_string(&of.files.client).context("Reading the client's file")?;
+        let (there, here) = (of.vm.api()?, format!("127.0.0.1:{port}"));
+        fs::write(&files.client, client.replace(&there, &here))
+            .context("Writing a client's file")?;
+        let ctl = operator.ctl().at_home_in(&home);
+        ctl.run(["config", "merge", "--force", &files.client.to_string_lossy()])?;
+        let vm = Vm::start_in(machine, scratch)?;
+        Ok(Self { name: of.name.clone(), vm, ctl, files })
+    }
+
+    /// The disk.
+    pub fn disk(&mut self) -> Result<PathBuf> {
+        let drive = self.vm.machine().drives.first().context("The machine has no disk")?;
+        Ok(drive.path.clone())
+    }
+
     /// The fingerprint on the console of a node in maintenance mode.
     pub fn fingerprint(&self) -> Result<String> {
         let line = self.vm.wait_for_line("SHA256:", BOOT)?;

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Variants of the image, for tests: the next version, versions that are bad, and one with services that misbehave.
 
-use crate::{artefacts::Artefacts, build::Builder};
+use crate::{
+    artefacts::Artefacts,
+    broken::{self, Fault, Material},
+    build::{self, Builder},
+};
 use anyhow::{Context as _, Result};
 use image::{
-    initramfs::Initramfs,
+    keys::{self, Signer, Trusted},
     recipe::{Extra, Parts, Recipe},
     uki::{self, Uki},
 };
@@ -12,13 +16,20 @@ use serde_json::json;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 use stele_layout::version::Version;
 
 /// The version after that of the tree.
 pub const NEXT: &str = "1000.1.0";
-/// The version that never comes up.
+/// The version of images that are broken.
 pub const BROKEN: &str = "1000.2.0";
+/// The version that trusts a second key.
+pub const ROTATING: &str = "1000.0.5";
+/// The version whose reader of configurations takes none.
+pub const PICKY: &str = "1000.4.0";
+/// The oldest version from which the demanding image may be moved to.
+pub const DEMANDED: &str = "900.0.0";
 
 /// Quick to compress: nobody downloads these.
 const LEVEL: u32 = 1;
@@ -41,16 +52,41 @@ impl Variants {
         self.dir.join("next.efi")
     }
 
-    /// A UKI of a later version, whose init does not exist: its kernel panics.
+    /// A UKI with this fault, or the next version where the fault is not the image's.
     #[must_use]
-    pub fn broken(&self) -> PathBuf {
-        self.dir.join("broken.efi")
+    pub fn broken(&self, fault: Fault) -> PathBuf {
+        let path = self.dir.join(format!("broken/{}.efi", fault.name()));
+        if path.exists() { path } else { self.next() }
     }
 
     /// A UKI for another architecture.
     #[must_use]
     pub fn foreign(&self) -> PathBuf {
         self.dir.join("foreign.efi")
+    }
+
+    /// A UKI that may only be moved to from [`DEMANDED`] on.
+    #[must_use]
+    pub fn demanding(&self) -> PathBuf {
+        self.dir.join("demanding.efi")
+    }
+
+    /// A UKI whose reader of configurations refuses every one.
+    #[must_use]
+    pub fn picky(&self) -> PathBuf {
+        self.dir.join("picky.efi")
+    }
+
+    /// A UKI of version [`ROTATING`] that trusts the second key beside the first, which has signed it.
+    #[must_use]
+    pub fn rotating(&self) -> PathBuf {
+        self.dir.join("rotating.efi")
+    }
+
+    /// The secret half of the second key.
+    #[must_use]
+    pub fn second_key(&self) -> PathBuf {
+        self.dir.join("second.key")
     }
 
     /// An image with a service that ends as soon as it is started, for direct boot.
@@ -68,21 +104,53 @@ impl Variants {
         {
             return Ok(());
         }
-        fs::create_dir_all(&self.dir).with_context(|| format!("Making {}", self.dir.display()))?;
+        fs::create_dir_all(self.dir.join("broken"))
+            .with_context(|| format!("Making {}", self.dir.display()))?;
         let signer = builder.signer()?;
         let next = builder.parts(&recipe(builder, NEXT, Vec::new())?)?;
-        let write_signed = |path: PathBuf, bytes: &[u8]| -> Result<()> {
-            write(&path, bytes)?;
-            signer.sign_file(&path).map(drop)
-        };
-        write_signed(self.next(), &next.uki)?;
+        write_signed(&self.next(), &next.uki, &signer)?;
         let mut foreign = next.uki.clone();
         uki::set_machine(&mut foreign, uki::ARM64)?;
-        write_signed(self.foreign(), &foreign)?;
-        write_signed(self.broken(), &broken(&next)?)?;
+        write_signed(&self.foreign(), &foreign, &signer)?;
+        write_signed(&self.demanding(), &demanding(&next)?, &signer)?;
+        self.build_rotating(builder, &signer)?;
+        self.build_broken(builder, &signer)?;
+        let picky = vec![program("usr/lib/stele/configure", compile(&self.dir)?)];
+        let picky = builder.parts(&recipe(builder, PICKY, picky)?)?;
+        write_signed(&self.picky(), &picky.uki, &signer)?;
         let crashing = builder.parts(&recipe(builder, NEXT, vec![crasher()?])?)?;
         bootable(&crashing, self.crashing().dir())?;
         write(&done, b"")
+    }
+
+    fn build_rotating(&self, builder: &Builder, signer: &Signer) -> Result<()> {
+        let secret = self.second_key();
+        if !secret.exists() {
+            keys::generate(&secret.with_extension(""))?;
+        }
+        let trust = vec![Trusted::read(&secret.with_extension("pub"))?];
+        let recipe = Recipe { trust, ..recipe(builder, ROTATING, Vec::new())? };
+        write_signed(&self.rotating(), &builder.parts(&recipe)?.uki, signer)
+    }
+
+    fn build_broken(&self, builder: &Builder, signer: &Signer) -> Result<()> {
+        let make = |faults: bool, extra: Vec<Extra>| {
+            builder.parts(&Recipe { faults, ..recipe(builder, BROKEN, extra)? })
+        };
+        let willing = make(true, Vec::new())?;
+        let unit = data("usr/lib/stele/units/apid.json", ends_at_once("The API", 201)?);
+        let driver =
+            format!("usr/lib/modules/{}/kernel/drivers/net/virtio_net.ko", willing.kernel.release);
+        let no_driver = data(&driver, b"This is no driver.\n".to_vec());
+        let (no_api, no_network) = (make(false, vec![unit])?, make(false, vec![no_driver])?);
+        let material = Material { willing: &willing, no_api: &no_api, no_network: &no_network };
+        for fault in broken::ALL {
+            if let Some(image) = fault.make(&material)? {
+                let path = self.dir.join(format!("broken/{}.efi", fault.name()));
+                write_signed(&path, &image, signer)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -94,13 +162,24 @@ pub fn recipe(builder: &Builder, version: &str, extra: Vec<Extra>) -> Result<Rec
 
 /// A UKI around `initramfs`, with everything else as in `parts`.
 pub fn uki_around(parts: &Parts, version: &str, initramfs: &[u8]) -> Result<Vec<u8>> {
+    uki_of(parts, version, &parts.manifest.cmdline, &parts.kernel.image, initramfs)
+}
+
+/// A UKI of these, with everything else as in `parts`.
+pub fn uki_of(
+    parts: &Parts,
+    version: &str,
+    cmdline: &str,
+    kernel: &[u8],
+    initramfs: &[u8],
+) -> Result<Vec<u8>> {
     let os_release = parts.os_release.replace(&parts.manifest.version, version);
     let uki = Uki {
         stub: &parts.stub,
         os_release: &os_release,
-        cmdline: &parts.manifest.cmdline,
+        cmdline,
         uname: &parts.kernel.release,
-        kernel: &parts.kernel.image,
+        kernel,
         initramfs,
     };
     uki.build()
@@ -114,22 +193,60 @@ pub fn bootable(parts: &Parts, dir: &Path) -> Result<()> {
     write(&dir.join("cmdline"), parts.manifest.cmdline.as_bytes())
 }
 
-fn broken(parts: &Parts) -> Result<Vec<u8>> {
-    let initramfs =
-        Initramfs { init: b"This is no program.\n", modules: &[], rootfs: None }.pack()?;
-    uki_around(parts, BROKEN, &initramfs)
+fn demanding(parts: &Parts) -> Result<Vec<u8>> {
+    let uki = Uki {
+        stub: &parts.stub,
+        os_release: &format!("{}UPGRADES_FROM={DEMANDED}\n", parts.os_release),
+        cmdline: &parts.manifest.cmdline,
+        uname: &parts.kernel.release,
+        kernel: &parts.kernel.image,
+        initramfs: &parts.initramfs,
+    };
+    uki.build()
+}
+
+/// A program without dependencies, static as all programs of a node are.
+fn compile(dir: &Path) -> Result<Vec<u8>> {
+    let (source, program) = (dir.join("picky.rs"), dir.join("picky"));
+    write(&source, include_bytes!("variants/picky.rs"))?;
+    let mut rustc = Command::new("rustc");
+    rustc
+        .current_dir(crate::artefacts::top())
+        .args(["--edition", "2024", "-O", "-Ctarget-feature=+crt-static", "-Cstrip=symbols"])
+        .args(["-Crelocation-model=pie", "-Cpanic=abort", "--target", "x86_64-unknown-linux-gnu"])
+        .arg("-o")
+        .args([&program, &source]);
+    build::run(&mut rustc)?;
+    fs::read(&program).with_context(|| format!("Reading {}", program.display()))
 }
 
 /// A service that ends with an error at once: the agent that parses configurations, given nothing to parse.
 fn crasher() -> Result<Extra> {
+    let unit = ends_at_once("Ends as soon as it is started", 290)?;
+    Ok(data("usr/lib/stele/units/crasher.json", unit))
+}
+
+fn ends_at_once(description: &str, uid: u32) -> Result<Vec<u8>> {
     let unit = json!({
-        "description": "Ends as soon as it is started",
+        "description": description,
         "exec": ["/usr/lib/stele/configure", "--no-such-argument"],
-        "sandbox": {"uid": 290, "seccomp": "pure", "memory_max": 16 << 20, "tasks_max": 4},
+        "sandbox": {"uid": uid, "seccomp": "pure", "memory_max": 16 << 20, "tasks_max": 4},
         "start": "boot",
     });
-    let path = "usr/lib/stele/units/crasher.json".to_owned();
-    Ok(Extra { path, mode: 0o644, data: serde_json::to_vec_pretty(&unit)? })
+    Ok(serde_json::to_vec_pretty(&unit)?)
+}
+
+fn data(path: &str, data: Vec<u8>) -> Extra {
+    Extra { path: path.to_owned(), mode: 0o644, data }
+}
+
+fn program(path: &str, data: Vec<u8>) -> Extra {
+    Extra { path: path.to_owned(), mode: 0o755, data }
+}
+
+fn write_signed(path: &Path, bytes: &[u8], signer: &Signer) -> Result<()> {
+    write(path, bytes)?;
+    signer.sign_file(path).map(drop)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -65,6 +65,8 @@ struct State {
     power: Power,
     /// How many QEMUs there have been: one for each boot.
     launches: u32,
+    /// When each of them began.
+    launched: Vec<Instant>,
     /// Whether a reset starts the next one.
     stay_off: bool,
 }
@@ -159,6 +161,13 @@ impl Vm {
     #[must_use]
     pub fn launches(&self) -> u32 {
         self.shared.state().launches
+    }
+
+    /// When the boot of this number began; the first is 1.
+    #[must_use]
+    pub fn launched(&self, number: u32) -> Option<Instant> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.shared.state().launched.get(index).copied()
     }
 
     /// Whether it runs.
@@ -287,6 +296,7 @@ impl Shared {
         let mut state = self.state();
         if matches!(power, Power::On { .. }) {
             state.launches += 1;
+            state.launched.push(Instant::now());
         }
         state.power = power;
         drop(state);

@@ -55,7 +55,7 @@ pub(super) fn measure(guest: &Guest, runs: usize) -> Result<Vec<Figure>> {
 }
 
 /// How long a machine takes that powers off at once.
-fn until_off(machine: Machine) -> Result<f64> {
+pub(super) fn until_off(machine: Machine) -> Result<f64> {
     let scratch = scratch()?;
     let started = Instant::now();
     let vm = Vm::start(machine, scratch.path())?;

@@ -6,7 +6,7 @@ use crate::{
     build::Builder,
     machine::Machine,
     node::{Node, Operator},
-    variants::{bootable, recipe, uki_around},
+    variants::{NEXT, bootable, recipe, uki_around},
 };
 use anyhow::{Context as _, Result};
 use image::{
@@ -38,6 +38,8 @@ pub(super) struct Guest {
     floor: Artefacts,
     /// The same on a disk.
     floor_disk: PathBuf,
+    /// The next version.
+    pub(super) next: PathBuf,
     /// Who operates it.
     pub(super) operator: Operator,
     _scratch: TempDir,
@@ -66,8 +68,11 @@ impl Guest {
         fs::write(floor.dir().join("initramfs"), &initramfs)?;
         let floor_disk = dir.join("floor.raw");
         write_disk(&parts, version, &initramfs, &floor_disk)?;
-        let operator = Operator::new(image)?;
-        Ok(Self { image: image.clone(), with_echo, floor, floor_disk, operator, _scratch: scratch })
+        let next = dir.join("next.efi");
+        fs::write(&next, builder.parts(&recipe(builder, NEXT, Vec::new())?)?.uki)?;
+        builder.signer()?.sign_file(&next)?;
+        let (image, operator) = (image.clone(), Operator::new(image)?);
+        Ok(Self { image, with_echo, floor, floor_disk, next, operator, _scratch: scratch })
     }
 
     /// The floor without a disk.

@@ -4,16 +4,15 @@
 use crate::world::{Kept, World, field, resource, says, scratch};
 use anyhow::{Context as _, Result, ensure};
 use hack::{
+    disk::{fill, partition},
     json,
     machine::{Machine, copy_sparse},
     node::{BOOT, Node},
     suite::Checks,
 };
-use serde_json::Value;
 use std::{
     fs,
     io::{Seek as _, SeekFrom, Write as _},
-    path::Path,
     process::Command,
     time::Duration,
 };
@@ -125,7 +124,7 @@ pub(crate) fn full(world: &World, checks: &Checks) -> Result<()> {
     node.ctl.run(["shutdown"])?;
     node.vm.wait_until_off(BOOT)?;
     let disk = node.vm.machine().drives.first().context("No disk")?.path.clone();
-    fill(&disk, &partition(&disk, "DATA")?)?;
+    fill(&disk, partition(&disk, "DATA")?)?;
     let mark = node.vm.console().mark();
     node.vm.power_on()?;
     checks.check("a node whose disk is full comes up and answers", || node.wait_until_it_answers());
@@ -176,52 +175,5 @@ pub(crate) fn state_corrupt(world: &World, checks: &Checks) -> Result<()> {
         ensure!(!field(&volume, "reason")?.is_empty(), "{volume}");
         Ok(())
     });
-    Ok(())
-}
-
-/// A partition, in bytes.
-#[derive(Debug)]
-struct Place {
-    start: u64,
-    length: u64,
-}
-
-fn partition(disk: &Path, label: &str) -> Result<Place> {
-    let output = Command::new("/usr/sbin/sfdisk")
-        .arg("--json")
-        .arg(disk)
-        .output()
-        .context("Running sfdisk")?;
-    let table: Value =
-        serde_json::from_slice(&output.stdout).context("Reading the partition table")?;
-    let partitions =
-        table["partitiontable"]["partitions"].as_array().context("There are no partitions")?;
-    let found = partitions.iter().find(|partition| partition["name"] == label);
-    let found = found.with_context(|| format!("There is no partition {label}: {table}"))?;
-    let bytes = |key: &str| {
-        found[key].as_u64().map(|sectors| sectors * 512).context("A partition without a size")
-    };
-    Ok(Place { start: bytes("start")?, length: bytes("size")? })
-}
-
-/// Gives every free block of a file system to one file.
-fn fill(disk: &Path, place: &Place) -> Result<()> {
-    let target = format!("{}?offset={}", disk.display(), place.start);
-    let debugfs = |request: &str| -> Result<String> {
-        let output =
-            Command::new("/usr/sbin/debugfs").args(["-w", "-R", request, &target]).output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr))
-    };
-    let free = || -> Result<u64> {
-        let said = debugfs("stats")?;
-        let line = said.lines().find_map(|line| line.strip_prefix("Free blocks:"));
-        line.and_then(|free| free.trim().parse().ok()).with_context(|| format!("debugfs: {said}"))
-    };
-    let before = free()?;
-    let mut said = debugfs("write /dev/null filler")?;
-    // Room for the file's own map of its blocks is left.
-    said += &debugfs(&format!("fallocate filler 0 {}", before - 20))?;
-    ensure!(free()? < 100, "{} blocks are still free: {said}", free()?);
     Ok(())
 }

@@ -42,6 +42,11 @@ impl Server {
         Ok(Self { child, port })
     }
 
+    /// Its port on this host.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where the guest finds a file.
     pub(crate) fn url(&self, file: &str) -> String {
         format!("http://10.0.2.2:{}/{file}", self.port)

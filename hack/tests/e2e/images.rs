@@ -8,15 +8,12 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use hack::{node::BOOT, suite::Checks};
 use serde_json::Value;
-use std::{fs, process::Command};
+use std::fs;
 use stele_proto::v1::{
     PushHeader, PushRequest, push_request::Part, upgrade_service_client::UpgradeServiceClient,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-
-/// Where the ESP begins, in bytes.
-const ESP: &str = "@@1M";
 
 pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
     let mut node = Kept(world.installed("choosy")?);
@@ -66,16 +63,8 @@ pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
     checks.check("nothing else is on the ESP", || {
         node.ctl.run(["shutdown"])?;
         node.vm.wait_until_off(BOOT)?;
-        let disk = node.vm.machine().drives.first().context("No disk")?.path.clone();
-        let output = Command::new("mdir")
-            .arg("-b")
-            .arg("-i")
-            .arg(format!("{}{ESP}", disk.display()))
-            .arg("::EFI/Linux")
-            .output()?;
-        ensure!(output.status.success(), "mdir: {}", String::from_utf8_lossy(&output.stderr));
-        let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-        let files: Vec<&str> = listed.lines().filter(|line| !line.is_empty()).collect();
+        let disk = node.disk()?;
+        let files = hack::disk::list_esp(&disk, "EFI/Linux")?;
         ensure!(files.len() == 2, "{files:?}");
         ensure!(files.iter().any(|file| file.ends_with(".staged")), "{files:?}");
         Ok(())

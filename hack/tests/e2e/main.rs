@@ -6,18 +6,26 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod api;
+mod broken;
 mod config;
+mod cuts;
 mod disk;
 mod fleet;
+mod health;
 mod http;
 mod images;
 mod live;
 mod power;
+mod proxy;
 mod raw;
+mod registry;
 mod service;
 mod source;
+mod space;
 mod upgrade;
+mod web;
 mod world;
 
 use hack::suite::{self, Scenario};
@@ -25,7 +33,35 @@ use std::{env, process::ExitCode};
 use world::World;
 
 /// Long ones first: what runs side by side then ends together.
-static SCENARIOS: [Scenario<World>; 16] = [
+static SCENARIOS: [Scenario<World>; 44] = [
+    Scenario { name: "cuts::kills", machines: 1, run: cuts::kills },
+    Scenario { name: "broken::hangs", machines: 1, run: broken::fault::<8> },
+    Scenario { name: "broken::no_api", machines: 1, run: broken::fault::<10> },
+    Scenario { name: "broken::no_network", machines: 1, run: broken::fault::<11> },
+    Scenario { name: "broken::check_fails", machines: 1, run: broken::fault::<12> },
+    Scenario { name: "broken::check_flaps", machines: 1, run: broken::fault::<13> },
+    Scenario { name: "broken::stuck", machines: 1, run: broken::fault::<9> },
+    Scenario { name: "broken::panics", machines: 1, run: broken::fault::<6> },
+    Scenario { name: "broken::exits", machines: 1, run: broken::fault::<7> },
+    Scenario { name: "broken::configuration", machines: 1, run: broken::fault::<14> },
+    Scenario { name: "broken::empty", machines: 1, run: broken::fault::<0> },
+    Scenario { name: "broken::zeros", machines: 1, run: broken::fault::<1> },
+    Scenario { name: "broken::truncated_kernel", machines: 1, run: broken::fault::<2> },
+    Scenario { name: "broken::corrupt_initrd", machines: 1, run: broken::fault::<3> },
+    Scenario { name: "broken::corrupt_squashfs", machines: 1, run: broken::fault::<4> },
+    Scenario { name: "broken::no_init", machines: 1, run: broken::fault::<5> },
+    Scenario { name: "cuts::every_write", machines: 2, run: cuts::every_write },
+    Scenario { name: "health::safe", machines: 1, run: health::safe },
+    Scenario { name: "admission::signatures", machines: 1, run: admission::signatures },
+    Scenario { name: "admission::versions", machines: 1, run: admission::versions },
+    Scenario { name: "registry::real", machines: 1, run: registry::real },
+    Scenario { name: "registry::troubled", machines: 1, run: registry::troubled },
+    Scenario { name: "registry::resumed", machines: 1, run: registry::resumed },
+    Scenario { name: "space::esp_full", machines: 1, run: space::esp_full },
+    Scenario { name: "space::esp_nearly_full", machines: 1, run: space::esp_nearly_full },
+    Scenario { name: "space::data_full", machines: 1, run: space::data_full },
+    Scenario { name: "space::state_corrupt", machines: 1, run: space::state_corrupt },
+    Scenario { name: "health::gate", machines: 1, run: health::gate },
     Scenario { name: "upgrade::bad_image", machines: 1, run: upgrade::bad_image },
     Scenario { name: "upgrade::there_and_back", machines: 1, run: upgrade::there_and_back },
     Scenario { name: "upgrade::refused", machines: 1, run: images::refused },
@@ -47,7 +83,11 @@ static SCENARIOS: [Scenario<World>; 16] = [
 fn main() -> ExitCode {
     // Flags are those of cargo's own test runner, which has no use here.
     let filters: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let outcome = World::new().and_then(|world| suite::run(&world, &SCENARIOS, &filters));
+    let outcome = World::new().and_then(|world| {
+        let sound = suite::run(&world, &SCENARIOS, &filters)?;
+        world.print_figures();
+        Ok(sound)
+    });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

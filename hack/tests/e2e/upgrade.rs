@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use hack::{
+    broken::Fault,
     node::BOOT,
     suite::Checks,
     variants::{BROKEN, NEXT},
@@ -67,7 +68,7 @@ pub(crate) fn bad_image(world: &World, checks: &Checks) -> Result<()> {
     let first = version(&node)?;
     let boot = node.boot_id()?;
     checks.check("an image that never comes up is given up, and ctl says so", || {
-        let image = world.variants.broken();
+        let image = world.variants.broken(Fault::Panics);
         let said = node.ctl.fails(["upgrade", "--image", &image.to_string_lossy()])?;
         says(&said, &[BROKEN])
     });

@@ -5,13 +5,18 @@ use anyhow::{Context as _, Result, bail, ensure};
 use hack::{
     artefacts::{Artefacts, top},
     json,
-    machine::Machine,
-    node::{Node, Operator},
+    machine::{Machine, copy_sparse},
+    node::{BOOT, Node, Operator},
+    tools::Tools,
     variants::Variants,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 use tempfile::TempDir;
 
 /// What all scenarios share.
@@ -21,9 +26,26 @@ pub(crate) struct World {
     pub(crate) artefacts: Artefacts,
     /// Its variants.
     pub(crate) variants: Variants,
+    /// Programs that it is tried against.
+    pub(crate) tools: Tools,
     /// Who runs it.
     pub(crate) operator: Operator,
+    /// A configured node with a disk, which is off; others are copies of it.
+    template: Mutex<Option<Node>>,
+    /// What was measured on the way.
+    figures: Mutex<Vec<String>>,
 }
+
+/// What the template's configuration says beside who it is: tests do not wait for an hour.
+const HURRY: &str = "---
+apiVersion: stele/v1
+kind: UpgradePolicy
+deadline: 45s
+---
+apiVersion: stele/v1
+kind: Watchdog
+timeout: 15s
+";
 
 impl World {
     pub(crate) fn new() -> Result<Self> {
@@ -33,8 +55,75 @@ impl World {
             .context("Raising the limit on files")?;
         let artefacts = Artefacts::default_location();
         let variants = Variants::new(artefacts.dir().join("e2e"));
+        let tools = Tools::new(artefacts.dir().join("tools"));
         let operator = Operator::new(&artefacts)?;
-        Ok(Self { artefacts, variants, operator })
+        let (template, figures) = (Mutex::default(), Mutex::default());
+        Ok(Self { artefacts, variants, tools, operator, template, figures })
+    }
+
+    /// A node with a disk, configured, that answers: a copy of one that was set up once.
+    pub(crate) fn settled(&self, label: &str) -> Result<Kept> {
+        let node = self.resumed(label, |_| Ok(()))?;
+        node.wait_until_it_answers()?;
+        Ok(node)
+    }
+
+    /// The same, just switched on, with its disk changed before that.
+    pub(crate) fn resumed(
+        &self,
+        label: &str,
+        change: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Kept> {
+        self.resumed_as(label, change, Ok)
+    }
+
+    /// The same, with its machine changed too.
+    pub(crate) fn resumed_as(
+        &self,
+        label: &str,
+        change: impl FnOnce(&Path) -> Result<()>,
+        finish: impl FnOnce(Machine) -> Result<Machine>,
+    ) -> Result<Kept> {
+        let scratch = scratch()?;
+        let disk = scratch.path().join("disk.raw");
+        let mut template = self.template.lock().unwrap_or_else(PoisonError::into_inner);
+        if template.is_none() {
+            *template = Some(self.set_up().context("Setting the template up")?);
+        }
+        let template = template.as_mut().context("There is a template")?;
+        copy_sparse(&template.disk()?, &disk)?;
+        change(&disk)?;
+        let machine = Machine::from_disk(&self.artefacts, scratch.path(), disk)?.with_watchdog();
+        let machine = finish(machine)?;
+        let node = Node::resume(&self.operator, template, label, machine, scratch)?;
+        Ok(Kept { node, label: label.to_owned() })
+    }
+
+    fn set_up(&self) -> Result<Node> {
+        let mut node = self.unboxed("template", 2)?;
+        let hurried = with_more(&node, HURRY)?;
+        fs::rename(hurried, &node.files.machine)?;
+        node.apply()?;
+        node.wait_until_it_answers()?;
+        node.ctl.run(["shutdown"])?;
+        node.vm.wait_until_off(BOOT)?;
+        // Who copies it next wants a disk that nobody writes to.
+        ensure!(node.disk()?.exists());
+        Ok(node)
+    }
+
+    /// Keeps a figure, to be printed when all is done.
+    pub(crate) fn figure(&self, text: String) {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// Prints the figures.
+    pub(crate) fn print_figures(&self) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        figures.sort();
+        for figure in figures {
+            println!("figure: {figure}");
+        }
     }
 
     /// A node without a disk, configured by fw_cfg, that answers.
@@ -72,21 +161,31 @@ pub(crate) fn scratch() -> Result<TempDir> {
 }
 
 /// Keeps a console for whoever looks into a failure.
-pub(crate) fn keep_console(node: &Node) -> Result<()> {
+fn keep_console(node: &Node, label: &str) -> Result<()> {
     let dir = top().join("out/e2e/consoles");
     fs::create_dir_all(&dir)?;
-    fs::copy(node.vm.console().path(), dir.join(format!("{}.log", node.name)))
+    fs::copy(node.vm.console().path(), dir.join(format!("{label}.log")))
         .context("Keeping the console")?;
     Ok(())
 }
 
 /// A node whose console is kept when it goes away.
 #[derive(Debug)]
-pub(crate) struct Kept(pub(crate) Node);
+pub(crate) struct Kept {
+    node: Node,
+    label: String,
+}
+
+/// A node whose console is kept under its name.
+#[expect(non_snake_case, reason = "it reads as the value that it makes")]
+pub(crate) fn Kept(node: Node) -> Kept {
+    let label = node.name.clone();
+    Kept { node, label }
+}
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let Err(error) = keep_console(&self.0) {
+        if let Err(error) = keep_console(&self.node, &self.label) {
             println!("{error:#}");
         }
     }
@@ -95,13 +194,13 @@ impl Drop for Kept {
 impl std::ops::Deref for Kept {
     type Target = Node;
     fn deref(&self) -> &Node {
-        &self.0
+        &self.node
     }
 }
 
 impl std::ops::DerefMut for Kept {
     fn deref_mut(&mut self) -> &mut Node {
-        &mut self.0
+        &mut self.node
     }
 }
 
@@ -167,6 +266,21 @@ fn version_beside_boot_id(value: &Value) -> Option<String> {
         Value::Array(values) => values.iter().find_map(version_beside_boot_id),
         _ => None,
     }
+}
+
+/// The mode that a node says it is in, in lower case.
+pub(crate) fn mode(node: &Node) -> Result<String> {
+    let printed = node.ctl.json(["version"])?;
+    Ok(json::text(&printed, "mode").unwrap_or_default().to_lowercase())
+}
+
+/// Waits until nothing is on trial any more.
+pub(crate) fn settle(node: &Node) -> Result<()> {
+    node.wait_until("nothing is on trial any more", 2 * BOOT, || {
+        let Ok(gates) = resources(node, "gate") else { return Ok(false) };
+        let state = gates.first().and_then(|gate| field(gate, "state").ok());
+        Ok(state.is_none_or(|state| state == "passed" || state == "none"))
+    })
 }
 
 /// The configuration of a node with a line changed or added.

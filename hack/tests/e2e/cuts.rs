@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Power cuts: at every write of an upgrade, its commit and a rollback, by reading; at many of them, by booting; and at
+//! random moments, by killing.
+
+use crate::world::{Kept, World, field, mode, resources, scratch, settle, version};
+use anyhow::{Context as _, Result, ensure};
+use hack::{
+    artefacts::Artefacts,
+    cuts::{self, Expected, Report},
+    machine::{Machine, copy_sparse},
+    node::{BOOT, Node},
+    replay::{Moment, Random, Recording},
+    suite::Checks,
+    variants::NEXT,
+};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Moments that are booted.
+const BOOTED: usize = 50;
+/// At random moments, so many.
+const KILLS: u32 = 20;
+/// An upgrade takes about so long; a kill comes within it.
+const UPGRADE: Duration = Duration::from_secs(24);
+/// What is random here is the same each time, unless this says another number.
+const SEED: &str = "STELE_SEED";
+
+/// A node before, and all that it wrote.
+struct Written {
+    folder: tempfile::TempDir,
+    node: Kept,
+}
+
+impl Written {
+    fn base(&self) -> PathBuf {
+        self.folder.path().join("base.raw")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("writes.log")
+    }
+}
+
+pub(crate) fn every_write(world: &World, checks: &Checks) -> Result<()> {
+    let written = record(world)?;
+    let recording = Recording::open(&written.base(), &written.log())?;
+    let moments = recording.moments(seed()?);
+    let (old, new) = (world.artefacts.uki()?, world.variants.next());
+    let expected = expected(&old, &new)?;
+    let began = Instant::now();
+    let report =
+        cuts::judge(&written.base(), &recording, &moments, &expected, written.folder.path())?;
+    world.figure(format!(
+        "power cuts: {} boundaries checked ({} in order, {} reordered) of {} writes and flushes; {} different ESPs, {} different \
+         STATEs; {} bricked; {:.0} s",
+        report.moments,
+        report.in_order,
+        report.moments - report.in_order,
+        report.entries,
+        report.different.0,
+        report.different.1,
+        report.bricks,
+        began.elapsed().as_secs_f32()
+    ));
+    checks.check("wherever the power is cut, the disk holds a machine", || judged(&report));
+    checks.check("both images have been the one to start", || {
+        ensure!(report.starts.len() == 2, "{:?}", report.starts);
+        Ok(())
+    });
+    checks.check("an upgrade writes the image to the ESP once", || {
+        let size = fs::metadata(&new)?.len();
+        let ratio = report.esp_bytes as f64 / size as f64;
+        world.figure(format!(
+            "bytes written to the ESP: {} for an image of {size}: {ratio:.4} × (goal ≤ 1.02)",
+            report.esp_bytes
+        ));
+        ensure!(ratio <= 1.02, "{ratio:.4} times its size");
+        Ok(())
+    });
+    checks.check("booted at many of these moments, it is a healthy node", || {
+        boot(world, &written, &recording, &cuts::spread(&moments, BOOTED))
+    });
+    Ok(())
+}
+
+fn judged(report: &Report) -> Result<()> {
+    ensure!(report.bricks == 0, "{} moments: {:#?}", report.bricks, report.bricked);
+    ensure!(report.moments > 100, "Only {} moments", report.moments);
+    Ok(())
+}
+
+fn seed() -> Result<u64> {
+    env::var(SEED).map_or(Ok(1), |seed| seed.parse().with_context(|| format!("Reading {SEED}")))
+}
+
+fn expected(old: &Path, new: &Path) -> Result<Expected> {
+    let good = image::tree::sha256_of_file(old)?;
+    let images = BTreeMap::from([
+        (good.clone(), "the old image".to_owned()),
+        (image::tree::sha256_of_file(new)?, "the new image".to_owned()),
+    ]);
+    Ok(Expected { images, good })
+}
+
+/// An upgrade, its commit and a rollback, with every write written down.
+fn record(world: &World) -> Result<Written> {
+    let folder = scratch()?;
+    let (base, log) = (folder.path().join("base.raw"), folder.path().join("writes.log"));
+    let node = world.resumed_as(
+        "recorded",
+        |disk| copy_sparse(disk, &base),
+        |machine| machine.with_log(&log),
+    )?;
+    node.wait_until_it_answers()?;
+    let first = version(&node)?;
+    node.ctl.run(["upgrade", "--image", &world.variants.next().to_string_lossy()])?;
+    ensure!(version(&node)? == NEXT);
+    let boot = node.boot_id()?;
+    node.ctl.run(["rollback"])?;
+    node.wait_for_another_boot(&boot)?;
+    ensure!(version(&node)? == first);
+    settle(&node)?;
+    node.ctl.run(["shutdown"])?;
+    node.vm.wait_until_off(BOOT)?;
+    Ok(Written { folder, node })
+}
+
+/// Boots the disk as it was at these moments.
+fn boot(
+    world: &World,
+    written: &Written,
+    recording: &Recording,
+    moments: &[&Moment],
+) -> Result<()> {
+    let queue = Mutex::new(moments.iter().enumerate());
+    let failures = Mutex::new(Vec::new());
+    let came_up = Mutex::new(BTreeMap::<String, usize>::new());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().map(|mut queue| queue.next()).ok().flatten();
+                    let Some((number, moment)) = next else { return };
+                    match boot_one(world, written, recording, number, moment) {
+                        Ok(version) => {
+                            if let Ok(mut came_up) = came_up.lock() {
+                                *came_up.entry(version).or_default() += 1;
+                            }
+                        }
+                        Err(error) => {
+                            if let Ok(mut failures) = failures.lock() {
+                                failures.push(format!("{moment}: {error:#}"));
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_default();
+    world.figure(format!(
+        "power cuts: {} boundaries booted, {} bricked; came up: {:?}",
+        moments.len(),
+        failures.len(),
+        came_up.into_inner().unwrap_or_default()
+    ));
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+fn boot_one(
+    world: &World,
+    written: &Written,
+    recording: &Recording,
+    number: usize,
+    moment: &Moment,
+) -> Result<String> {
+    let folder = scratch()?;
+    let disk = folder.path().join("disk.raw");
+    cuts::disk_at(&written.base(), recording, moment, &disk)?;
+    let machine = Machine::from_disk(&world.artefacts, folder.path(), disk)?.with_watchdog();
+    let label = format!("cut-{number}");
+    let node = Node::resume(&world.operator, &written.node, &label, machine, folder)?;
+    node.wait_until_it_answers()?;
+    healthy(&node)?;
+    version(&node)
+}
+
+/// Waits until nothing is on trial any more, and looks whether all is well then.
+fn healthy(node: &Node) -> Result<()> {
+    settle(node)?;
+    let version = version(node)?;
+    ensure!([env!("CARGO_PKG_VERSION"), NEXT].contains(&version.as_str()), "{version}");
+    let running = resources(node, "slot")?
+        .into_iter()
+        .find(|slot| field(slot, "running").is_ok_and(|running| running == "true"))
+        .context("No slot is running")?;
+    ensure!(field(&running, "state")? == "good", "{running}");
+    ensure!(!mode(node)?.contains("safe"), "it is in safe mode");
+    Ok(())
+}
+
+pub(crate) fn kills(world: &World, checks: &Checks) -> Result<()> {
+    let mut node = world.settled("killed")?;
+    // Back and forth between two images takes a step below the floor.
+    let more = fs::read_to_string(&node.files.machine)?
+        .replace("kind: UpgradePolicy\n", "kind: UpgradePolicy\noldest: 0.0.1\n");
+    fs::write(&node.files.machine, more)?;
+    node.ctl.run(["apply-config", "-f", &node.files.machine.to_string_lossy()])?;
+    let images = Images { old: world.artefacts.clone(), new: world.variants.next() };
+    let mut random = Random::new(seed()?);
+    let mut ended = BTreeMap::<String, u32>::new();
+    let mut failures = Vec::new();
+    for number in 1..=KILLS {
+        let after = UPGRADE.mul_f64((random.draw() % 1000) as f64 / 1000.0);
+        match kill(&mut node, &images, after) {
+            Ok(version) => *ended.entry(version).or_default() += 1,
+            Err(error) => {
+                failures.push(format!("kill {number}, after {after:.1?}: {error:#}"));
+                break;
+            }
+        }
+    }
+    let survived: u32 = ended.values().sum();
+    world.figure(format!("kills at random moments of an upgrade: {survived} of {KILLS} survived; then it was on {ended:?}"));
+    checks.check("killed at random moments of upgrades, it is a healthy node each time", || {
+        ensure!(failures.is_empty(), "{failures:#?}");
+        Ok(())
+    });
+    Ok(())
+}
+
+struct Images {
+    old: Artefacts,
+    new: PathBuf,
+}
+
+/// Starts an upgrade to the other image, cuts the power, and looks what is there afterwards.
+fn kill(node: &mut Kept, images: &Images, after: Duration) -> Result<String> {
+    let image = if version(node)? == NEXT { images.old.uki()? } else { images.new.clone() };
+    let upgrade = node.ctl.follow(["upgrade", "--image", &image.to_string_lossy()])?;
+    thread::sleep(after);
+    node.vm.cut_power()?;
+    let said = upgrade.text();
+    drop(upgrade);
+    node.vm.power_on()?;
+    node.wait_until_it_answers().with_context(|| said.clone())?;
+    healthy(node).with_context(|| said)?;
+    version(node)
+}
