@@ -53,7 +53,8 @@ pub(crate) fn install() {
     let _first_stands = SINKS.set(sinks);
     let _first_stands = tracing::subscriber::set_global_default(Reporter);
     std::panic::set_hook(Box::new(|panic| {
-        complain(&format!("PID 1 panicked: {panic}"));
+        let said = panic.to_string().replace('\n', " ");
+        complain(&format!("PID 1 {said}"));
         // The kernel panics when PID 1 ends: it keeps what was said where it can, and restarts by panic=.
         std::process::exit(1);
     }));
