@@ -83,7 +83,6 @@ impl Drive {
                     "node-name": format!("drive{index}"),
                     "file": {"driver": "raw", "file": file(&self.path), "discard": "unmap"},
                     "log": file(log),
-                    "log-sector-size": 512,
                     "log-append": true,
                     "log-super-update-interval": 1,
                     "discard": "unmap",

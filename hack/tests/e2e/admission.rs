@@ -134,26 +134,26 @@ pub(crate) fn versions(world: &World, checks: &Checks) -> Result<()> {
         Ok(())
     });
     checks.check("a step below the floor is refused", || {
-        let said = node.ctl.fails(upgrade(&[], &world.artefacts.uki()?))?;
-        says(&said, &[&first, NEXT, "oldest"])
+        let said = node.ctl.fails(upgrade(&[], &world.variants.rotating()))?;
+        says(&said, &[ROTATING, NEXT, "oldest"])
     });
     checks.check("unless the configuration allows it; --at waits for its time", || {
-        allow(&node, &first)?;
+        allow(&node, ROTATING)?;
         let boot = node.boot_id()?;
         let launches = node.vm.launches();
-        node.ctl.run(upgrade(&["--at", "+12s"], &world.artefacts.uki()?))?;
+        node.ctl.run(upgrade(&["--at", "+12s"], &world.variants.rotating()))?;
         ensure!(node.vm.launches() == launches, "it did not wait");
         node.wait_until("its time has come", BOOT + Duration::from_secs(20), || {
             Ok(node.boot_id().is_ok_and(|now| now != boot))
         })?;
         settle(&node)?;
-        ensure!(version(&node)? == first);
+        ensure!(version(&node)? == ROTATING);
         Ok(())
     });
     checks.check("the floor stays where it was", || {
         node.ctl.run(["apply-config", "-f", &node.files.machine.to_string_lossy()])?;
-        let said = node.ctl.fails(upgrade(&["--stage-only"], &world.variants.rotating()))?;
-        says(&said, &[ROTATING, NEXT])
+        let said = node.ctl.fails(upgrade(&["--stage-only"], &world.artefacts.uki()?))?;
+        says(&said, &[&first, NEXT])
     });
     Ok(())
 }

@@ -135,7 +135,7 @@ fn names_the_cause(fault: Fault, cause: &str) -> bool {
         Fault::CorruptInitrd => all(&["initrd"]) || all(&["initramfs"]),
         Fault::CorruptSquashfs => all(&["squashfs"]) || all(&["root"]),
         Fault::NoInit => all(&["/init"]),
-        Fault::Panics => all(&["pid 1", "a fault was asked for"]),
+        Fault::Panics => all(&["pid 1", "panicked"]),
         Fault::Exits => all(&["attempted to kill init"]),
         Fault::Hangs | Fault::Stuck => all(&["watchdog"]),
         Fault::NoApi => all(&["apid"]) || all(&["system/api"]),

@@ -5,13 +5,12 @@
 use crate::world::{Kept, World, field, mode, resources, scratch, settle, version};
 use anyhow::{Context as _, Result, ensure};
 use hack::{
-    artefacts::Artefacts,
     cuts::{self, Expected, Report},
     machine::{Machine, copy_sparse},
     node::{BOOT, Node},
     replay::{Moment, Random, Recording},
     suite::Checks,
-    variants::NEXT,
+    variants::{NEXT, ROTATING},
 };
 use std::{
     collections::BTreeMap,
@@ -196,7 +195,7 @@ fn boot_one(
 fn healthy(node: &Node) -> Result<()> {
     settle(node)?;
     let version = version(node)?;
-    ensure!([env!("CARGO_PKG_VERSION"), NEXT].contains(&version.as_str()), "{version}");
+    ensure!([env!("CARGO_PKG_VERSION"), NEXT, ROTATING].contains(&version.as_str()), "{version}");
     let running = resources(node, "slot")?
         .into_iter()
         .find(|slot| field(slot, "running").is_ok_and(|running| running == "true"))
@@ -208,12 +207,16 @@ fn healthy(node: &Node) -> Result<()> {
 
 pub(crate) fn kills(world: &World, checks: &Checks) -> Result<()> {
     let mut node = world.settled("killed")?;
-    // Back and forth between two images takes a step below the floor.
+    // Going round between three images takes steps below the floor.
     let more = fs::read_to_string(&node.files.machine)?
         .replace("kind: UpgradePolicy\n", "kind: UpgradePolicy\noldest: 0.0.1\n");
     fs::write(&node.files.machine, more)?;
     node.ctl.run(["apply-config", "-f", &node.files.machine.to_string_lossy()])?;
-    let images = Images { old: world.artefacts.clone(), new: world.variants.next() };
+    let images = [
+        (NEXT, world.variants.next()),
+        (ROTATING, world.variants.rotating()),
+        (env!("CARGO_PKG_VERSION"), world.artefacts.uki()?),
+    ];
     let mut random = Random::new(seed()?);
     let mut ended = BTreeMap::<String, u32>::new();
     let mut failures = Vec::new();
@@ -236,14 +239,15 @@ pub(crate) fn kills(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
-struct Images {
-    old: Artefacts,
-    new: PathBuf,
-}
-
-/// Starts an upgrade to the other image, cuts the power, and looks what is there afterwards.
-fn kill(node: &mut Kept, images: &Images, after: Duration) -> Result<String> {
-    let image = if version(node)? == NEXT { images.old.uki()? } else { images.new.clone() };
+/// Starts an upgrade to an image that is not there, cuts the power, and looks what is there afterwards.
+fn kill(node: &mut Kept, images: &[(&str, PathBuf)], after: Duration) -> Result<String> {
+    let there: Vec<String> = resources(node, "slot")?
+        .iter()
+        .filter(|slot| field(slot, "state").is_ok_and(|state| state == "good"))
+        .filter_map(|slot| field(slot, "version").ok())
+        .collect();
+    let image = images.iter().find(|(version, _)| there.iter().all(|there| there != version));
+    let (_, image) = image.context("All images are there")?;
     let upgrade = node.ctl.follow(["upgrade", "--image", &image.to_string_lossy()])?;
     thread::sleep(after);
     node.vm.cut_power()?;

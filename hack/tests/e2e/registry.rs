@@ -262,7 +262,7 @@ fn push_half(node: &Kept, path: &Path, image: &[u8]) -> Result<u64> {
     raw::block_on(async {
         let channel = raw::channel(node, Some(&credentials)).await?;
         let (sender, receiver) = mpsc::channel(4);
-        let header = PushHeader { size: image.len() as u64, sha256, ..PushHeader::default() };
+        let header = PushHeader { size: image.len() as u64, sha256, signature };
         sender.send(PushRequest { part: Some(Part::Header(header)) }).await?;
         let mut upgrade = UpgradeServiceClient::new(channel);
         let mut progress = upgrade.push(ReceiverStream::new(receiver)).await?.into_inner();
