@@ -276,7 +276,9 @@ impl Machine {
             };
             let [option, value] = drive.arguments(index);
             add(&[&option, &value]);
-            add(&["-device", &format!("virtio-blk-pci,drive=drive{index}{order}")]);
+            // A merged write has as many pieces as a system call takes, and the log one more.
+            let merging = if drive.log.is_some() { ",request-merging=off" } else { "" };
+            add(&["-device", &format!("virtio-blk-pci,drive=drive{index}{order}{merging}")]);
         }
         for (index, forwards) in self.networks.iter().enumerate() {
             let forwards: String = forwards
