@@ -129,8 +129,8 @@ fn answer(path: &str, body: &Bytes, version: &VersionResponse) -> Reply {
             }
             let web = |state: &str, reason: &str| json!({"state": state, "need": "required", "reason": reason, "since": 1.0});
             Reply::one(&event(Change::Added, web("unknown", "it was not tried yet")))
-                .and(&event(Change::Modified, web("failing", "refused")))
-                .and(&event(Change::Modified, web("failing", "refused")))
+                .and(&event(Change::Modified, web("failing", "it passed 4 of 5 tries: refused")))
+                .and(&event(Change::Modified, web("failing", "it passed 4 of 6 tries: refused")))
                 .and(&event(Change::Modified, web("passing", "")))
                 .and(&event(Change::Removed, web("passing", "")))
         }
@@ -166,7 +166,7 @@ fn health_as_it_changes() {
         The running image has proved itself: its health gate is passed.
         The running image is on trial: waiting for web, until 180 s after its start at the latest.
         web (required) is unknown: it was not tried yet
-        web is failing: refused
+        web is failing: it passed 4 of 5 tries: refused
         web is no longer checked
         web is passing"#]]
     .assert_eq(&lines.join("\n"));

@@ -210,6 +210,7 @@ pub fn explain(error: &dyn Error) -> String {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let text = error.to_string();
+        let text = text.split(" (os error ").next().unwrap_or_default().to_owned();
         // reqwest's outer layers only name the URL again and the kind of what follows.
         let empty = text.contains(" for url (") || text == "client error (Connect)";
         if !empty && !said.iter().any(|earlier: &String| earlier.contains(&text)) {
