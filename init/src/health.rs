@@ -233,17 +233,21 @@ async fn judge(node: &Rc<Node>) {
 /// The image is good: made permanent first, then what depends on it.
 async fn pass(node: &Rc<Node>) {
     let checks = show::records(&node.health.health.borrow(), &node.health.gate.borrow());
+    let since = {
+        let gate = &mut *node.health.gate.borrow_mut();
+        if let Gated::Pending { gate: pending, .. } = gate {
+            *gate = Gated::Blessing { gate: pending.clone(), since: now() };
+        }
+        match gate {
+            Gated::Blessing { since, .. } => *since,
+            Gated::None | Gated::Pending { .. } | Gated::Passed | Gated::Failed { .. } => now(),
+        }
+    };
+    show::gate(node, &node.health.gate.borrow());
     if let Err(reason) = upgrade::bless(node).await {
-        // Someone may be working on the ESP; it is tried again with the next look.
-        let before = node.health.gate.borrow().clone();
-        match before {
-            Gated::Blessing { since, .. } if now() > since.saturating_add(BLESSING) => {
-                fail(node, format!("making the image permanent: {reason}")).await;
-            }
-            Gated::Pending { gate, .. } => {
-                *node.health.gate.borrow_mut() = Gated::Blessing { gate, since: now() };
-            }
-            Gated::None | Gated::Blessing { .. } | Gated::Passed | Gated::Failed { .. } => {}
+        // It is tried again with the next look.
+        if now() > since.saturating_add(BLESSING) {
+            fail(node, format!("making the image permanent: {reason}")).await;
         }
         return;
     }
