@@ -124,8 +124,8 @@ impl Check {
                 format!("it passed {} times of the {} it must", self.run, self.rule.successes)
             }
             _ => format!(
-                "it passed {passes} of {tries} tries, and must pass {} in a row; the last failure: {}",
-                self.rule.successes, self.complaint
+                "{}; it passed {passes} of {tries} tries, and must pass {} in a row",
+                self.complaint, self.rule.successes
             ),
         }
     }
@@ -319,7 +319,7 @@ mod tests {
         };
         assert_eq!(
             (check.as_str(), reason.as_str()),
-            ("a", "it passed 10 of 20 tries, and must pass 2 in a row; the last failure: refused")
+            ("a", "refused; it passed 10 of 20 tries, and must pass 2 in a row")
         );
     }
 
