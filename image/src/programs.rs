@@ -23,9 +23,9 @@ const NODE: [&str; 3] = ["stele-init", "stele-apid", "stele-agents"];
 const FAULTS: &str = "stele-init/faults";
 
 /// The programs of the node by name. With `faults`, PID 1 fails when the kernel command line tells it to.
-pub fn node(workspace: &Workspace, epoch: u64, faults: bool) -> Result<BTreeMap<String, PathBuf>> {
+pub fn node(workspace: &Workspace, faults: bool) -> Result<BTreeMap<String, PathBuf>> {
     let features: &[&str] = if faults { &[FAULTS] } else { &[] };
-    reproducible(workspace, &NODE, features, epoch)
+    reproducible(workspace, &NODE, features)
 }
 
 /// The client.
@@ -39,7 +39,6 @@ pub fn reproducible(
     workspace: &Workspace,
     crates: &[&str],
     features: &[&str],
-    epoch: u64,
 ) -> Result<BTreeMap<String, PathBuf>> {
     let maps = maps(workspace)?;
     let mut flags: Vec<String> = maps
@@ -58,7 +57,8 @@ pub fn reproducible(
         .args(features.iter().flat_map(|feature| ["--features", feature]))
         .args(["--target", TARGET, "--config"])
         .arg(format!("target.{TARGET}.rustflags={}", serde_json::to_string(&flags)?))
-        .env("SOURCE_DATE_EPOCH", epoch.to_string())
+        // Not that of the commit: no program has its time of build in it, and with each commit all C would be built again.
+        .env("SOURCE_DATE_EPOCH", "1")
         .env(format!("CFLAGS_{TARGET}"), c_flags.join(" "))
         // These would override the flags above.
         .env_remove("RUSTFLAGS")

@@ -142,7 +142,7 @@ impl Recipe {
         let packages = Apt::new()?.files(wanted, cache, progress)?;
 
         progress.step("Building the programs of the node");
-        let programs = progress.suspend(|| programs::node(workspace, epoch, self.faults))?;
+        let programs = progress.suspend(|| programs::node(workspace, self.faults))?;
 
         progress.step("Unpacking the kernel");
         let (package, file) = packages

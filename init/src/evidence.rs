@@ -18,6 +18,8 @@ const FOLDER: &str = "/sys/fs/pstore";
 const RECORDS: usize = 256;
 const LARGEST: u64 = 256 * 1024;
 
+/// How the lines begin in which PID 1 says why it can't go on: their level, as `report::complain` has it.
+const LAST_WORDS: &str = "<2>";
 /// How far apart the records of one end of a kernel may be: firmware is slow, and an oops comes before its panic.
 const TOGETHER: i64 = 4;
 
@@ -35,20 +37,22 @@ pub(crate) struct Dump {
 impl Dump {
     /// Why the kernel ended, in a sentence.
     pub(crate) fn cause(&self) -> String {
-        let find = |needle: &str| {
-            let after = |line: &String| Some(line.split_once(needle)?.1.trim().to_owned());
-            self.lines.iter().rev().find_map(after)
+        let last = |needle: &str, level: &str| {
+            let mut lines = self.lines.iter().rev().filter(|line| line.starts_with(level));
+            lines.find_map(|line| Some(line.split_once(needle)?.1.trim().to_owned()))
         };
-        let Some(panic) = find("Kernel panic - not syncing: ") else {
+        let Some(panic) = last("Kernel panic - not syncing: ", "") else {
             return "the kernel crashed".to_owned();
         };
         if panic.contains("Software Watchdog Timer expired") {
             return "PID 1 no longer fed the watchdog".to_owned();
         }
-        let last_words = find("stele: ").filter(|_| panic.contains("Attempted to kill init"));
-        match last_words {
+        let Some((_, exit)) = panic.split_once("Attempted to kill init!") else {
+            return format!("kernel panic: {panic}");
+        };
+        match last("stele: ", LAST_WORDS) {
             Some(words) => format!("PID 1 ended: {words}"),
-            None => format!("kernel panic: {panic}"),
+            None => format!("PID 1 ended without a word ({})", exit.trim()),
         }
     }
 }
@@ -205,9 +209,10 @@ mod tests {
             dump(&[&format!("Panic#1 Part1\n{words}{killed}")]).cause(),
             "PID 1 ended: cannot go on: reading the image's units"
         );
+        let banner = "<6>[ 1.0] stele: Stele 1.2.3 on Linux\n";
         assert_eq!(
-            dump(&[&format!("Panic#1 Part1\n{killed}")]).cause(),
-            "kernel panic: Attempted to kill init! exitcode=0x00000100"
+            dump(&[&format!("Panic#1 Part1\n{banner}{killed}")]).cause(),
+            "PID 1 ended without a word (exitcode=0x00000100)"
         );
         assert_eq!(
             dump(&["Panic#1 Part1\n<0>[9] Kernel panic - not syncing: Software Watchdog Timer expired\n"]).cause(),

@@ -50,9 +50,9 @@ impl Guest {
     pub(super) fn build(builder: &Builder, image: &Artefacts) -> Result<Self> {
         let scratch = crate::scratch::folder("bench")?;
         let dir = scratch.path();
-        let built = builder.progress.suspend(|| {
-            programs::reproducible(&builder.workspace, &["hack"], &[], builder.workspace.epoch()?)
-        })?;
+        let built = builder
+            .progress
+            .suspend(|| programs::reproducible(&builder.workspace, &["hack"], &[]))?;
         let program = |name: &str| -> Result<Vec<u8>> {
             let path = built.get(name).with_context(|| format!("cargo made no {name}"))?;
             fs::read(path).with_context(|| format!("Reading {}", path.display()))
