@@ -36,7 +36,7 @@ pub(crate) fn fault<const NUMBER: usize>(world: &World, checks: &Checks) -> Resu
         Way::Upgrade => {
             let node = world.settled(&label)?;
             let web = match fault {
-                Fault::CheckFails | Fault::CheckFlaps => Some(Web::watched(&node, "40s")?),
+                Fault::CheckFails | Fault::CheckFlaps => Some(Web::watched(&node, "25s")?),
                 _ => None,
             };
             (node, web)

@@ -239,15 +239,19 @@ pub(crate) fn kills(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
-/// Starts an upgrade to an image that is not there, cuts the power, and looks what is there afterwards.
+/// Starts an upgrade, cuts the power, and looks what is there afterwards.
 fn kill(node: &mut Kept, images: &[(&str, PathBuf)], after: Duration) -> Result<String> {
-    let there: Vec<String> = resources(node, "slot")?
-        .iter()
-        .filter(|slot| field(slot, "state").is_ok_and(|state| state == "good"))
-        .filter_map(|slot| field(slot, "version").ok())
-        .collect();
-    let image = images.iter().find(|(version, _)| there.iter().all(|there| there != version));
-    let (_, image) = image.context("All images are there")?;
+    let image = match missing(node, images)? {
+        Some(image) => image,
+        None => {
+            // All are there, and good. One that was rolled back from is not, and can come again.
+            let boot = node.boot_id()?;
+            node.ctl.run(["rollback"])?;
+            node.wait_for_another_boot(&boot)?;
+            healthy(node)?;
+            missing(node, images)?.context("All images are there, after a rollback too")?
+        }
+    };
     let upgrade = node.ctl.follow(["upgrade", "--image", &image.to_string_lossy()])?;
     thread::sleep(after);
     node.vm.cut_power()?;
@@ -257,4 +261,15 @@ fn kill(node: &mut Kept, images: &[(&str, PathBuf)], after: Duration) -> Result<
     node.wait_until_it_answers().with_context(|| said.clone())?;
     healthy(node).with_context(|| said)?;
     version(node)
+}
+
+/// An image that the node does not have, or has found bad.
+fn missing(node: &Node, images: &[(&str, PathBuf)]) -> Result<Option<PathBuf>> {
+    let there: Vec<String> = resources(node, "slot")?
+        .iter()
+        .filter(|slot| field(slot, "state").is_ok_and(|state| state == "good"))
+        .filter_map(|slot| field(slot, "version").ok())
+        .collect();
+    let missing = images.iter().find(|(version, _)| there.iter().all(|there| there != version));
+    Ok(missing.map(|(_, image)| image.clone()))
 }

@@ -40,7 +40,7 @@ pub(crate) struct World {
 const HURRY: &str = "---
 apiVersion: stele/v1
 kind: UpgradePolicy
-deadline: 45s
+deadline: 30s
 ---
 apiVersion: stele/v1
 kind: Watchdog
