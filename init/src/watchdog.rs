@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use stele_kernel::watchdog::{self, Watchdog};
 
 /// How long PID 1 may be silent, where the configuration does not say.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How much longer hardware waits, so that the kernel's own can leave its log behind.
 const HARDWARE_WAITS: Duration = Duration::from_secs(15);
 /// How often they are fed; a quarter of the shortest timeout that can be configured.

@@ -10,7 +10,7 @@ record! {
     /// default holds.
     pub struct Watchdog as "Watchdog" {
         /// How long the machine may give no sign of life. Hardware that does not go so far is set as far as it goes.
-        timeout: Span<10, 600> = "60s",
+        timeout: Span<10, 600> = "30s",
     }
 }
 

@@ -41,7 +41,7 @@ fn read(text: &str) -> MachineConfig {
 #[test]
 fn watchdog() {
     let config = read(WATCHDOG);
-    assert_eq!(config.watchdog().unwrap().timeout(), Duration::from_secs(60));
+    assert_eq!(config.watchdog().unwrap().timeout(), Duration::from_secs(30));
     let config = read(&format!("{WATCHDOG}timeout: 2m\n"));
     assert_eq!(config.watchdog().unwrap().timeout(), Duration::from_secs(120));
     check(
