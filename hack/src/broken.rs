@@ -5,13 +5,14 @@ use crate::variants::{BROKEN, uki_of};
 use anyhow::{Context as _, Result};
 use image::recipe::Parts;
 use std::ops::Range;
+use stele_layout::slot::TRIES;
 
 /// How an image is brought onto a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// By `ctl upgrade`, which has nothing against it.
     Upgrade,
-    /// By hand, onto the ESP of a machine that is off: the API would refuse it.
+    /// By hand, onto the ESP of a machine that is off: the API would refuse it, or give it more tries than needed.
     Hand,
 }
 
@@ -112,16 +113,25 @@ impl Fault {
             | Fault::TruncatedKernel
             | Fault::CorruptInitrd
             | Fault::CorruptSquashfs
-            | Fault::NoInit => Way::Hand,
+            | Fault::NoInit
+            | Fault::Hangs => Way::Hand,
             Fault::Panics
             | Fault::Exits
-            | Fault::Hangs
             | Fault::Stuck
             | Fault::NoApi
             | Fault::NoNetwork
             | Fault::CheckFails
             | Fault::CheckFlaps
             | Fault::Configuration => Way::Upgrade,
+        }
+    }
+
+    /// How many tries it gets when it comes by hand. A hang before the configuration is read costs a minute and more.
+    #[must_use]
+    pub const fn tries(self) -> u32 {
+        match self {
+            Fault::Hangs => 1,
+            _ => TRIES,
         }
     }
 

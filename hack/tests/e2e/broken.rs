@@ -117,7 +117,7 @@ pub(crate) fn fault<const NUMBER: usize>(world: &World, checks: &Checks) -> Resu
 
 /// Puts the image onto the ESP of a machine that is off, and switches it on.
 fn by_hand(world: &World, fault: Fault, label: &str) -> Result<Kept> {
-    let stage = Stage::Counted { left: TRIES, done: None };
+    let stage = Stage::Counted { left: fault.tries(), done: None };
     let name = SlotFile::new(Version::parse(BROKEN)?, stage).to_string();
     world.resumed(label, |disk| {
         disk::put_on_esp(disk, &world.variants.broken(fault), &format!("EFI/Linux/{name}"))
