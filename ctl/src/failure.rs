@@ -121,7 +121,6 @@ impl Failure {
             Code::Unimplemented => Some(
                 "The node's version does not know this call, or does not answer it in its mode. ctl version shows both sides",
             ),
-            Code::ResourceExhausted => Some("Try again in a moment"),
             _ => None,
         };
         let message =

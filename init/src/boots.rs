@@ -7,7 +7,7 @@
 mod history;
 
 use crate::{
-    evidence, images, log_files,
+    evidence, health, images, log_files,
     node::Node,
     report,
     state::{self, StateError},
@@ -18,7 +18,7 @@ use history::{Completed, Known};
 use serde::Serialize;
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     rc::Rc,
@@ -41,6 +41,8 @@ pub(crate) struct Boots {
     current: RefCell<Record>,
     /// The generation of the last boot that had nothing to prove, or had proved it.
     last_good: Cell<Option<u64>>,
+    /// In safe mode, the configuration's checks that did not pass in the last boot that had to prove itself.
+    failed_before: RefCell<BTreeSet<String>>,
     persistent: Cell<bool>,
     turn: Mutex<()>,
 }
@@ -76,6 +78,11 @@ impl Boots {
     pub(crate) async fn give_up(&self, node: &Node, reason: String) {
         self.change(node, |record| record.started = Start::Safe { reason }).await;
         announce(&self.current.borrow());
+    }
+
+    /// The configuration's checks that are known to fail although nobody makes them: those that led to safe mode.
+    pub(crate) fn failed_before(&self) -> BTreeSet<String> {
+        self.failed_before.borrow().clone()
     }
 
     /// The generation that this boot should have: the one that its image was healthy with; for an image that never was, the
@@ -225,6 +232,9 @@ pub(crate) async fn begin(
     }
     *node.boots.current.borrow_mut() = record.clone();
     node.boots.last_good.set(last_good(&known.history));
+    if matches!(record.started, Start::Safe { .. }) {
+        *node.boots.failed_before.borrow_mut() = failed_before(&known.history);
+    }
     let number = record.number;
     if persistent {
         remember_tries(node, &slots).await;
@@ -281,6 +291,15 @@ fn first_record(node: &Node, known: &Known, slots: &[Slot], persistent: bool, no
         started,
         ..Record::default()
     }
+}
+
+fn failed_before(history: &[Record]) -> BTreeSet<String> {
+    let failed = history.iter().rev().find(|record| record.health == Health::Failed);
+    let checks = failed.into_iter().flat_map(|record| &record.checks);
+    checks
+        .filter(|check| check.state != "passing" && !check.name.starts_with(health::SYSTEM))
+        .map(|check| check.name.clone())
+        .collect()
 }
 
 fn last_good(history: &[Record]) -> Option<u64> {

@@ -30,6 +30,7 @@ use stele_machine::{
 };
 use tokio::time::Instant;
 
+pub(crate) use rules::SYSTEM;
 pub(crate) use system::networks;
 
 /// How often the system's own checks are made while it matters, and otherwise.
@@ -88,7 +89,7 @@ impl Healths {
     /// part of what they look at.
     pub(crate) fn failing(&self) -> BTreeSet<String> {
         let mut failing = self.health.borrow().failing();
-        failing.retain(|name| !name.starts_with(rules::SYSTEM));
+        failing.retain(|name| !name.starts_with(SYSTEM));
         failing
     }
 

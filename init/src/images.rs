@@ -149,6 +149,12 @@ impl Images {
             if proved {
                 memory.trial = None;
             }
+            // What is configured while another image waits for the next start is for that one too.
+            if let (Some(trial), Some(generation)) = (&memory.trial, generation)
+                && trial.from == *version
+            {
+                memory.generations.insert(trial.to.clone(), generation);
+            }
         })
         .await
     }
@@ -159,15 +165,18 @@ impl Images {
         node: &Rc<Node>,
         version: &Version,
     ) -> Result<(), StateError> {
-        let trial = Trial {
-            from: node.release.version.clone(),
-            to: version.as_str().to_owned(),
-            failing: node.health.failing(),
-        };
+        let mut failing = node.health.failing();
+        failing.extend(node.boots.failed_before());
+        let from = node.release.version.clone();
+        let trial = Trial { from, to: version.as_str().to_owned(), failing };
+        let generation = node.configuration.active().map(|active| active.stored.number);
         let networks = health::networks(node);
         self.change(|memory| {
             memory.tries.remove(version.as_str());
             memory.generations.remove(version.as_str());
+            if let Some(generation) = generation {
+                memory.generations.insert(version.as_str().to_owned(), generation);
+            }
             memory.networks = networks;
             memory.trial = Some(trial);
         })

@@ -12,7 +12,7 @@ pub(super) const NETWORK: &str = "system/network";
 pub(super) const VOLUMES: &str = "system/volumes";
 pub(super) const API: &str = "system/api";
 /// What their names begin with; the names of a configuration's have no slash.
-pub(super) const SYSTEM: &str = "system/";
+pub(crate) const SYSTEM: &str = "system/";
 
 /// By when the system's own must pass, where the configuration does not say.
 pub(super) const DEADLINE: Duration = Duration::from_secs(180);

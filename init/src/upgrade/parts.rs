@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
 };
+use stele_kernel::mount;
 
 /// Where they are.
 const DIRECTORY: &str = "/var/lib/stele/images";
@@ -53,7 +54,10 @@ impl Part {
             Ok(Part { path, from })
         };
         prepare().map_err(|error| {
-            let message = format!("the data volume can't take an image, in {DIRECTORY}: {error}");
+            let free = mount::usage(Path::new("/var")).map_or(0, |usage| usage.free);
+            let message = format!(
+                "the data volume can't take an image, in {DIRECTORY}: {error}; {free} bytes are free there"
+            );
             Refusal::new(Code::FailedPrecondition, message)
         })
     }

@@ -28,7 +28,7 @@ use stele_kernel::{mount::Usage, process::Exit};
 use stele_layout::version::Version;
 use stele_machine::{
     admission::{self, Terms},
-    slots::{self, Effect, Observed},
+    slots::{self, Effect, Observed, Refused},
 };
 use stele_proto::v1::{Progress, Step};
 use tokio::sync::mpsc;
@@ -180,7 +180,15 @@ pub(super) fn admit(
 /// What has to go from the ESP for an image of this size.
 fn room(size: u64, usage: Usage, observed: &Observed) -> Result<Vec<Effect>, Refusal> {
     let needed = size.checked_next_multiple_of(usage.unit).unwrap_or(size);
-    slots::retire(needed, usage.free, observed).map_err(refuse)
+    slots::retire(needed, usage.free, observed).map_err(|refused| {
+        // In the bytes of the image, not of the clusters that it takes.
+        refuse(match refused {
+            Refused::NoRoom { free, removable, .. } => {
+                Refused::NoRoom { needed: size, free, removable }
+            }
+            other => other,
+        })
+    })
 }
 
 /// Makes room on the ESP, as much as it takes, and writes the image there.
