@@ -7,8 +7,9 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use hack::{node::BOOT, suite::Checks};
+use image::keys::Signer;
 use serde_json::Value;
-use std::fs;
+use std::{fs, path::Path};
 use stele_proto::v1::{
     PushHeader, PushRequest, push_request::Part, upgrade_service_client::UpgradeServiceClient,
 };
@@ -20,6 +21,7 @@ pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
     let folder = scratch()?;
     let before = slots(&node)?;
     let good = fs::read(world.variants.next())?;
+    let signer = Signer::read(&hack::build::secret())?;
 
     let refuse = |name: &str, bytes: Option<&[u8]>, needles: &[&str]| -> Result<()> {
         let file = folder.path().join(name);
@@ -42,17 +44,20 @@ pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
         refuse("stub.efi", Some(stub), &[])
     });
     checks.check("an image for another architecture", || {
-        fs::copy(world.variants.foreign(), folder.path().join("foreign.efi"))?;
+        let path = folder.path().join("foreign.efi");
+        fs::copy(world.variants.foreign(), &path)?;
+        signer.sign_file(&path)?;
         refuse("foreign.efi", None, &["x86-64"])
     });
     checks.check("an image larger than the room on the ESP, with both numbers", || {
         let path = folder.path().join("large.efi");
         fs::copy(world.variants.next(), &path)?;
         fs::OpenOptions::new().write(true).open(&path)?.set_len(600 << 20)?;
+        signer.sign_file(&path)?;
         refuse("large.efi", None, &["629145600"]).or_else(|_| refuse("large.efi", None, &["600"]))
     });
     checks.check("a connection that is cut in the middle", || {
-        cut_in_the_middle(&node, &good)?;
+        cut_in_the_middle(&node, &world.variants.next())?;
         node.wait_until("the node has noticed", BOOT, || Ok(slots(&node)? == before))
     });
     checks.check("a good image still finds its place, and waits there", || {
@@ -73,13 +78,15 @@ pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
 }
 
 /// Sends the header and half of an image, and goes away.
-fn cut_in_the_middle(node: &Kept, image: &[u8]) -> Result<()> {
+fn cut_in_the_middle(node: &Kept, file: &Path) -> Result<()> {
     let credentials = node.credentials()?;
+    let image = fs::read(file)?;
+    let signature = stele_signature::read(&fs::read_to_string(image::keys::beside(file))?)?;
+    let sha256 = image::tree::digest_of_file(file)?.to_vec();
     raw::block_on(async {
         let channel = raw::channel(node, Some(&credentials)).await?;
         let (sender, receiver) = mpsc::channel(4);
-        let header =
-            PushHeader { size: image.len() as u64, sha256: vec![0; 32], signature: Vec::new() };
+        let header = PushHeader { size: image.len() as u64, sha256, signature };
         sender.send(PushRequest { part: Some(Part::Header(header)) }).await?;
         let mut upgrade = UpgradeServiceClient::new(channel);
         let push = upgrade.push(ReceiverStream::new(receiver));
