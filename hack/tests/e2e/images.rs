@@ -5,16 +5,11 @@ use crate::{
     raw,
     world::{Kept, World, resources, says, scratch},
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use hack::{node::BOOT, suite::Checks};
 use image::keys::Signer;
 use serde_json::Value;
-use std::{fs, path::Path};
-use stele_proto::v1::{
-    PushHeader, PushRequest, push_request::Part, upgrade_service_client::UpgradeServiceClient,
-};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use std::fs;
 
 pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
     let mut node = Kept(world.installed("choosy")?);
@@ -57,7 +52,7 @@ pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
         refuse("large.efi", None, &["629145600"]).or_else(|_| refuse("large.efi", None, &["600"]))
     });
     checks.check("a connection that is cut in the middle", || {
-        cut_in_the_middle(&node, &world.variants.next())?;
+        raw::push_half(&node, &world.variants.next(), &good)?;
         node.wait_until("the node has noticed", BOOT, || Ok(slots(&node)? == before))
     });
     checks.check("a good image still finds its place, and waits there", || {
@@ -75,33 +70,6 @@ pub(crate) fn refused(world: &World, checks: &Checks) -> Result<()> {
         Ok(())
     });
     Ok(())
-}
-
-/// Sends the header and half of an image, and goes away.
-fn cut_in_the_middle(node: &Kept, file: &Path) -> Result<()> {
-    let credentials = node.credentials()?;
-    let image = fs::read(file)?;
-    let signature = stele_signature::read(&fs::read_to_string(image::keys::beside(file))?)?;
-    let sha256 = image::tree::digest_of_file(file)?.to_vec();
-    raw::block_on(async {
-        let channel = raw::channel(node, Some(&credentials)).await?;
-        let (sender, receiver) = mpsc::channel(4);
-        let header = PushHeader { size: image.len() as u64, sha256, signature };
-        sender.send(PushRequest { part: Some(Part::Header(header)) }).await?;
-        let mut upgrade = UpgradeServiceClient::new(channel);
-        let push = upgrade.push(ReceiverStream::new(receiver));
-        let feed = async {
-            for chunk in image.get(..image.len() / 2).unwrap_or_default().chunks(1 << 20) {
-                sender.send(PushRequest { part: Some(Part::Chunk(chunk.to_vec().into())) }).await?;
-            }
-            anyhow::Ok(())
-        };
-        let (progress, fed) = tokio::join!(push, feed);
-        let first = progress?.into_inner().message().await?;
-        fed?;
-        first.context("There was no progress")?;
-        anyhow::Ok(())
-    })?
 }
 
 fn slots(node: &Kept) -> Result<Vec<Value>> {

@@ -4,11 +4,14 @@
 use crate::world::Kept;
 use anyhow::{Context as _, Result};
 use hack::api::{self, Credentials};
-use std::{future::Future, time::Duration};
+use std::{fs, future::Future, path::Path, time::Duration};
 use stele_proto::v1::{
-    ApplyRequest, ApplyResponse, VersionRequest, config_service_client::ConfigServiceClient,
-    machine_service_client::MachineServiceClient,
+    ApplyRequest, ApplyResponse, PushHeader, PushRequest, VersionRequest,
+    config_service_client::ConfigServiceClient, machine_service_client::MachineServiceClient,
+    push_request::Part, upgrade_service_client::UpgradeServiceClient,
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, transport::Channel};
 
 /// How long a call may take.
@@ -41,5 +44,31 @@ pub(crate) fn apply(node: &Kept, documents: Vec<u8>) -> Result<Result<ApplyRespo
         let mut config = ConfigServiceClient::new(channel(node, Some(&credentials)).await?);
         let request = ApplyRequest { documents, dry_run: false };
         Ok(config.apply(request).await.map(tonic::Response::into_inner))
+    })?
+}
+
+/// Sends the header, and half of what is still missing, and goes away. Returns where the node wanted it to begin.
+pub(crate) fn push_half(node: &Kept, path: &Path, image: &[u8]) -> Result<u64> {
+    let credentials = node.credentials()?;
+    let signature = fs::read_to_string(image::keys::beside(path))?;
+    let signature = stele_signature::read(&signature)?;
+    let sha256 = image::tree::digest(image).to_vec();
+    block_on(async {
+        let channel = channel(node, Some(&credentials)).await?;
+        let (sender, receiver) = mpsc::channel(4);
+        let header = PushHeader { size: image.len() as u64, sha256, signature };
+        sender.send(PushRequest { part: Some(Part::Header(header)) }).await?;
+        let mut upgrade = UpgradeServiceClient::new(channel);
+        let mut progress = upgrade.push(ReceiverStream::new(receiver)).await?.into_inner();
+        let first = progress.message().await?.context("There was no progress")?;
+        let begun = first.done;
+        let from = usize::try_from(begun)?;
+        let half = from + (image.len() - from) / 2;
+        for chunk in image.get(from..half).unwrap_or_default().chunks(1 << 20) {
+            sender.send(PushRequest { part: Some(Part::Chunk(chunk.to_vec().into())) }).await?;
+        }
+        // What is on its way shall arrive.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        anyhow::Ok(begun)
     })?
 }

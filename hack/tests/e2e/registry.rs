@@ -21,12 +21,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use stele_proto::v1::{
-    PushHeader, PushRequest, push_request::Part, upgrade_service_client::UpgradeServiceClient,
-};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -228,10 +223,10 @@ pub(crate) fn resumed(world: &World, checks: &Checks) -> Result<()> {
     let next = world.variants.next();
     let bytes = fs::read(&next)?;
     checks.check("an upload that was cut goes on where it was", || {
-        let begun = push_half(&node, &next, &bytes)?;
+        let begun = raw::push_half(&node, &next, &bytes)?;
         ensure!(begun == 0, "{begun} bytes were there before the first");
         node.wait_until("the node has noticed", SOON, || {
-            Ok(push_half(&node, &next, &bytes).is_ok_and(|begun| begun > 1 << 20))
+            Ok(raw::push_half(&node, &next, &bytes).is_ok_and(|begun| begun > 1 << 20))
         })?;
         node.ctl.run(["upgrade", "--stage-only", "--image", &next.to_string_lossy()])?;
         says(&node.ctl.run(["slots"])?, &["staged"])
@@ -251,32 +246,6 @@ pub(crate) fn resumed(world: &World, checks: &Checks) -> Result<()> {
         Ok(())
     });
     Ok(())
-}
-
-/// Sends the header, and half of what is still missing, and goes away. Returns where the node wanted it to begin.
-fn push_half(node: &Kept, path: &Path, image: &[u8]) -> Result<u64> {
-    let credentials = node.credentials()?;
-    let signature = fs::read_to_string(image::keys::beside(path))?;
-    let signature = stele_signature::read(&signature)?;
-    let sha256 = image::tree::digest(image).to_vec();
-    raw::block_on(async {
-        let channel = raw::channel(node, Some(&credentials)).await?;
-        let (sender, receiver) = mpsc::channel(4);
-        let header = PushHeader { size: image.len() as u64, sha256, signature };
-        sender.send(PushRequest { part: Some(Part::Header(header)) }).await?;
-        let mut upgrade = UpgradeServiceClient::new(channel);
-        let mut progress = upgrade.push(ReceiverStream::new(receiver)).await?.into_inner();
-        let first = progress.message().await?.context("There was no progress")?;
-        let begun = first.done;
-        let from = usize::try_from(begun)?;
-        let half = from + (image.len() - from) / 2;
-        for chunk in image.get(from..half).unwrap_or_default().chunks(1 << 20) {
-            sender.send(PushRequest { part: Some(Part::Chunk(chunk.to_vec().into())) }).await?;
-        }
-        // What is on its way shall arrive.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        anyhow::Ok(begun)
-    })?
 }
 
 fn said(command: &mut Command) -> Result<String> {
