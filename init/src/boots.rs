@@ -163,11 +163,9 @@ fn read_all() -> Vec<Record> {
 
 fn write(record: &Record) -> Result<(), StateError> {
     let file = folder().join(format!("{}.json", record.number));
-    let bytes = serde_json::to_vec(record)
-        .map_err(|source| StateError::Parse { file: file.clone(), source })?;
     fs::create_dir_all(folder())
-        .and_then(|()| state::write(&file, &bytes))
-        .map_err(|source| StateError::Write { file, source })
+        .map_err(|source| StateError::Write { file: file.clone(), source })?;
+    state::write_json(&file, record)
 }
 
 /// Keeps what was completed, the running boot's record and its number; lets the oldest go.
@@ -303,9 +301,8 @@ fn failed_before(history: &[Record]) -> BTreeSet<String> {
 }
 
 fn last_good(history: &[Record]) -> Option<u64> {
-    let good =
-        |record: &&Record| record.health == Health::Passed || record.started == Start::Ordinary;
-    history.iter().rev().filter(good).find_map(|record| record.generation)
+    let mut good = history.iter().rev().filter(|record| record.settles());
+    good.find_map(|record| record.generation)
 }
 
 /// Which tries of the loader have a record now.
@@ -373,9 +370,6 @@ struct CheckStatus<'a> {
 }
 
 fn publish(node: &Node, record: &Record) {
-    let check = |check: &'_ CheckRecord| -> Option<f64> {
-        check.passed.map(|passed| std::time::Duration::from_millis(passed).as_secs_f64())
-    };
     let cause = match &record.started {
         Start::Safe { reason } if record.ended.is_none() => reason,
         _ => record.cause(),
@@ -395,7 +389,7 @@ fn publish(node: &Node, record: &Record) {
                 name: &one.name,
                 need: &one.need,
                 state: &one.state,
-                passed: check(one),
+                passed: one.passed.map(health::seconds),
                 reason: &one.reason,
             })
             .collect(),

@@ -31,6 +31,7 @@ use stele_machine::{
 use tokio::time::Instant;
 
 pub(crate) use rules::SYSTEM;
+pub(crate) use show::seconds;
 pub(crate) use system::networks;
 
 /// How often the system's own checks are made while it matters, and otherwise.

@@ -115,12 +115,13 @@ impl Images {
             return Ok(());
         }
         if self.persistent.get() {
-            let bytes = serde_json::to_vec_pretty(&memory)
-                .map_err(|source| StateError::Parse { file: file(), source })?;
-            let written = tokio::task::spawn_blocking(move || state::write(&file(), &bytes)).await;
-            written
-                .unwrap_or_else(|lost| Err(std::io::Error::other(lost)))
-                .map_err(|source| StateError::Write { file: file(), source })?;
+            let kept = memory.clone();
+            let written =
+                tokio::task::spawn_blocking(move || state::write_json(&file(), &kept)).await;
+            written.unwrap_or_else(|lost| {
+                let source = std::io::Error::other(lost);
+                Err(StateError::Write { file: file(), source })
+            })?;
         }
         *self.memory.borrow_mut() = memory;
         Ok(())

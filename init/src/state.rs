@@ -145,20 +145,15 @@ pub(crate) fn read_identity() -> Result<Stored, StateError> {
 
 /// Keeps who the node is.
 pub(crate) fn write_identity(stored: &Stored) -> Result<(), StateError> {
-    let file = identity_file();
-    let text = serde_json::to_vec(stored)
-        .map_err(|source| StateError::Parse { file: file.clone(), source })?;
-    write(&file, &text).map_err(|source| StateError::Write { file, source })
+    write_json(&identity_file(), stored)
 }
 
 /// Keeps a generation, and lets the oldest go.
 pub(crate) fn write_generation(stored: &Stored) -> Result<(), StateError> {
     let file = file_of(stored.number);
-    let failed = |source| StateError::Write { file: file.clone(), source };
-    fs::create_dir_all(generations()).map_err(failed)?;
-    let text = serde_json::to_vec(stored)
-        .map_err(|source| StateError::Parse { file: file.clone(), source })?;
-    write(&file, &text).map_err(failed)?;
+    fs::create_dir_all(generations())
+        .map_err(|source| StateError::Write { file: file.clone(), source })?;
+    write_json(&file, stored)?;
     let numbers = numbers();
     for number in numbers.iter().take(numbers.len().saturating_sub(GENERATIONS_KEPT)) {
         // One that can't be removed is tried again with the next.
@@ -195,6 +190,13 @@ pub(crate) fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, StateErro
     File::open(file).map_err(failed)?.take(LARGEST).read_to_end(&mut text).map_err(failed)?;
     serde_json::from_slice(&text)
         .map_err(|source| StateError::Parse { file: file.to_owned(), source })
+}
+
+/// Writes a value so that [`read_json`] finds it, whole or as it was before.
+pub(crate) fn write_json<T: Serialize>(file: &Path, value: &T) -> Result<(), StateError> {
+    let text = serde_json::to_vec(value)
+        .map_err(|source| StateError::Parse { file: file.to_owned(), source })?;
+    write(file, &text).map_err(|source| StateError::Write { file: file.to_owned(), source })
 }
 
 /// Writes a file so that a power cut leaves the old one or the new one; only root may read it.

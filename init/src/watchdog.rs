@@ -20,12 +20,15 @@ const FEED_EVERY: Duration = Duration::from_millis(2500);
 /// The kernel's own: it panics, where its default is to restart without a word.
 const SOFTWARE: (&str, &str) = ("softdog", "soft_panic=1");
 
+/// What its driver calls it.
+const KERNELS_OWN: &str = "Software Watchdog";
+
 /// What `ctl get watchdog` shows.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status<'a> {
     state: &'a str,
-    identity: String,
+    identity: &'a str,
     /// Seconds.
     timeout: u64,
     /// Whether it restarted the machine before this boot.
@@ -38,7 +41,9 @@ struct Status<'a> {
 #[derive(Debug)]
 struct Running {
     watchdog: Watchdog,
-    hardware: bool,
+    identity: String,
+    /// Whether it restarted the machine before this boot.
+    restarted: bool,
     /// What was asked for.
     wanted: Duration,
     /// What it took.
@@ -91,9 +96,10 @@ fn start_new(running: &mut BTreeMap<String, Running>) {
         }
         match Watchdog::start(&name) {
             Ok(watchdog) => {
-                let hardware = watchdog.identity() != "Software Watchdog";
+                let (identity, restarted) = (watchdog.identity(), watchdog.has_reset());
                 let (wanted, timeout, reason) = (Duration::ZERO, Duration::ZERO, String::new());
-                running.insert(name, Running { watchdog, hardware, wanted, timeout, reason });
+                let one = Running { watchdog, identity, restarted, wanted, timeout, reason };
+                running.insert(name, one);
             }
             Err(error) => {
                 tracing::debug!(watchdog.name = name, error = %error, "starting a watchdog failed");
@@ -104,7 +110,11 @@ fn start_new(running: &mut BTreeMap<String, Running>) {
 
 impl Running {
     fn set_timeout(&mut self, wanted: Duration) {
-        let wanted = if self.hardware { wanted.saturating_add(HARDWARE_WAITS) } else { wanted };
+        let wanted = if self.identity != KERNELS_OWN {
+            wanted.saturating_add(HARDWARE_WAITS)
+        } else {
+            wanted
+        };
         if self.wanted == wanted {
             return;
         }
@@ -121,11 +131,7 @@ impl Running {
                     "it keeps its own timeout: setting {} s failed: {error}",
                     wanted.as_secs()
                 );
-                tracing::warn!(
-                    watchdog = self.watchdog.identity(),
-                    reason = self.reason,
-                    "a watchdog"
-                );
+                tracing::warn!(watchdog = self.identity, reason = self.reason, "a watchdog");
             }
         }
     }
@@ -136,9 +142,9 @@ impl Running {
             name,
             &Status {
                 state: if starving { "starving" } else { "fed" },
-                identity: self.watchdog.identity(),
+                identity: &self.identity,
                 timeout: self.timeout.as_secs(),
-                restarted: self.watchdog.has_reset(),
+                restarted: self.restarted,
                 reason: &self.reason,
             },
         );

@@ -194,7 +194,8 @@ impl Record {
     }
 
     /// Whether nothing before it matters any more.
-    fn settles(&self) -> bool {
+    #[must_use]
+    pub fn settles(&self) -> bool {
         self.health == Health::Passed || self.started == Start::Ordinary
     }
 

@@ -41,7 +41,8 @@ struct GateStatus<'a> {
     deadline: Option<f64>,
 }
 
-fn seconds(millis: Millis) -> f64 {
+/// Milliseconds as others see them.
+pub(crate) fn seconds(millis: Millis) -> f64 {
     Duration::from_millis(millis).as_secs_f64()
 }
 
