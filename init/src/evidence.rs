@@ -18,8 +18,9 @@ const FOLDER: &str = "/sys/fs/pstore";
 const RECORDS: usize = 256;
 const LARGEST: u64 = 256 * 1024;
 
-/// How the lines begin in which PID 1 says why it can't go on: their level, as `report::complain` has it.
-const LAST_WORDS: &str = "<2>";
+/// How the lines begin in which PID 1 says why it can't go on: the facility is that of all who write to /dev/kmsg (1, user),
+/// the severity `report::complain`'s (2); see RFC 5424, 6.2.1.
+const LAST_WORDS: &str = "<10>";
 /// How far apart the records of one end of a kernel may be: firmware is slow, and an oops comes before its panic.
 const TOGETHER: i64 = 4;
 
@@ -204,12 +205,12 @@ mod tests {
     fn the_cause_is_what_a_person_would_look_for() {
         let killed =
             "<0>[ 2.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\n";
-        let words = "<2>[ 2.0] stele: cannot go on: reading the image's units\n";
+        let words = "<10>[ 2.0] stele: cannot go on: reading the image's units\n";
         assert_eq!(
             dump(&[&format!("Panic#1 Part1\n{words}{killed}")]).cause(),
             "PID 1 ended: cannot go on: reading the image's units"
         );
-        let banner = "<6>[ 1.0] stele: Stele 1.2.3 on Linux\n";
+        let banner = "<14>[ 1.0] stele: Stele 1.2.3 on Linux\n";
         assert_eq!(
             dump(&[&format!("Panic#1 Part1\n{banner}{killed}")]).cause(),
             "PID 1 ended without a word (exitcode=0x00000100)"
