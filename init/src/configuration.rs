@@ -204,7 +204,8 @@ impl Configuration {
     ) -> Result<v1::ApplyResponse, AcceptError> {
         let _turn = self.turn.lock().await;
         let active = self.active();
-        let actions = change::describe(active.as_ref().map(|active| &active.config), &config);
+        let plan = change::plan(active.as_ref().map(|active| &active.config), &config);
+        let actions: Vec<String> = plan.iter().map(ToString::to_string).collect();
         if dry_run {
             return Ok(v1::ApplyResponse { generation: None, actions, warnings: Vec::new() });
         }

@@ -2,7 +2,7 @@
 //! Every decision of PID 1, without a single effect: no file, no clock, no socket.
 //!
 //! * [`admission`]: whether the machine may move to an image of this version.
-//! * [`change`]: what a new configuration will do, in words.
+//! * [`change`]: what a new configuration will do, and what it takes.
 //! * [`boots`]: why this boot is what it is: ordinary, on trial, fallen back, safe.
 //! * [`health`]: what each check saw, and whether a boot on trial has proved itself.
 //! * [`modules`]: which kernel modules a device needs.

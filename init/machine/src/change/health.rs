@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What changes of how the machine's health is kept.
+
+use super::{Change, Fate, named};
+use stele_config::{HealthCheck, MachineConfig, Probe};
+
+pub(super) fn checks(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
+    let before = old.map(MachineConfig::health_checks).unwrap_or_default();
+    named(before, new.health_checks(), HealthCheck::name)
+        .into_iter()
+        .map(|fate| {
+            let (check, what) = match fate {
+                Fate::Added(check) => (check, summary("added", check)),
+                Fate::Changed(to) => (to, summary("changes", to)),
+                Fate::Gone(check) => (check, "no longer made".to_owned()),
+            };
+            Change::live(format!("HealthCheck {}", check.name()), what)
+        })
+        .collect()
+}
+
+pub(super) fn watchdog(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
+    let watchdog = new.watchdog();
+    if old.and_then(MachineConfig::watchdog) == watchdog {
+        return None;
+    }
+    let what = match watchdog {
+        Some(watchdog) => format!(
+            "resets the machine after {} s without a sign of life",
+            watchdog.timeout().as_secs()
+        ),
+        None => "back to its default timeout".to_owned(),
+    };
+    Some(Change::live("Watchdog", what))
+}
+
+fn summary(what: &str, check: &HealthCheck) -> String {
+    format!("{what}, {}, {}", check.need(), tried(check))
+}
+
+fn tried(check: &HealthCheck) -> String {
+    match check.probe() {
+        Probe::Http(http) => format!("{} answers {}", http.url(), http.status()),
+        Probe::Tcp(tcp) => format!("{} takes connections", tcp.address()),
+        Probe::Dns(dns) => match dns.server() {
+            Some(server) => format!("{server} knows {}", dns.name()),
+            None => format!("{} resolves", dns.name()),
+        },
+        Probe::Service(service) => {
+            format!("{} is ready for {} s", service.name(), service.stable_for().as_secs())
+        }
+    }
+}

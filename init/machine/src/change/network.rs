@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What changes of the network.
+
+use super::{Change, Fate, named};
+use stele_config::{Link, MachineConfig};
+
+pub(super) fn hostname(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
+    let hostname = new.hostname();
+    if old.and_then(MachineConfig::hostname) == hostname {
+        return None;
+    }
+    let what = match hostname {
+        Some(hostname) => format!("becomes {hostname}"),
+        None => "from DHCP or the hardware address".to_owned(),
+    };
+    Some(Change::live("Hostname", what))
+}
+
+pub(super) fn links(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
+    let before = old.map(MachineConfig::links).unwrap_or_default();
+    let mut changes: Vec<Change> = named(before, new.links(), Link::name)
+        .into_iter()
+        .map(|fate| {
+            let (link, what) = match fate {
+                Fate::Added(link) => (link, format!("configured, {}", summary(link))),
+                Fate::Changed(to) => (to, summary(to)),
+                Fate::Gone(link) => {
+                    (link, "no longer configured, its addresses and routes go".to_owned())
+                }
+            };
+            Change::live(format!("Link {}", link.name()), what)
+        })
+        .collect();
+    if old.is_none_or(|old| !old.links().is_empty()) && new.links().is_empty() {
+        changes.push(Change::live("Link", "none is configured, every Ethernet link uses DHCP"));
+    }
+    changes
+}
+
+pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
+    (old.and_then(MachineConfig::resolver) != new.resolver())
+        .then(|| Change::live("Resolver", "changes"))
+}
+
+fn summary(link: &Link) -> String {
+    let mut parts = Vec::new();
+    if link.dhcp4() {
+        parts.push("DHCP".to_owned());
+    }
+    parts.extend(link.addresses().iter().map(ToString::to_string));
+    parts.extend(link.mtu().map(|mtu| format!("MTU {mtu}")));
+    if parts.is_empty() { "up without addresses".to_owned() } else { parts.join(", ") }
+}

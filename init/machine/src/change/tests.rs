@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+use super::{Effect, plan};
+use expect_test::{Expect, expect};
+use stele_config::{MachineConfig, canonical};
+
+const KEY: &str = "-----BEGIN PUBLIC KEY-----\\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEBA1BZKskkAV4egP9dpCXlEwcgzm4\\n3sWTZ2MSkozoRD+ENTwizFu/gvUb64TcT1Y3hBHYRF1R1pszwmBwccpuGg==\\n-----END PUBLIC KEY-----\\n";
+
+fn config(documents: &[&str]) -> MachineConfig {
+    let pem = |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
+    let certificate = pem("CERTIFICATE");
+    let mut all = vec![format!(
+        r#"{{"apiVersion":"stele/v1","kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{}"}}"#,
+        pem("PRIVATE KEY")
+    )];
+    all.extend(
+        documents.iter().map(|document| format!(r#"{{"apiVersion":"stele/v1",{document}}}"#)),
+    );
+    canonical::read(format!("[{}]", all.join(",")).as_bytes()).unwrap()
+}
+
+fn check(old: &[&str], new: &[&str], expected: &Expect) {
+    let changes = plan(Some(&config(old)), &config(new));
+    let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    expected.assert_eq(&lines.join("\n"));
+}
+
+const WEB: &str = r#""kind":"HealthCheck","name":"web","http":{"url":"http://[::1]:8080"}"#;
+
+#[test]
+fn health_checks() {
+    let names = r#""kind":"HealthCheck","name":"names","need":"wanted","dns":{"name":"example.com","server":"::1"}"#;
+    check(
+        &[],
+        &[WEB, names],
+        &expect![[r#"
+            HealthCheck names: added, wanted, ::1 knows example.com, live
+            HealthCheck web: added, required, http://[::1]:8080/ answers 200, live"#]],
+    );
+    check(&[WEB, names], &[WEB, names], &expect![[""]]);
+    let api = r#""kind":"HealthCheck","name":"web","service":{"name":"apid"}"#;
+    check(
+        &[WEB, names],
+        &[api],
+        &expect![[r#"
+            HealthCheck web: changes, required, apid is ready for 30 s, live
+            HealthCheck names: no longer made, live"#]],
+    );
+}
+
+#[test]
+fn upgrades() {
+    let watchdog = r#""kind":"Watchdog","timeout":"2m""#;
+    let policy =
+        format!(r#""kind":"UpgradePolicy","deadline":"1m","oldest":"1.2.0","keys":["{KEY}"]"#);
+    let replaced = policy.replace(r#""kind""#, r#""replaceKeys":true,"kind""#);
+    check(
+        &[],
+        &[watchdog, &policy],
+        &expect![[r#"
+            Watchdog: resets the machine after 120 s without a sign of life, live
+            UpgradePolicy: a new image has 60 s to show that it is healthy, live
+            UpgradePolicy: images down to 1.2.0 are taken, live
+            UpgradePolicy: 1 key trusted besides those of the image, live"#]],
+    );
+    check(
+        &[&policy],
+        &[&replaced],
+        &expect!["UpgradePolicy: 1 key trusted in place of those of the image, live"],
+    );
+    check(
+        &[watchdog, &policy],
+        &[],
+        &expect![[r#"
+            Watchdog: back to its default timeout, live
+            UpgradePolicy: a new image has the default time to show that it is healthy, live
+            UpgradePolicy: no image is taken that is older than one that was healthy, live
+            UpgradePolicy: images are trusted by the keys of the running one alone, live"#]],
+    );
+    check(
+        &[r#""kind":"UpgradePolicy""#],
+        &[&replaced],
+        &expect![[r#"
+            UpgradePolicy: a new image has 60 s to show that it is healthy, live
+            UpgradePolicy: images down to 1.2.0 are taken, live
+            UpgradePolicy: 1 key trusted in place of those of the image, live"#]],
+    );
+}
+
+#[test]
+fn the_network_and_who_the_node_is() {
+    let name = r#""kind":"Hostname","hostname":"web""#;
+    let eth0 = r#""kind":"Link","name":"eth0","dhcp4":true"#;
+    let eth1 = r#""kind":"Link","name":"eth1","mtu":1400,"addresses":["10.0.0.1/24"]"#;
+    let resolver = r#""kind":"Resolver","servers":["::1"]"#;
+    check(
+        &[eth0],
+        &[name, eth1, resolver],
+        &expect![[r#"
+        Hostname: becomes web, live
+        Link eth1: configured, 10.0.0.1/24, MTU 1400, live
+        Link eth0: no longer configured, its addresses and routes go, live
+        Resolver: changes, live"#]],
+    );
+    check(
+        &[name, eth0, eth1],
+        &[],
+        &expect![[r#"
+        Hostname: from DHCP or the hardware address, live
+        Link eth0: no longer configured, its addresses and routes go, live
+        Link eth1: no longer configured, its addresses and routes go, live
+        Link: none is configured, every Ethernet link uses DHCP, live"#]],
+    );
+    let first = plan(None, &config(&[]));
+    assert_eq!(first[0].effect, Effect::Restart(vec!["apid".to_owned()]));
+    expect![[r#"
+        Identity: the API serves the node's own certificate, restarts apid
+        Link: none is configured, every Ethernet link uses DHCP, live"#]]
+    .assert_eq(&first.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+}
