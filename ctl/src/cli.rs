@@ -64,9 +64,14 @@ private key, to the holder of that certificate and to no one else.")]
   ctl get                         the kinds there are
   ctl get links                   all resources of a kind
   ctl get link eth0 -o yaml       all that is known of one
+  ctl get links -o wide           what the columns leave out, and when each last changed
+  ctl get link eth0 -o jsonpath='{.status.state}'
+  ctl get links -o jsonpath='{range [*]}{.name}{\"\\t\"}{.status.mac}{\"\\n\"}{end}'
   ctl get service -w              and every change as it happens
   ctl get config                  the configuration that the node has, as YAML
-  ctl get config --generation 3")]
+  ctl get config --generation 3
+
+A JSON path is one of RFC 9535, into what -o json prints.")]
     Get(get::Args),
     /// Show the services and how they are
     #[command(after_help = "Examples:

@@ -4,7 +4,7 @@
 //! * [`cli`]: the commands there are; [`command`]: what each does; [`app`]: what they share.
 //! * [`context`], [`node`]: whom to talk to; [`pki`]: with what certificates.
 //! * [`client`], [`tls`], [`verifier`], [`failure`]: one connection to one node, and what is said when it fails.
-//! * [`output`], [`findings`], [`lines`], [`span`]: how things are shown.
+//! * [`output`], [`view`], [`template`], [`findings`], [`lines`], [`span`]: how things are shown.
 //!
 //! Exit codes: 0 when all went well, 1 when a node failed or refused, 2 when what was given is not valid.
 
@@ -23,8 +23,10 @@ mod output;
 mod pki;
 mod resources;
 mod span;
+mod template;
 mod tls;
 mod verifier;
+mod view;
 
 use app::{App, Misuse, Outcome};
 use std::{io, process::ExitCode};

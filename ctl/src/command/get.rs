@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ctl get` and `ctl services`.
 
+pub(crate) mod table;
+
 use super::{apply, watch};
 use crate::{
-    app::{Answer, App, FormatArg, Misuse, Outcome, Reach},
+    app::{Answer, App, Misuse, Outcome, Reach},
     client::Session,
-    output::{self, Format, Table, cell},
+    output::{self, Format, Table},
     span,
+    view::{View, ViewArg},
 };
 use anyhow::Result;
 use serde_json::{Value, json};
 use stele_config::yaml;
 use stele_proto::v1::{GetRequest, GetResponse, Kind, ListKindsRequest, ListRequest, Resource};
+use table::Columns;
 
 /// Arguments of `ctl get`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     generation: Option<u64>,
     #[command(flatten)]
-    format: FormatArg,
+    view: ViewArg,
 }
 
 /// Arguments of `ctl services`.
@@ -39,7 +43,7 @@ pub(crate) struct ServicesArgs {
     #[arg(short, long)]
     watch: bool,
     #[command(flatten)]
-    format: FormatArg,
+    view: ViewArg,
 }
 
 impl From<ServicesArgs> for Args {
@@ -49,26 +53,34 @@ impl From<ServicesArgs> for Args {
             name: args.name,
             watch: args.watch,
             generation: None,
-            format: args.format,
+            view: args.view,
         }
     }
 }
 
 /// Shows kinds, resources or the configuration.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
-    let format = args.format.output;
-    let Some(kind) = args.kind else { return kinds(app, format).await };
+    let view = args.view.output;
+    let Some(kind) = args.kind else {
+        if args.watch {
+            return Err(Misuse(
+                "--watch needs a KIND: the kinds themselves do not change".to_owned(),
+            )
+            .into());
+        }
+        return kinds(app, &view).await;
+    };
     if kind.eq_ignore_ascii_case("config") {
         if args.watch || args.name.is_some() {
             return Err(Misuse("ctl get config shows the whole configuration of a node; it has no NAME and no --watch".to_owned()).into());
         }
-        return configuration(app, args.generation.unwrap_or(0), format).await;
+        return configuration(app, args.generation.unwrap_or(0), &view).await;
     }
     if args.generation.is_some() {
         return Err(Misuse("--generation goes with ctl get config".to_owned()).into());
     }
     if args.watch {
-        return watch::run(app, kind, args.name.unwrap_or_default(), format).await;
+        return watch::run(app, kind, args.name.unwrap_or_default(), &view).await;
     }
     let targets = app.targets(Reach::Look)?;
     let many = targets.are_many();
@@ -80,7 +92,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             async move { list(&session, &kind, name).await }
         })
         .await;
-    if format != Format::Table {
+    if !view.is_table() {
         let answers = answers.into_iter().map(|Answer { node, result }| {
             let result = result.map(|(_, resources)| {
                 let mut values: Vec<Value> = resources.iter().map(resource).collect();
@@ -88,15 +100,16 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             });
             Answer { node, result }
         });
-        return app.print_values(format, answers.collect());
+        return view.print_values(app, answers.collect());
     }
     let (good, outcome) = app.sort(answers);
     // Nodes of different versions may know different columns: each row is made by its own node's.
     let Some((_, (kind, _))) = good.first() else { return Ok(outcome) };
-    let mut table = Table::new(header(kind, many));
+    let columns = Columns { kind, many, wide: view.is_wide() };
+    let mut table = Table::new(columns.header());
     for (node, (_, resources)) in &good {
         for resource in resources {
-            table.row(row(kind, resource, many.then(|| node.name())));
+            table.row(columns.row(resource, &node.name()));
         }
     }
     if good.iter().all(|(_, (_, resources))| resources.is_empty()) {
@@ -105,35 +118,6 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     }
     output::print(&table.render(app.paint))?;
     Ok(outcome)
-}
-
-/// The heading of a kind's table.
-pub(crate) fn header(kind: &Kind, many: bool) -> Vec<String> {
-    let node = many.then(|| "NODE".to_owned());
-    node.into_iter()
-        .chain(["NAME".to_owned()])
-        .chain(kind.columns.iter().map(|column| column.heading.clone()))
-        .collect()
-}
-
-/// The columns that count bytes: people read those in larger units.
-const BYTES: [&str; 5] = ["MEMORY", "SIZE", "FREE", "TOTAL", "AVAILABLE"];
-
-/// A resource's row of it.
-pub(crate) fn row(kind: &Kind, resource: &Resource, node: Option<String>) -> Vec<String> {
-    let status = resource
-        .status
-        .as_ref()
-        .map(|status| Value::Object(output::json_object(status)))
-        .unwrap_or_default();
-    let cells = kind.columns.iter().map(|column| {
-        let text = cell(&status, &column.field);
-        match text.parse() {
-            Ok(bytes) if BYTES.contains(&column.heading.as_str()) => span::format_bytes(bytes),
-            Ok(_) | Err(_) => text,
-        }
-    });
-    node.into_iter().chain([resource.name.clone()]).chain(cells).collect()
 }
 
 /// A resource, for programs.
@@ -188,7 +172,7 @@ fn is_meant(kind: &str, wanted: &str) -> bool {
     wanted == kind || wanted == plural
 }
 
-async fn kinds(app: &App, format: Format) -> Result<Outcome> {
+async fn kinds(app: &App, view: &View) -> Result<Outcome> {
     let targets = app.targets(Reach::Look)?;
     let many = targets.are_many();
     let answers = targets
@@ -198,12 +182,12 @@ async fn kinds(app: &App, format: Format) -> Result<Outcome> {
                 .await?)
         })
         .await;
-    if format != Format::Table {
+    if !view.is_table() {
         let answers = answers.into_iter().map(|Answer { node, result }| Answer {
             node,
             result: result.map(|r| r.kinds.iter().map(kind).collect()),
         });
-        return app.print_values(format, answers.collect());
+        return view.print_values(app, answers.collect());
     }
     let (good, outcome) = app.sort(answers);
     let mut table = Table::new(many.then_some("NODE").into_iter().chain(["KIND", "WHAT IT IS"]));
@@ -225,7 +209,7 @@ fn kind(kind: &Kind) -> Value {
     json!({ "name": kind.name, "description": kind.description, "columns": columns })
 }
 
-async fn configuration(app: &App, number: u64, format: Format) -> Result<Outcome> {
+async fn configuration(app: &App, number: u64, view: &View) -> Result<Outcome> {
     let targets = app.targets(Reach::Look)?;
     let many = targets.are_many();
     let answers = targets
@@ -234,12 +218,12 @@ async fn configuration(app: &App, number: u64, format: Format) -> Result<Outcome
             Ok(session.answer("Getting the configuration", session.config().get(request)).await?)
         })
         .await;
-    if format == Format::Json {
+    if matches!(view, View::Plain(Format::Json) | View::Template(_)) {
         let answers = answers.into_iter().map(|Answer { node, result }| Answer {
             node,
             result: result.and_then(|r| documents(&r)),
         });
-        return app.print_values(format, answers.collect());
+        return view.print_values(app, answers.collect());
     }
     // YAML is what a configuration is written in: there is no table of it.
     let (good, outcome) = app.sort(answers);

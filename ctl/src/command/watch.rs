@@ -4,12 +4,13 @@
 //! A table's rows are held back until every node has sent all it has, so that the columns fit; each later row is
 //! written in the same columns.
 
-use super::get;
+use super::get::{self, table::Columns};
 use crate::{
     app::{App, Outcome, Reach, Targets},
     failure::Failure,
     node::Node,
-    output::{self, Format, Table},
+    output::{self, Table},
+    view::View,
 };
 use anyhow::Result;
 use serde_json::json;
@@ -24,7 +25,7 @@ enum Event {
 }
 
 /// Follows a kind on all nodes.
-pub(crate) async fn run(app: &App, kind: String, name: String, format: Format) -> Result<Outcome> {
+pub(crate) async fn run(app: &App, kind: String, name: String, view: &View) -> Result<Outcome> {
     let targets = app.targets(Reach::Look)?;
     let (sender, receiver) = mpsc::channel(256);
     for (index, node) in targets.nodes.iter().enumerate() {
@@ -37,7 +38,7 @@ pub(crate) async fn run(app: &App, kind: String, name: String, format: Format) -
         });
     }
     drop(sender);
-    show(app, &targets, receiver, format).await
+    show(app, &targets, receiver, view).await
 }
 
 /// Passes a node's stream on until it ends, which it only does when something is wrong.
@@ -83,13 +84,14 @@ async fn show(
     app: &App,
     targets: &Targets,
     mut receiver: mpsc::Receiver<(usize, Event)>,
-    format: Format,
+    view: &View,
 ) -> Result<Outcome> {
     let mut kind: Option<Kind> = None;
     let mut waiting: Vec<bool> = targets.nodes.iter().map(|_| true).collect();
     let mut held: Vec<Vec<String>> = Vec::new();
     let mut widths: Option<Vec<usize>> = None;
     let mut outcome = Outcome::Done;
+    let (many, wide) = (targets.are_many(), view.is_wide());
     while let Some((index, event)) = receiver.recv().await {
         let node = &targets.nodes[index];
         match event {
@@ -101,22 +103,20 @@ async fn show(
                 outcome = Outcome::Failed;
                 waiting[index] = false;
             }
-            Event::Response(response) if format == Format::Table => {
+            Event::Response(response) if view.is_table() => {
                 let change = response.change();
                 if change == Change::Synced {
                     waiting[index] = false;
                 }
                 if let (Some(resource), Some(kind)) = (&response.resource, &kind) {
-                    let mut cells =
-                        get::row(kind, resource, targets.are_many().then(|| node.name()));
+                    let mut cells = Columns { kind, many, wide }.row(resource, &node.name());
                     cells.push(name(change).to_owned());
                     held.push(cells);
                 }
             }
             Event::Response(response) => {
                 let resource = response.resource.as_ref().map(get::resource);
-                output::print_event(
-                    format,
+                view.print_event(
                     &json!({ "node": node.name(), "change": name(response.change()), "resource": resource }),
                 )?;
             }
@@ -124,8 +124,8 @@ async fn show(
         let (Some(kind), false) = (&kind, waiting.contains(&true) && widths.is_none()) else {
             continue;
         };
-        if format == Format::Table && (widths.is_none() || !held.is_empty()) {
-            let mut header = get::header(kind, targets.are_many());
+        if view.is_table() && (widths.is_none() || !held.is_empty()) {
+            let mut header = Columns { kind, many, wide }.header();
             header.push("CHANGE".to_owned());
             let mut table = Table::new(header);
             held.drain(..).for_each(|cells| table.row(cells));

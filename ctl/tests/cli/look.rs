@@ -96,6 +96,17 @@ fn resources_as_table_json_and_yaml() {
     let run = user.ctl(&["get", "service", "apid", "-o", "json"]).says(0, &[]);
     assert_eq!(serde_json::from_str::<Value>(&run.out).unwrap()["status"]["state"], "running");
     user.ctl(&["get", "SERVICE", "-o", "yaml"]).says(0, &["- kind: Service", "state: waiting"]);
+    let run = user.ctl(&["get", "service", "-o", "jsonpath={[*].status.state}"]).says(0, &[]);
+    assert_eq!(run.out, "running waiting\n");
+    let run = user.ctl(&["get", "service", "apid", "-o", "jsonpath=.version"]).says(0, &[]);
+    assert_eq!(run.out, "7\n");
+    let run = user.ctl(&["get", "service", "apid", "-o", "wide"]).says(0, &[]);
+    assert_eq!(
+        run.out,
+        "NAME  STATE    VERSION  UPDATED  MORE\napid  running  7        -        -\n"
+    );
+    user.ctl(&["get", "service", "-o", "jsonpath={.a"]).says(2, &["closing brace"]);
+    user.ctl(&["get", "service", "-o", "xml"]).says(2, &["table, wide, json, yaml"]);
     user.ctl(&["get", "service", "nothing"]).says(1, &["no Service \"nothing\""]);
     user.ctl(&["get", "nothing"]).says(1, &["no kind \"nothing\"", "Service"]);
     let run = user.ctl(&["get", "service", "-w"]).says(1, &["ended the stream"]);
@@ -105,6 +116,11 @@ fn resources_as_table_json_and_yaml() {
     );
     let run = user.ctl(&["get", "service", "-w", "-o", "json"]).says(1, &[]);
     assert_eq!(run.out.lines().count(), 3, "{}", run.out);
+    let path = "jsonpath={.change} {.resource.status.state}";
+    let run = user.ctl(&["get", "service", "-w", "-o", path]).says(1, &[]);
+    assert_eq!(run.out, "added starting\nsynced \nmodified running\n");
+    let run = user.ctl(&["get", "service", "-w", "-o", "wide"]).says(1, &[]);
+    assert!(run.out.starts_with("NAME  STATE     VERSION  UPDATED  MORE  CHANGE\n"), "{}", run.out);
 }
 
 #[test]
