@@ -88,7 +88,10 @@ pub(crate) fn fault<const NUMBER: usize>(world: &World, checks: &Checks) -> Resu
             .collect();
         ensure!(!causes.is_empty(), "no boot of {bad} is told of: {boots:#?}");
         let known = causes.iter().find(|cause| names_the_cause(fault, cause));
-        let cause = known.with_context(|| format!("None of these is it: {causes:#?}"))?;
+        let cause = known.with_context(|| {
+            let kept = node.ctl.run(["logs", "panic", "--boot", "-1"]);
+            format!("None of these is it: {causes:#?}\nThe last kernel wrote: {kept:?}")
+        })?;
         says(&node.ctl.run(["boots"])?, &[bad, cause.get(..cause.len().min(24)).unwrap_or(cause)])
     });
     checks.check("it is healthy, and the image that failed is known to be bad", || {
