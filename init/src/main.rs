@@ -19,6 +19,8 @@ mod devices;
 mod evidence;
 mod executor;
 mod fault;
+#[cfg(test)]
+mod fixture;
 mod handlers;
 mod health;
 mod identity;
@@ -40,6 +42,7 @@ mod stage1;
 mod state;
 mod store;
 mod supervisor;
+mod sysctls;
 mod unit;
 mod upgrade;
 mod volumes;

@@ -70,6 +70,7 @@ kinds! {
     Service, "A program that PID 1 keeps running.", [("STATE", "state"), ("PID", "pid"), ("RESTARTS", "restarts"), ("MEMORY", "memory"), ("REASON", "reason")];
     Slot, "An image on the ESP.", [("VERSION", "version"), ("STATE", "state"), ("RUNNING", "running"), ("TRIES", "triesLeft"), ("FILE", "file")];
     Source, "A place where the machine looked for its configuration.", [("STATE", "state"), ("REASON", "reason")];
+    Sysctl, "A setting of the kernel that the configuration makes.", [("STATE", "state"), ("VALUE", "value"), ("WANTED", "wanted"), ("REASON", "reason")];
     Volume, "A file system of the machine.", [("STATE", "state"), ("DEVICE", "device"), ("SIZE", "size"), ("FREE", "free"), ("REASON", "reason")];
     Watchdog, "What restarts the machine when PID 1 stops to work.", [("STATE", "state"), ("IDENTITY", "identity"), ("TIMEOUT", "timeout"), ("REASON", "reason")];
 }

@@ -5,6 +5,7 @@
 //! A kind without names has one document or none; one with names is compared name by name, with [`named`].
 
 mod health;
+mod kernel;
 mod network;
 mod upgrade;
 
@@ -66,6 +67,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(health::checks(old, new));
     changes.extend(health::watchdog(old, new));
     changes.extend(upgrade::policy(old, new));
+    changes.extend(kernel::sysctls(old, new));
     changes
 }
 

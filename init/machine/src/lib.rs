@@ -10,6 +10,7 @@
 //! * [`service`]: when a service starts, is ready, waits, and is given up.
 //! * [`network`]: from configuration and leases to addresses, routes and the resolver.
 //! * [`slots`]: which image the next boot tries, and when it is known to be good.
+//! * [`sysctl`]: which settings of the kernel are written, and which are set back.
 
 #![forbid(unsafe_code)]
 
@@ -22,3 +23,4 @@ pub mod network;
 pub mod ring;
 pub mod service;
 pub mod slots;
+pub mod sysctl;

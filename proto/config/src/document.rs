@@ -6,6 +6,7 @@ use crate::node::{Entry, Node, Tree};
 use crate::record::{Check, did_you_mean, record};
 use crate::report::{Report, quote};
 use crate::shape::Shape;
+use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::value::{Secrets, Value};
 use crate::{API_VERSION, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog};
 
@@ -18,25 +19,6 @@ record! {
 }
 
 impl Check for HostnameDocument {}
-
-/// A document that is good in itself.
-#[derive(Clone, Debug)]
-pub(crate) enum Document {
-    /// Who the node is.
-    Identity(Identity),
-    /// What it is called.
-    Hostname(HostnameDocument),
-    /// How one interface is set up.
-    Link(Link),
-    /// How names are resolved.
-    Resolver(Resolver),
-    /// What must work.
-    HealthCheck(HealthCheckDocument),
-    /// When a machine that hangs is reset.
-    Watchdog(Watchdog),
-    /// Which images it takes.
-    UpgradePolicy(UpgradePolicy),
-}
 
 /// A kind of document.
 #[derive(Debug)]
@@ -52,6 +34,9 @@ pub(crate) struct Kind {
         expect(dead_code, reason = "only the schema and the manual read it")
     )]
     pub(crate) shape: fn() -> Shape,
+    /// One that is good, as people write it.
+    #[cfg(feature = "schema")]
+    pub(crate) example: &'static str,
     /// Its documents' reader.
     read: fn(&Node, &mut Report) -> Option<Document>,
 }
@@ -69,51 +54,49 @@ pub(crate) enum Count {
     NamedUpTo(usize),
 }
 
-/// All kinds, in the order of the canonical form and of the manual.
-pub(crate) const KINDS: [Kind; 7] = [
-    Kind {
-        name: "Identity",
-        count: Count::One,
-        shape: Identity::shape,
-        read: |node, report| Identity::read(node, report).map(Document::Identity),
-    },
-    Kind {
-        name: "Hostname",
-        count: Count::AtMostOne,
-        shape: HostnameDocument::shape,
-        read: |node, report| HostnameDocument::read(node, report).map(Document::Hostname),
-    },
-    Kind {
-        name: "Link",
-        count: Count::Named,
-        shape: Link::shape,
-        read: |node, report| Link::read(node, report).map(Document::Link),
-    },
-    Kind {
-        name: "Resolver",
-        count: Count::AtMostOne,
-        shape: Resolver::shape,
-        read: |node, report| Resolver::read(node, report).map(Document::Resolver),
-    },
-    Kind {
-        name: "HealthCheck",
-        count: Count::NamedUpTo(MAX_CHECKS),
-        shape: HealthCheckDocument::shape,
-        read: |node, report| HealthCheckDocument::read(node, report).map(Document::HealthCheck),
-    },
-    Kind {
-        name: "Watchdog",
-        count: Count::AtMostOne,
-        shape: Watchdog::shape,
-        read: |node, report| Watchdog::read(node, report).map(Document::Watchdog),
-    },
-    Kind {
-        name: "UpgradePolicy",
-        count: Count::AtMostOne,
-        shape: UpgradePolicy::shape,
-        read: |node, report| UpgradePolicy::read(node, report).map(Document::UpgradePolicy),
-    },
-];
+/// Lists the kinds: the name, the type of its documents, how many there may be, and what they are about. Each has an example
+/// in `examples/`.
+macro_rules! kinds {
+    ($($name:ident: $type:ty, $count:expr, $about:literal;)+) => {
+        /// A document that is good in itself.
+        #[derive(Clone, Debug)]
+        pub(crate) enum Document {
+            $(#[doc = $about] $name($type),)+
+        }
+
+        /// All kinds, in the order of the canonical form and of the manual.
+        pub(crate) const KINDS: [Kind; [$($about),+].len()] = [$(Kind {
+            name: stringify!($name),
+            count: $count,
+            shape: <$type>::shape,
+            #[cfg(feature = "schema")]
+            example: include_str!(concat!("../examples/", stringify!($name), ".yaml")),
+            read: |node, report| <$type>::read(node, report).map(Document::$name),
+        }),+];
+
+        impl Document {
+            /// Its kind.
+            pub(crate) fn kind(&self) -> &'static str {
+                match self { $(Document::$name(_) => stringify!($name),)+ }
+            }
+
+            fn body(&self, secrets: Secrets) -> Option<Tree> {
+                match self { $(Document::$name(document) => document.write(secrets),)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    Identity: Identity, Count::One, "Who the node is.";
+    Hostname: HostnameDocument, Count::AtMostOne, "What it is called.";
+    Link: Link, Count::Named, "How one interface is set up.";
+    Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
+    HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
+    Watchdog: Watchdog, Count::AtMostOne, "When a machine that hangs is reset.";
+    UpgradePolicy: UpgradePolicy, Count::AtMostOne, "Which images it takes.";
+    Sysctl: Sysctl, Count::NamedUpTo(MAX_SYSCTLS), "A setting of the kernel.";
+}
 
 /// Reads one document, whose place in the stream the report knows.
 pub(crate) fn read(node: &Node, report: &mut Report) -> Option<Document> {
@@ -176,37 +159,15 @@ fn read_version(node: &Node, report: &mut Report) -> bool {
 }
 
 impl Document {
-    /// Its kind.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Document::Identity(_) => "Identity",
-            Document::Hostname(_) => "Hostname",
-            Document::Link(_) => "Link",
-            Document::Resolver(_) => "Resolver",
-            Document::HealthCheck(_) => "HealthCheck",
-            Document::Watchdog(_) => "Watchdog",
-            Document::UpgradePolicy(_) => "UpgradePolicy",
-        }
-    }
-
     /// Writes it with its header.
     pub(crate) fn write(&self, secrets: Secrets) -> Node {
-        let body = match self {
-            Document::Identity(document) => document.write(secrets),
-            Document::Hostname(document) => document.write(secrets),
-            Document::Link(document) => document.write(secrets),
-            Document::Resolver(document) => document.write(secrets),
-            Document::HealthCheck(document) => document.write(secrets),
-            Document::Watchdog(document) => document.write(secrets),
-            Document::UpgradePolicy(document) => document.write(secrets),
-        };
         let text = |key: &str, text: &str| Entry {
             key: key.to_owned(),
             line: 0,
             value: Node::new(Tree::Text(text.to_owned())),
         };
         let mut entries = vec![text("apiVersion", API_VERSION), text("kind", self.kind())];
-        if let Some(Tree::Map(body)) = body {
+        if let Some(Tree::Map(body)) = self.body(secrets) {
             entries.extend(body);
         }
         Node::new(Tree::Map(entries))

@@ -5,7 +5,9 @@ use crate::document::{Document, HostnameDocument};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::node::Node;
 use crate::report::Report;
+use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::{HealthCheck, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog};
+use std::fmt::Display;
 
 /// The whole configuration of a machine. The only ways in are [`crate::canonical::read`] and `yaml::parse`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,7 @@ pub struct MachineConfig {
     health_checks: Vec<HealthCheck>,
     watchdog: Option<Watchdog>,
     upgrade_policy: Option<UpgradePolicy>,
+    sysctls: Vec<Sysctl>,
 }
 
 impl MachineConfig {
@@ -63,6 +66,12 @@ impl MachineConfig {
         self.upgrade_policy.as_ref()
     }
 
+    /// Settings of the kernel, in the order of their names.
+    #[must_use]
+    pub fn sysctls(&self) -> &[Sysctl] {
+        &self.sysctls
+    }
+
     /// Its documents, in canonical order.
     pub(crate) fn documents(&self) -> Vec<Document> {
         let mut documents = vec![Document::Identity(self.identity.clone())];
@@ -75,6 +84,7 @@ impl MachineConfig {
         documents.extend(checks.map(Document::HealthCheck));
         documents.extend(self.watchdog.clone().map(Document::Watchdog));
         documents.extend(self.upgrade_policy.clone().map(Document::UpgradePolicy));
+        documents.extend(self.sysctls.iter().cloned().map(Document::Sysctl));
         documents
     }
 
@@ -104,24 +114,19 @@ impl MachineConfig {
                 "exactly one; ctl gen config makes it",
             );
         }
-        if let Some((_, line)) = parts.health_checks.get(MAX_CHECKS) {
-            report.enter(0);
-            let message = format!("there are {} health checks", parts.health_checks.len());
-            report.find(*line, message, format!("at most {MAX_CHECKS}"));
-        }
-        parts.links.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
-        parts.health_checks.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
+        parts.count(report);
         let identity = parts.identity.map(|(identity, _)| identity)?;
         report.is_empty().then(|| MachineConfig {
             identity,
             hostname: parts.hostname.map(|(document, _)| document.hostname),
-            links: parts.links.into_iter().map(|(link, _)| link).collect(),
+            links: sorted(parts.links, Link::name),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
-            health_checks: (parts.health_checks.into_iter())
-                .filter_map(|(document, _)| HealthCheck::new(document))
+            health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
+                .filter_map(HealthCheck::new)
                 .collect(),
             watchdog: parts.watchdog.map(|(watchdog, _)| watchdog),
             upgrade_policy: parts.upgrade_policy.map(|(policy, _)| policy),
+            sysctls: sorted(parts.sysctls, Sysctl::name),
         })
     }
 }
@@ -137,6 +142,7 @@ struct Parts {
     health_checks: Vec<(HealthCheckDocument, u32)>,
     watchdog: Option<(Watchdog, u32)>,
     upgrade_policy: Option<(UpgradePolicy, u32)>,
+    sysctls: Vec<(Sysctl, u32)>,
 }
 
 impl Parts {
@@ -148,26 +154,61 @@ impl Parts {
             Document::Watchdog(watchdog) => set(&mut self.watchdog, watchdog, node, report),
             Document::UpgradePolicy(policy) => set(&mut self.upgrade_policy, policy, node, report),
             Document::Link(link) => {
-                let other = self.links.iter().find(|(other, _)| other.name() == link.name());
-                if let Some((_, line)) = other {
-                    let message =
-                        format!("there is another Link {}{}", link.name(), on_line(*line));
-                    report.find_at(node, "name", message, "one Link for each interface");
-                }
-                self.links.push((link, node.line));
+                let each = "one Link for each interface";
+                push(&mut self.links, link, Link::name, ("Link", each), node, report);
             }
             Document::HealthCheck(check) => {
-                let other =
-                    self.health_checks.iter().find(|(other, _)| other.name() == check.name());
-                if let Some((_, line)) = other {
-                    let name = check.name();
-                    let message = format!("there is another HealthCheck {name}{}", on_line(*line));
-                    report.find_at(node, "name", message, "another name for each check");
-                }
-                self.health_checks.push((check, node.line));
+                let each = "another name for each check";
+                let (checks, name) = (&mut self.health_checks, HealthCheckDocument::name);
+                push(checks, check, name, ("HealthCheck", each), node, report);
+            }
+            Document::Sysctl(sysctl) => {
+                let each = "one Sysctl for each setting";
+                push(&mut self.sysctls, sysctl, Sysctl::name, ("Sysctl", each), node, report);
             }
         }
     }
+
+    /// Says of which kinds there are too many documents.
+    fn count(&self, report: &mut Report) {
+        limit(&self.health_checks, MAX_CHECKS, "health checks", report);
+        limit(&self.sysctls, MAX_SYSCTLS, "sysctls", report);
+    }
+}
+
+/// Adds a document of a kind with names, of which each is there once.
+fn push<T, N: PartialEq + Display + ?Sized>(
+    documents: &mut Vec<(T, u32)>,
+    document: T,
+    name: impl Fn(&T) -> &N,
+    (kind, each): (&str, &str),
+    node: &Node,
+    report: &mut Report,
+) {
+    let other = documents.iter().find(|(other, _)| name(other) == name(&document));
+    if let Some((_, line)) = other {
+        let message = format!("there is another {kind} {}{}", name(&document), on_line(*line));
+        report.find_at(node, "name", message, each);
+    }
+    documents.push((document, node.line));
+}
+
+fn limit<T>(documents: &[(T, u32)], most: usize, what: &str, report: &mut Report) {
+    if let Some((_, line)) = documents.get(most) {
+        report.enter(0);
+        report.find(
+            *line,
+            format!("there are {} {what}", documents.len()),
+            format!("at most {most}"),
+        );
+    }
+}
+
+/// The documents of a kind in the order of their names.
+fn sorted<T, N: Ord + ?Sized>(documents: Vec<(T, u32)>, name: impl Fn(&T) -> &N) -> Vec<T> {
+    let mut documents: Vec<T> = documents.into_iter().map(|(document, _)| document).collect();
+    documents.sort_by(|a, b| name(a).cmp(name(b)));
+    documents
 }
 
 fn set<T>(slot: &mut Option<(T, u32)>, document: T, node: &Node, report: &mut Report) {

@@ -18,6 +18,12 @@ pub fn markdown() -> String {
     text
 }
 
+/// An example of each kind: its name, and a document as people write it. That of Identity leaves out what is secret.
+#[must_use]
+pub fn examples() -> Vec<(&'static str, &'static str)> {
+    KINDS.iter().map(|kind| (kind.name, kind.example)).collect()
+}
+
 fn section(kind: &Kind) -> String {
     let count = match kind.count {
         Count::One => "Exactly one document.".to_owned(),
@@ -28,6 +34,7 @@ fn section(kind: &Kind) -> String {
     let mut text = format!("\n## {}\n\n", kind.name);
     if let Shape::Record(record) = (kind.shape)() {
         text.push_str(&format!("{}\n\n{count}\n\n", prose(record.doc)));
+        text.push_str(&format!("```yaml\n{}```\n\n", kind.example));
         text.push_str(&table(&record));
         for field in &record.fields {
             if let Some(record) = inner(&field.shape) {
@@ -54,6 +61,7 @@ fn inner(shape: &Shape) -> Option<&Record> {
         | Shape::Choice { .. }
         | Shape::Span { .. }
         | Shape::Text { .. }
+        | Shape::Setting { .. }
         | Shape::Pem { .. } => None,
     }
 }
@@ -91,6 +99,7 @@ fn describe(shape: &Shape) -> String {
             format!("`{}` to `{}`", crate::span::Seconds(*min), crate::span::Seconds(*max))
         }
         Shape::Text { what, example, pattern: _ } => format!("{what}, such as `{example}`"),
+        Shape::Setting { what, example } => format!("{what}, such as `{example}`"),
         Shape::Pem { what, label: _ } => format!("{what}, PEM"),
         Shape::List { of, min: 0, max } => format!("a list, at most {max}: {}", describe(of)),
         Shape::List { of, min, max } => format!("a list, {min} to {max}: {}", describe(of)),

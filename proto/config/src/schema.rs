@@ -51,6 +51,9 @@ fn value(shape: &Shape) -> Value {
         Shape::Text { what: _, example, pattern } => {
             json!({"type": "string", "pattern": pattern, "examples": [example]})
         }
+        Shape::Setting { what: _, example } => {
+            json!({"type": ["string", "integer"], "examples": [example]})
+        }
         Shape::Pem { what: _, label } => {
             json!({"type": "string", "pattern": format!("-----BEGIN {label}-----")})
         }

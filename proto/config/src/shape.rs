@@ -34,6 +34,13 @@ pub(crate) enum Shape {
         /// A regular expression that every good one matches.
         pattern: &'static str,
     },
+    /// Text of a form, or a whole number, which is read as its text.
+    Setting {
+        /// What it is, with its article.
+        what: &'static str,
+        /// A good one.
+        example: &'static str,
+    },
     /// PEM blocks of one label.
     Pem {
         /// What it is, with its article.
@@ -101,6 +108,7 @@ impl Shape {
                 format!("a time span such as 1m30s, from {min} to {max}")
             }
             Shape::Text { what, example, pattern: _ } => format!("{what}, such as {example}"),
+            Shape::Setting { what, example } => format!("{what}, such as {example}"),
             Shape::Pem { what, label } => format!("{what} as PEM (-----BEGIN {label}-----)"),
             Shape::List { of, min: 0, max } => {
                 format!("a list of at most {max}, each {}", of.expected())

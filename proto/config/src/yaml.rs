@@ -34,11 +34,7 @@ fn inspect(document: &Document, node: &Node, report: &mut Report) {
     match document {
         Document::Identity(identity) => x509::check(identity, node, report),
         Document::UpgradePolicy(policy) => x509::check_keys(policy, node, report),
-        Document::Hostname(_)
-        | Document::Link(_)
-        | Document::Resolver(_)
-        | Document::HealthCheck(_)
-        | Document::Watchdog(_) => {}
+        _ => {}
     }
 }
 

@@ -117,3 +117,20 @@ fn the_network_and_who_the_node_is() {
         Link: none is configured, every Ethernet link uses DHCP, live"#]]
     .assert_eq(&first.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
 }
+
+#[test]
+fn the_kernel() {
+    let swappiness =
+        |value: &str| format!(r#""kind":"Sysctl","name":"vm.swappiness","value":"{value}""#);
+    check(&[], &[&swappiness("10")], &expect!["Sysctl vm.swappiness: becomes 10, live"]);
+    check(
+        &[&swappiness("10")],
+        &[&swappiness("20")],
+        &expect!["Sysctl vm.swappiness: becomes 20, live"],
+    );
+    check(
+        &[&swappiness("10")],
+        &[],
+        &expect!["Sysctl vm.swappiness: set back to what it was, live"],
+    );
+}

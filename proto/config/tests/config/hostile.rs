@@ -90,9 +90,9 @@ fn wide() {
         ],
     );
     check(
-        &fill("---\na: b\n"),
+        &fill("---\nkind: Watchdog\n"),
         &expect![
-            "101 in all, first: document 1, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy"
+            "101 in all, first: document 1 (Watchdog), line 2, apiVersion: is missing; expected stele/v1"
         ],
     );
     check(

@@ -6,6 +6,7 @@ mod findings;
 mod health;
 mod hostile;
 mod identity;
+mod kinds;
 mod pki;
 mod properties;
 mod schema;

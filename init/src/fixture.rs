@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What several tests need.
+
+use std::path::PathBuf;
+use stele_config::{MachineConfig, canonical};
+
+/// A configuration of an Identity and these documents, each as the inside of a JSON object without its version.
+pub(crate) fn config<T: AsRef<str>>(documents: &[T]) -> MachineConfig {
+    let pem = |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
+    let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
+    let identity = format!(
+        r#""kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}""#
+    );
+    let bodies = documents.iter().map(AsRef::as_ref).chain([identity.as_str()]);
+    let all: Vec<String> =
+        bodies.map(|body| format!(r#"{{"apiVersion":"stele/v1",{body}}}"#)).collect();
+    canonical::read(format!("[{}]", all.join(",")).as_bytes()).unwrap()
+}
+
+/// An empty folder of this test's own.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("stele-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
