@@ -138,9 +138,9 @@ fn wide() {
         ]],
     );
     check(
-        &format!("kind: {}", &fill("Link")[8..]),
+        &format!("kind: Watchdog\napiVersion: {}", &fill("Link")[64..]),
         &expect![[
-            r#"3 in all, first: document 1, line 1, kind: there is no kind "LinkLinkLinkLinkLinkLinkLinkLinkLinkLinkLinkLink…"; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy"#
+            r#"2 in all, first: document 1 (Watchdog), line 2, apiVersion: is text ("LinkLinkLinkLinkLinkLinkLinkLinkLinkLinkLinkLink…"); expected stele/v1"#
         ]],
     );
     check(
