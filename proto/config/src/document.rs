@@ -8,7 +8,9 @@ use crate::report::{Report, quote};
 use crate::shape::Shape;
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::value::{Secrets, Value};
-use crate::{API_VERSION, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog};
+use crate::{
+    API_VERSION, ClientAccess, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog,
+};
 
 record! {
     /// The name of the machine. Without it, the name that DHCP brings, or else `stele`.
@@ -89,6 +91,7 @@ macro_rules! kinds {
 
 kinds! {
     Identity: Identity, Count::One, "Who the node is.";
+    ClientAccess: ClientAccess, Count::AtMostOne, "Which clients may do what.";
     Hostname: HostnameDocument, Count::AtMostOne, "What it is called.";
     Link: Link, Count::Named, "How one interface is set up.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";

@@ -6,13 +6,16 @@ use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::node::Node;
 use crate::report::Report;
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
-use crate::{HealthCheck, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog};
+use crate::{
+    ClientAccess, HealthCheck, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog,
+};
 use std::fmt::Display;
 
 /// The whole configuration of a machine. The only ways in are [`crate::canonical::read`] and `yaml::parse`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineConfig {
     identity: Identity,
+    client_access: Option<ClientAccess>,
     hostname: Option<Hostname>,
     links: Vec<Link>,
     resolver: Option<Resolver>,
@@ -27,6 +30,12 @@ impl MachineConfig {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Which clients may do what, where that is set.
+    #[must_use]
+    pub fn client_access(&self) -> Option<&ClientAccess> {
+        self.client_access.as_ref()
     }
 
     /// What it is called, where that is set.
@@ -75,6 +84,7 @@ impl MachineConfig {
     /// Its documents, in canonical order.
     pub(crate) fn documents(&self) -> Vec<Document> {
         let mut documents = vec![Document::Identity(self.identity.clone())];
+        documents.extend(self.client_access.clone().map(Document::ClientAccess));
         let hostname = self.hostname.clone();
         documents
             .extend(hostname.map(|hostname| Document::Hostname(HostnameDocument { hostname })));
@@ -118,6 +128,7 @@ impl MachineConfig {
         let identity = parts.identity.map(|(identity, _)| identity)?;
         report.is_empty().then(|| MachineConfig {
             identity,
+            client_access: parts.client_access.map(|(access, _)| access),
             hostname: parts.hostname.map(|(document, _)| document.hostname),
             links: sorted(parts.links, Link::name),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
@@ -136,6 +147,7 @@ impl MachineConfig {
 struct Parts {
     identity_seen: bool,
     identity: Option<(Identity, u32)>,
+    client_access: Option<(ClientAccess, u32)>,
     hostname: Option<(HostnameDocument, u32)>,
     links: Vec<(Link, u32)>,
     resolver: Option<(Resolver, u32)>,
@@ -149,6 +161,7 @@ impl Parts {
     fn add(&mut self, document: Document, node: &Node, report: &mut Report) {
         match document {
             Document::Identity(identity) => set(&mut self.identity, identity, node, report),
+            Document::ClientAccess(access) => set(&mut self.client_access, access, node, report),
             Document::Hostname(hostname) => set(&mut self.hostname, hostname, node, report),
             Document::Resolver(resolver) => set(&mut self.resolver, resolver, node, report),
             Document::Watchdog(watchdog) => set(&mut self.watchdog, watchdog, node, report),

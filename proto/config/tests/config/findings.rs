@@ -70,25 +70,25 @@ fn unknown_kind() {
     check(
         "apiVersion: stele/v1\nkind: Lnik\n",
         &expect![[r#"
-            document 2, line 3, kind: there is no kind "Lnik" (did you mean "Link"?); expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
+            document 2, line 3, kind: there is no kind "Lnik" (did you mean "Link"?); expected one of Identity, ClientAccess, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
         "#]],
     );
     check(
         "apiVersion: stele/v1\nkind: Workload\n",
         &expect![[r#"
-            document 2, line 3, kind: there is no kind "Workload"; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
+            document 2, line 3, kind: there is no kind "Workload"; expected one of Identity, ClientAccess, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
         "#]],
     );
     check(
         "apiVersion: stele/v1\nkind: [Link]\n",
         &expect![[r#"
-            document 2, line 3, kind: is a list; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
+            document 2, line 3, kind: is a list; expected one of Identity, ClientAccess, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
         "#]],
     );
     check(
         "apiVersion: stele/v1\nname: eth0\n",
         &expect![[r#"
-            document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
+            document 2, line 2, kind: is missing; expected one of Identity, ClientAccess, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
         "#]],
     );
 }
@@ -187,7 +187,7 @@ fn wrong_type() {
     check(
         "- apiVersion: stele/v1\n- kind: Link\n",
         &expect![[r#"
-            document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
+            document 2, line 2, kind: is missing; expected one of Identity, ClientAccess, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
             document 3 (Link), line 3, apiVersion: is missing; expected stele/v1
             document 3 (Link), line 3, name: is missing; expected an interface name, such as eth0
         "#]],
@@ -375,7 +375,7 @@ fn not_yaml() {
     check(
         "\tkey: value\n",
         &expect![[r#"
-            document 2, line 2, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
+            document 2, line 2, kind: is missing; expected one of Identity, ClientAccess, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
             document 2, line 2, apiVersion: is missing; expected stele/v1
         "#]],
     );
@@ -389,7 +389,7 @@ fn not_yaml() {
         "%YAML 1.1\n---\na: b\n",
         &expect![[r#"
             document 2, line 2: is not YAML: missing explicit document end marker before directive
-            document 3, line 4, kind: is missing; expected one of Identity, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
+            document 3, line 4, kind: is missing; expected one of Identity, ClientAccess, Hostname, Link, Resolver, HealthCheck, Watchdog, UpgradePolicy, Sysctl
             document 3, line 4, apiVersion: is missing; expected stele/v1
         "#]],
     );

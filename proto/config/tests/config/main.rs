@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The configuration from outside: bytes in, answers out.
 
+mod access;
 mod canonical;
 mod findings;
 mod health;

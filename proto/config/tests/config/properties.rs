@@ -86,6 +86,16 @@ fn upgrades() -> impl Strategy<Value = String> {
     )
 }
 
+fn access() -> impl Strategy<Value = String> {
+    let role = ("[0-9A-Za-z][0-9A-Za-z._-]{0,62}", "/[a-z.]{1,8}(/[A-Z][a-z]{0,8}|/?\\*)");
+    let serials = prop::collection::hash_set("[1-9a-f][0-9a-f]{0,39}", 0..3);
+    (role, serials).prop_map(|((name, methods), serials)| {
+        let serials: Vec<_> = serials.iter().map(|serial| format!("'{serial}'")).collect();
+        let serials = serials.join(", ");
+        format!("apiVersion: stele/v1\nkind: ClientAccess\nroles: [{{name: '{name}', methods: ['{methods}']}}]\nrevoked: [{serials}]\n")
+    })
+}
+
 /// A good configuration.
 fn config() -> impl Strategy<Value = String> {
     let label = "[0-9A-Za-z]([0-9A-Za-z-]{0,8}[0-9A-Za-z])?";
@@ -104,16 +114,20 @@ fn config() -> impl Strategy<Value = String> {
     let checks = prop::collection::hash_map("x", health_check(), 0..2);
     let optional =
         (prop::option::of(hostname), prop::option::of(resolver), prop::option::of(upgrades()));
-    (links, checks, optional).prop_map(|(links, checks, (hostname, resolver, upgrades))| {
-        let mut documents = vec![PKI.yaml()];
-        documents.extend(hostname);
-        documents.extend(links.into_values());
-        documents.extend(resolver);
-        documents.extend(checks.into_values());
-        documents.extend(upgrades);
-        documents.reverse();
-        documents.join("---\n")
-    })
+    let optional = (optional, prop::option::of(access()));
+    (links, checks, optional).prop_map(
+        |(links, checks, ((hostname, resolver, upgrades), access))| {
+            let mut documents = vec![PKI.yaml()];
+            documents.extend(hostname);
+            documents.extend(links.into_values());
+            documents.extend(resolver);
+            documents.extend(checks.into_values());
+            documents.extend(upgrades);
+            documents.extend(access);
+            documents.reverse();
+            documents.join("---\n")
+        },
+    )
 }
 
 /// Pieces of which much nonsense and some sense can be made.
@@ -126,6 +140,9 @@ fn nonsense() -> impl Strategy<Value = String> {
         "kind: Identity\n",
         "kind: HealthCheck\n",
         "kind: UpgradePolicy\n",
+        "kind: ClientAccess\n",
+        "roles: ",
+        "revoked: ",
         "tcp: {address: 'a:1'}\n",
         "interval: 1s\n",
         "keys: ",
