@@ -64,7 +64,7 @@ impl Who {
     /// Of a connection from this address by this caller.
     #[must_use]
     pub fn new(source: SocketAddr, caller: &Caller) -> Self {
-        Self::fields(source, caller.subject(), caller.serial(), caller.role())
+        Self::fields(source, caller.subject(), caller.serial(), &caller.role())
     }
 
     /// Of a connection that has not got so far.
@@ -344,6 +344,7 @@ mod tests {
             subject: "a\"b\n\u{1b}".into(),
             serial: "01".into(),
             role: Some(stele_proto::method::Role::Reader),
+            own: Vec::new(),
             not_after: std::time::UNIX_EPOCH,
         };
         let who = Arc::new(Who::new(source(), &Caller::Client(client)));

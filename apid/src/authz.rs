@@ -4,7 +4,7 @@
 //! A [`Permit`] is the proof that a caller may call a method. [`authorize`] is its only constructor, and nothing reaches PID 1
 //! without one.
 
-use crate::refusal::Refusal;
+use crate::{access::Access, refusal::Refusal};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -28,8 +28,10 @@ pub struct Client {
     pub subject: String,
     /// The serial number, in lower-case hex.
     pub serial: String,
-    /// The highest of the roles among the organizations, if there is one.
+    /// The highest of the roles that every machine knows among the organizations, if there is one.
     pub role: Option<Role>,
+    /// All other organizations: they may be roles of the operator's own.
+    pub own: Vec<String>,
     /// The end of the certificate's life.
     pub not_after: SystemTime,
 }
@@ -40,8 +42,9 @@ impl Caller {
     pub fn parse(certificate: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let subject = certificate.subject();
-        let role =
-            subject.iter_organization().filter_map(|name| Role::parse(name.as_str().ok()?)).max();
+        let organizations = || subject.iter_organization().filter_map(|name| name.as_str().ok());
+        let role = organizations().filter_map(Role::parse).max();
+        let own = organizations().filter(|name| Role::parse(name).is_none());
         let not_after =
             u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
         Some(Self::Client(Client {
@@ -52,6 +55,7 @@ impl Caller {
                 .to_owned(),
             serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
             role,
+            own: own.map(str::to_owned).collect(),
             not_after: UNIX_EPOCH + Duration::from_secs(not_after),
         }))
     }
@@ -74,12 +78,14 @@ impl Caller {
         }
     }
 
-    /// The role in the audit log, empty without one.
+    /// What the caller has in place of a role that opens more, for the audit log and for people: the role that every machine
+    /// knows, or what else the certificate names. Empty for neither.
     #[must_use]
-    pub fn role(&self) -> &'static str {
+    pub fn role(&self) -> String {
         match self {
-            Self::Client(Client { role: Some(role), .. }) => role.as_str(),
-            Self::Stranger | Self::Client(_) => "",
+            Self::Stranger => String::new(),
+            Self::Client(Client { role: Some(role), .. }) => role.to_string(),
+            Self::Client(Client { own, .. }) => own.join(" "),
         }
     }
 }
@@ -105,7 +111,7 @@ impl Permit {
         self.caller.subject()
     }
 
-    /// The role in which it is called. A stranger has the one that the method needs.
+    /// The role in which it is called. A stranger, and who has a role of the operator's own, has the one that the method needs.
     #[must_use]
     pub fn role(&self) -> Role {
         self.role
@@ -113,7 +119,12 @@ impl Permit {
 }
 
 /// Decides whether this caller may call the method with this path at this time.
-pub fn authorize(path: &str, caller: &Arc<Caller>, now: SystemTime) -> Result<Permit, Refusal> {
+pub fn authorize(
+    path: &str,
+    caller: &Arc<Caller>,
+    access: &Access,
+    now: SystemTime,
+) -> Result<Permit, Refusal> {
     let method =
         Method::parse(path).ok_or_else(|| Refusal::UnknownMethod { path: path.to_owned() })?;
     let role = match caller.as_ref() {
@@ -121,15 +132,32 @@ pub fn authorize(path: &str, caller: &Arc<Caller>, now: SystemTime) -> Result<Pe
         Caller::Stranger => return Err(Refusal::Maintenance { method }),
         // The handshake has checked it, but a connection can outlive a certificate.
         Caller::Client(client) if client.not_after < now => return Err(Refusal::Expired),
-        Caller::Client(Client { role: None, .. }) => {
-            return Err(Refusal::Role { method, held: "no role" });
-        }
-        Caller::Client(Client { role: Some(role), .. }) if *role < method.role() => {
-            return Err(Refusal::Role { method, held: role.as_str() });
-        }
-        Caller::Client(Client { role: Some(role), .. }) => *role,
+        Caller::Client(client) => role(client, method, access)?,
     };
     Ok(Permit { method, caller: Arc::clone(caller), role })
+}
+
+/// Whether something that was open to this caller no longer is.
+#[must_use]
+pub fn loses(caller: &Caller, before: &Access, after: &Access) -> bool {
+    let Caller::Client(client) = caller else { return false };
+    let opens = |method, access| role(client, method, access).is_ok();
+    Method::ALL.iter().any(|method| opens(*method, before) && !opens(*method, after))
+}
+
+/// The role in which a client calls a method.
+fn role(client: &Client, method: Method, access: &Access) -> Result<Role, Refusal> {
+    if access.is_revoked(&client.serial) {
+        return Err(Refusal::Revoked);
+    }
+    match client.role {
+        Some(role) if role >= method.role() => Ok(role),
+        // PID 1 knows no other roles. That of the method shows no more of it than its lowest caller sees.
+        Some(_) | None if access.opens(&client.own, method) => Ok(method.role()),
+        Some(role) => Err(Refusal::Role { method, held: role.to_string() }),
+        None if client.own.is_empty() => Err(Refusal::Role { method, held: "no role".to_owned() }),
+        None => Err(Refusal::Role { method, held: client.own.join(" ") }),
+    }
 }
 
 #[cfg(test)]
@@ -143,6 +171,7 @@ mod tests {
             subject: "ada".into(),
             serial: "01".into(),
             role,
+            own: Vec::new(),
             not_after: NOW + Duration::from_secs(10),
         }))
     }
@@ -151,7 +180,8 @@ mod tests {
     fn each_role_opens_its_methods_and_those_below() {
         for role in Role::ALL {
             for method in Method::ALL {
-                let allowed = authorize(method.path(), &client(Some(role)), NOW).is_ok();
+                let allowed =
+                    authorize(method.path(), &client(Some(role)), &Access::default(), NOW).is_ok();
                 assert_eq!(allowed, role >= method.role(), "{role} {method:?}");
             }
         }
@@ -160,22 +190,29 @@ mod tests {
     #[test]
     fn no_role_opens_nothing() {
         for method in Method::ALL {
-            assert!(authorize(method.path(), &client(None), NOW).is_err());
+            assert!(authorize(method.path(), &client(None), &Access::default(), NOW).is_err());
         }
     }
 
     #[test]
     fn a_stranger_may_only_bring_a_configuration() {
         for method in Method::ALL {
-            let allowed = authorize(method.path(), &Arc::new(Caller::Stranger), NOW).is_ok();
+            let allowed =
+                authorize(method.path(), &Arc::new(Caller::Stranger), &Access::default(), NOW)
+                    .is_ok();
             assert_eq!(allowed, *method == Method::ConfigApply, "{method:?}");
         }
     }
 
     #[test]
     fn a_refusal_says_what_was_needed_and_held() {
-        let refusal =
-            authorize(Method::ConfigApply.path(), &client(Some(Role::Reader)), NOW).unwrap_err();
+        let refusal = authorize(
+            Method::ConfigApply.path(),
+            &client(Some(Role::Reader)),
+            &Access::default(),
+            NOW,
+        )
+        .unwrap_err();
         let text = refusal.to_string();
         for part in ["/stele.v1.ConfigService/Apply", "os:admin", "os:reader"] {
             assert!(text.contains(part), "{text}");
@@ -186,7 +223,12 @@ mod tests {
     fn a_certificate_that_ends_while_connected_opens_nothing() {
         let later = NOW + Duration::from_secs(11);
         assert!(matches!(
-            authorize(Method::MachineVersion.path(), &client(Some(Role::Admin)), later),
+            authorize(
+                Method::MachineVersion.path(),
+                &client(Some(Role::Admin)),
+                &Access::default(),
+                later
+            ),
             Err(Refusal::Expired)
         ));
     }
@@ -196,8 +238,72 @@ mod tests {
         for path in
             ["/stele.v1.MachineService/version", stele_proto::method::REPORT_CERTIFICATE, "", "/"]
         {
-            let refusal = authorize(path, &client(Some(Role::Admin)), NOW).unwrap_err();
+            let refusal =
+                authorize(path, &client(Some(Role::Admin)), &Access::default(), NOW).unwrap_err();
             assert!(matches!(refusal, Refusal::UnknownMethod { .. }));
         }
+    }
+
+    fn access(json: &str) -> Access {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn auditor(role: Option<Role>) -> Arc<Caller> {
+        let Caller::Client(client) = client(role).as_ref().clone() else { panic!("a client") };
+        Arc::new(Caller::Client(Client { own: vec!["others".into(), "auditor".into()], ..client }))
+    }
+
+    #[test]
+    fn a_role_of_the_operators_own_opens_what_it_names_and_nothing_else() {
+        let apply = Method::ConfigApply;
+        let access = access(&format!(r#"{{"roles":{{"auditor":["{}"]}}}}"#, apply.path()));
+        for method in Method::ALL {
+            let permit = authorize(method.path(), &auditor(None), &access, NOW);
+            assert_eq!(permit.is_ok(), *method == apply, "{method:?}");
+            assert!(authorize(method.path(), &client(None), &access, NOW).is_err(), "{method:?}");
+            // Beside a role that every machine knows it adds what it names.
+            let both = authorize(method.path(), &auditor(Some(Role::Reader)), &access, NOW);
+            let allowed = *method == apply || method.role() == Role::Reader;
+            assert_eq!(both.is_ok(), allowed, "{method:?}");
+        }
+        let permit = authorize(apply.path(), &auditor(None), &access, NOW).unwrap();
+        assert_eq!(permit.role(), Role::Admin);
+        let refusal =
+            authorize(Method::ConfigGet.path(), &auditor(None), &access, NOW).unwrap_err();
+        assert!(refusal.to_string().contains("has others auditor"), "{refusal}");
+    }
+
+    #[test]
+    fn what_a_role_of_the_operators_own_reads_is_redacted() {
+        let get = Method::ConfigGet;
+        let access = access(&format!(r#"{{"roles":{{"auditor":["{}"]}}}}"#, get.path()));
+        let permit = authorize(get.path(), &auditor(None), &access, NOW).unwrap();
+        assert_eq!(permit.role(), Role::Reader);
+    }
+
+    #[test]
+    fn a_revoked_certificate_opens_nothing() {
+        // As 00:01 in DER.
+        let access = access(r#"{"revoked":["1"]}"#);
+        for method in Method::ALL {
+            let refusal = authorize(method.path(), &client(Some(Role::Admin)), &access, NOW);
+            assert!(matches!(refusal, Err(Refusal::Revoked)), "{method:?}");
+        }
+    }
+
+    #[test]
+    fn who_loses_something_is_known() {
+        let [none, log, all, revoked] = [
+            "{}",
+            r#"{"roles":{"auditor":["/stele.v1.LogService/Stream"]}}"#,
+            r#"{"roles":{"auditor":["/stele.v1.LogService/Stream","/stele.v1.ConfigService/Apply"]}}"#,
+            r#"{"revoked":["1"]}"#,
+        ]
+        .map(access);
+        let (auditor, admin) = (auditor(None), client(Some(Role::Admin)));
+        assert!(loses(&auditor, &all, &log) && loses(&auditor, &log, &none));
+        assert!(!loses(&auditor, &none, &log) && !loses(&auditor, &log, &all));
+        assert!(!loses(&admin, &all, &none) && loses(&admin, &none, &revoked));
+        assert!(!loses(&Caller::Stranger, &none, &revoked));
     }
 }

@@ -206,6 +206,7 @@ fn printable(name: &SanType) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Access;
     use rcgen::BasicConstraints;
 
     fn node(intermediate_life: Duration) -> Identity {
@@ -223,6 +224,7 @@ mod tests {
             }),
             hostname: "n1".into(),
             addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+            access: Access::default(),
         }
     }
 
@@ -264,8 +266,12 @@ mod tests {
 
     #[test]
     fn maintenance_keeps_one_certificate() {
-        let identity =
-            Identity { mode: Mode::Maintenance, hostname: "stele".into(), addresses: Vec::new() };
+        let identity = Identity {
+            mode: Mode::Maintenance,
+            hostname: "stele".into(),
+            addresses: Vec::new(),
+            access: Access::default(),
+        };
         let now = SystemTime::now();
         let certificate = Certificate::make(&identity, now).unwrap();
         assert_eq!(certificate.chain.len(), 1);

@@ -5,6 +5,7 @@
 //! [`Permit`](crate::authz::Permit).
 
 use crate::{
+    access::Access,
     audit::{self, Audit, Who},
     authz::{self, Caller},
     body::{Body, Local},
@@ -24,7 +25,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use stele_proto::method::Answerer;
-use tokio::time::Sleep;
+use tokio::{sync::watch, time::Sleep};
 use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
@@ -39,6 +40,7 @@ pub struct Gate {
     calls: Budget,
     assembly: Budget,
     descriptors: Descriptors,
+    access: watch::Receiver<Arc<Access>>,
 }
 
 /// Who is at the other end of a connection.
@@ -55,9 +57,20 @@ pub struct Peer {
 impl Gate {
     /// A gate before PID 1's socket.
     #[must_use]
-    pub fn new(audit: Audit, pool: Pool, descriptors: Descriptors) -> Self {
+    pub fn new(
+        audit: Audit,
+        pool: Pool,
+        descriptors: Descriptors,
+        access: watch::Receiver<Arc<Access>>,
+    ) -> Self {
         let (calls, assembly) = (Budget::new(limits::CALLS), Budget::new(limits::ASSEMBLY));
-        Self { audit, pool, calls, assembly, descriptors }
+        Self { audit, pool, calls, assembly, descriptors, access }
+    }
+
+    /// What the operator says of clients, as it changes.
+    #[must_use]
+    pub fn access(&self) -> watch::Receiver<Arc<Access>> {
+        self.access.clone()
     }
 
     /// The audit log.
@@ -76,7 +89,8 @@ impl Gate {
             record.result(tonic::Code::Unimplemented);
             return refused;
         }
-        let permit = match authz::authorize(path, &peer.caller, SystemTime::now()) {
+        let access = Arc::clone(&self.access.borrow());
+        let permit = match authz::authorize(path, &peer.caller, &access, SystemTime::now()) {
             Ok(permit) => permit,
             Err(refusal) => {
                 record.result(refusal.code());

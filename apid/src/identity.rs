@@ -3,6 +3,7 @@
 //!
 //! PID 1 replaces the file atomically and sends SIGHUP; apid reads it, and never writes a file at all.
 
+use crate::access::Access;
 use serde::Deserialize;
 use std::{
     fmt, io,
@@ -25,6 +26,9 @@ pub struct Identity {
     /// The node's addresses.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
+    /// What the operator says of clients.
+    #[serde(default)]
+    pub access: Access,
 }
 
 /// With or without a configuration.

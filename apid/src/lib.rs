@@ -12,7 +12,7 @@
 //!
 //! * [`identity`], [`certificate`], [`tls`]: who this node is, and what it shows of that;
 //! * [`server`], [`listener`], [`connections`]: who may connect, and how many;
-//! * [`gate`], [`authz`], [`refusal`], [`audit`]: who may call what, what they are told, and what is written down;
+//! * [`gate`], [`authz`], [`access`], [`refusal`], [`audit`]: who may call what, what they are told, and what is written down;
 //! * [`relay`], [`wire`], [`reader`], [`upstream`], [`body`]: a call on its way to PID 1 and back;
 //! * [`health`], [`descriptors`]: what apid answers itself;
 //! * [`limits`], [`notify`].
@@ -29,6 +29,7 @@
     )
 )]
 
+pub mod access;
 pub mod audit;
 pub mod authz;
 pub mod body;

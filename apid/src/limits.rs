@@ -29,6 +29,8 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long calls may go on after the order to end.
 pub const DRAIN: Duration = Duration::from_secs(2);
+/// How long calls may go on whose client may do less than when they began.
+pub const WITHDRAWN: Duration = Duration::from_secs(1);
 
 /// Time from the headers of a call to the end of its first message: a call keeps its connection from making room, so
 /// strangers may not hold one open for nothing.

@@ -3,7 +3,7 @@
 
 use crate::{
     audit::Who,
-    authz::Caller,
+    authz::{self, Caller},
     connections::Connection,
     gate::{Gate, Peer},
     limits, tls,
@@ -132,12 +132,25 @@ async fn serve(stream: TlsStream<TcpStream>, peer: &Arc<Peer>, guard: &Guard) ->
     });
     let mut http = pin!(builder(guard.strangers).serve_connection(TokioIo::new(stream), service));
     let mut ended = guard.ended.clone();
+    let mut access = guard.gate.access();
+    let mut known = Arc::clone(&access.borrow_and_update());
     let mut ending = false;
     let mut patience = limits::IDLE;
+    // When the client lost something that it might be doing.
+    let mut withdrawn = None;
     loop {
         tokio::select! {
             done = &mut http => return done,
             () = peer.connection.evicted() => return Ok(()),
+            () = cut(withdrawn) => return Ok(()),
+            Ok(()) = access.changed(), if withdrawn.is_none() => {
+                let before = std::mem::replace(&mut known, Arc::clone(&access.borrow_and_update()));
+                if !authz::loses(&peer.caller, &before, &known) {
+                    continue;
+                }
+                withdrawn = Some(tokio::time::Instant::now());
+                ending = true;
+            }
             _ = ended.changed(), if !ending => ending = true,
             () = tokio::time::sleep(patience) => match peer.connection.idle(Instant::now()) {
                 // It was asked to end and did not.
@@ -157,6 +170,14 @@ async fn serve(stream: TlsStream<TcpStream>, peer: &Arc<Peer>, guard: &Guard) ->
             },
         }
         http.as_mut().graceful_shutdown();
+    }
+}
+
+/// Waits for the end of a connection whose client may do less than before.
+async fn cut(withdrawn: Option<tokio::time::Instant>) {
+    match withdrawn {
+        Some(since) => tokio::time::sleep_until(since + limits::WITHDRAWN).await,
+        None => std::future::pending().await,
     }
 }
 

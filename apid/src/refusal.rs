@@ -37,11 +37,14 @@ pub enum Refusal {
         /// What was called.
         method: Method,
         /// What the caller has.
-        held: &'static str,
+        held: String,
     },
     /// The certificate has ended while its connection went on.
     #[error("The client certificate has expired since this connection was made")]
     Expired,
+    /// The operator has revoked the certificate.
+    #[error("This client certificate is revoked on this node")]
+    Revoked,
     /// A message is larger than PID 1 takes.
     #[error("A message of {size} bytes is larger than the {max} bytes that this node takes", max = limits::MESSAGE)]
     TooLarge {
@@ -86,7 +89,7 @@ impl Refusal {
         match self {
             Self::UnknownMethod { .. } => Code::Unimplemented,
             Self::Maintenance { .. } | Self::Role { .. } => Code::PermissionDenied,
-            Self::Expired => Code::Unauthenticated,
+            Self::Expired | Self::Revoked => Code::Unauthenticated,
             Self::TooLarge { .. } | Self::Busy { .. } => Code::ResourceExhausted,
             Self::Malformed(_) => Code::InvalidArgument,
             Self::Deadline | Self::Silent => Code::DeadlineExceeded,

@@ -8,9 +8,11 @@
 //! ```
 //!
 //! A connection keeps the certificate with which it was made. When the CA or the mode changes, connections that
-//! were made before are ended in order, because what they were verified with holds no more.
+//! were made before are ended in order, because what they were verified with holds no more. So is one whose client may do
+//! less than before.
 
 use crate::{
+    access::Access,
     audit::{Audit, Sink},
     certificate::{Certificate, CertificateError},
     connections::Connections,
@@ -126,14 +128,15 @@ impl Serving {
 pub async fn serve(options: Options) -> Result<(), ServeError> {
     let Options { listener, identity: path, init, audit: sink, control } = options;
     let descriptors = Descriptors::parse().map_err(|source| ServeError::Descriptors { source })?;
-    let identity =
+    let mut identity =
         Identity::wait(&path, IDENTITY).await.map_err(|source| ServeError::Identity { source })?;
+    let access = watch::Sender::new(Arc::new(std::mem::take(&mut identity.access)));
     let mut serving = Serving::make(identity)?;
 
     let pool = Pool::new(init);
     let audit = Audit::new(rand());
     let writer = tokio::spawn(audit.clone().write(sink));
-    let gate = Arc::new(Gate::new(audit.clone(), pool.clone(), descriptors));
+    let gate = Arc::new(Gate::new(audit.clone(), pool.clone(), descriptors, access.subscribe()));
     let connections = Connections::new(Instant::now());
     let (mut end, ended) = watch::channel(());
     let mut report = tokio::spawn(tell(pool.clone(), serving.certificate.report.clone()));
@@ -146,7 +149,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         let next = tokio::select! {
             biased;
             () = control.stop.notified() => break,
-            () = control.reload.notified() => reload(&path, &serving),
+            () = control.reload.notified() => reload(&path, &serving, &access),
             _ = tick.tick() => renew(&serving),
             accepted = listener.accept() => {
                 match accepted {
@@ -196,12 +199,22 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// What to serve when the identity file has changed.
-fn reload(path: &std::path::Path, serving: &Serving) -> Option<Result<Serving, ServeError>> {
-    let identity = match Identity::read(path) {
+/// What to serve when the identity file has changed. What it says of clients holds at once, and needs no other certificate.
+fn reload(
+    path: &std::path::Path,
+    serving: &Serving,
+    access: &watch::Sender<Arc<Access>>,
+) -> Option<Result<Serving, ServeError>> {
+    let mut identity = match Identity::read(path) {
         Ok(identity) => identity,
         Err(source) => return Some(Err(ServeError::Identity { source })),
     };
+    let next = std::mem::take(&mut identity.access);
+    access.send_if_modified(|known| {
+        let changes = **known != next;
+        *known = Arc::new(next);
+        changes
+    });
     if identity == serving.identity {
         return None;
     }

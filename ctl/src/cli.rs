@@ -250,7 +250,7 @@ mod tests {
             &["ctl", "apply-config", "-f", "a", "--fingerprint", "SHA256:00"],
             &["ctl", "logs", "--tail", "-1"],
             &["ctl", "get", "link", "--timeout", "soon"],
-            &["ctl", "gen", "client", "--role", "root"],
+            &["ctl", "gen", "client", "--role", "os:root"],
         ] {
             assert!(command().try_get_matches_from(line).is_err(), "{line:?}");
         }

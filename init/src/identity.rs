@@ -10,13 +10,15 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::IpAddr,
     os::unix::fs::{PermissionsExt as _, chown},
     path::Path,
     rc::Rc,
 };
-use stele_proto::{internal::CertificateReport, v1::Mode};
+use stele_config::{ClientAccess, MachineConfig};
+use stele_proto::{internal::CertificateReport, method::Method, v1::Mode};
 
 const FOLDER: &str = "/run/stele/apid";
 const FILE: &str = "/run/stele/apid/identity.json";
@@ -35,7 +37,31 @@ enum Identity<'a> {
         key: &'a str,
         hostname: &'a str,
         addresses: &'a [IpAddr],
+        access: Access<'a>,
     },
+}
+
+/// Which clients may do what, besides those with a role that every machine knows.
+#[derive(Serialize, PartialEq, Eq)]
+struct Access<'a> {
+    /// The methods that each role opens.
+    roles: BTreeMap<&'a str, Vec<&'static str>>,
+    revoked: Vec<&'a str>,
+}
+
+impl<'a> Access<'a> {
+    fn of(config: &'a MachineConfig) -> Access<'a> {
+        let access = config.client_access();
+        let roles = access.map_or(&[][..], ClientAccess::roles).iter().map(|role| {
+            let paths = Method::ALL.iter().map(|method| method.path());
+            (role.name().as_str(), paths.filter(|path| role.opens(path)).collect())
+        });
+        let revoked = access.map_or(&[][..], ClientAccess::revoked);
+        Access {
+            roles: roles.collect(),
+            revoked: revoked.iter().map(|serial| serial.as_str()).collect(),
+        }
+    }
 }
 
 /// Keeps the file and apid in step for as long as the machine runs. apid serves from the first identity on.
@@ -81,6 +107,7 @@ fn write(active: Option<&Active>, network: &NetworkIdentity) -> io::Result<()> {
                 key: identity.key(),
                 hostname,
                 addresses,
+                access: Access::of(&active.config),
             }
         }
     };

@@ -20,7 +20,8 @@ const INTRODUCTION: &str = "# API
 <!-- Generated from proto/stele/v1/*.proto; `UPDATE=1 cargo test -p stele-proto` renews it. -->
 
 A node speaks gRPC over mutual TLS 1.3. A client's certificate carries its role as organization (`O=`): `os:reader`,
-`os:operator` or `os:admin`, each of which includes those before it. Every call is audited. Failures are gRPC statuses
+`os:operator` or `os:admin`, each of which includes those before it, or a role of `ClientAccess` in the node's configuration.
+Every call is audited. Failures are gRPC statuses
 whose message says what was tried, why it failed, and what to do.
 
 A node without a configuration is in maintenance mode: it answers anyone, and only what is marked so below.

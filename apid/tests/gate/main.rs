@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! apid from outside, with real TLS, before a small PID 1.
 
+mod access;
 mod calls;
 mod life;
 mod strangers;

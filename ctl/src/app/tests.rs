@@ -2,7 +2,6 @@
 //! Which nodes are meant, and what an expired certificate says.
 
 use super::*;
-use stele_proto::method::Role;
 
 fn context(nodes: &[&str]) -> Context {
     let credentials =
@@ -54,7 +53,7 @@ fn an_expired_certificate_says_when_and_what_to_do() {
     let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
     let ca = pki::make_ca(start).unwrap();
     let client =
-        pki::make_client(&ca, "alice", Role::Reader, Duration::from_secs(3600), start).unwrap();
+        pki::make_client(&ca, "alice", "os:reader", Duration::from_secs(3600), start).unwrap();
     let credentials =
         Credentials { ca: ca.certificate, certificate: client.certificate, key: client.key };
     assert!(check_lifetime("lab", &credentials, start).is_ok());

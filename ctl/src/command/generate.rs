@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use stele_config::{Cidr, Hostname, InterfaceName, yaml};
+use stele_config::{Cidr, Hostname, InterfaceName, Name, yaml};
 use stele_proto::method::Role;
 use time::OffsetDateTime;
 
@@ -95,9 +95,9 @@ pub(crate) struct ConfigArgs {
 /// What a client certificate says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClientOptions {
-    /// What the client may do
-    #[arg(long, default_value = "os:admin", value_parser = parse_role, value_name = "os:admin|os:operator|os:reader")]
-    role: Role,
+    /// What the client may do: a role that every node knows, or one of ClientAccess in its configuration
+    #[arg(long, default_value = "os:admin", value_parser = parse_role, value_name = "os:admin|os:operator|os:reader|NAME")]
+    role: String,
     /// How long the client certificate holds
     #[arg(long, default_value = "365d", value_parser = span::parse_duration, value_name = "DURATION")]
     lifetime: Duration,
@@ -122,9 +122,12 @@ pub(crate) struct ClientArgs {
     force: bool,
 }
 
-fn parse_role(text: &str) -> Result<Role, String> {
-    Role::parse(text)
-        .ok_or_else(|| format!("the roles are {}", Role::ALL.map(Role::as_str).join(", ")))
+fn parse_role(text: &str) -> Result<String, String> {
+    if Role::parse(text).is_some() || text.parse::<Name>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let roles = Role::ALL.map(Role::as_str).join(", ");
+    Err(format!("the roles that every node knows are {roles}; others have names without a colon"))
 }
 
 /// Does it.
@@ -184,7 +187,7 @@ fn credentials(
         .clone()
         .or_else(|| env::var("USER").ok())
         .unwrap_or_else(|| "operator".to_owned());
-    let pair = pki::make_client(&secrets.ca, &name, options.role, options.lifetime, now)?;
+    let pair = pki::make_client(&secrets.ca, &name, &options.role, options.lifetime, now)?;
     Ok(Credentials {
         ca: secrets.ca.certificate.clone(),
         certificate: pair.certificate,

@@ -4,6 +4,7 @@
 //!
 //! A kind without names has one document or none; one with names is compared name by name, with [`named`].
 
+mod access;
 mod health;
 mod kernel;
 mod network;
@@ -61,6 +62,7 @@ impl fmt::Display for Effect {
 pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     let mut changes = Vec::new();
     changes.extend(identity(old, new));
+    changes.extend(access::clients(old, new));
     changes.extend(network::hostname(old, new));
     changes.extend(network::links(old, new));
     changes.extend(network::resolver(old, new));

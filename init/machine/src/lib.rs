@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every decision of PID 1, without a single effect: no file, no clock, no socket.
 //!
+//! * [`access`]: whether whoever brings a configuration shuts himself out with it.
 //! * [`admission`]: whether the machine may move to an image of this version.
 //! * [`change`]: what a new configuration will do, and what it takes.
 //! * [`boots`]: why this boot is what it is: ordinary, on trial, fallen back, safe.
@@ -14,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod admission;
 pub mod boots;
 pub mod change;

@@ -95,8 +95,13 @@ impl Operator {
     }
 
     pub(crate) fn json(&self, addresses: &[&str]) -> String {
+        self.json_with(addresses, &serde_json::json!({}))
+    }
+
+    /// With what the operator says of clients.
+    pub(crate) fn json_with(&self, addresses: &[&str], access: &serde_json::Value) -> String {
         serde_json::json!({
-            "mode": "running", "hostname": "n1", "addresses": addresses,
+            "mode": "running", "hostname": "n1", "addresses": addresses, "access": access,
             "ca": self.ca.certificate, "certificate": self.node.certificate, "key": self.node.key,
         })
         .to_string()

@@ -27,6 +27,37 @@ fn check(old: &[&str], new: &[&str], expected: &Expect) {
 const WEB: &str = r#""kind":"HealthCheck","name":"web","http":{"url":"http://[::1]:8080"}"#;
 
 #[test]
+fn client_access() {
+    let access = r#""kind":"ClientAccess","roles":[{"name":"auditor","methods":["/stele.v1.LogService/*"]},{"name":"robot","methods":["/*"]}],"revoked":["1da16e"]"#;
+    let other = r#""kind":"ClientAccess","roles":[{"name":"auditor","methods":["/stele.v1.LogService/*","/a.B/C"]}],"revoked":["2","3"]"#;
+    check(
+        &[],
+        &[access],
+        &expect![[r#"
+        ClientAccess: the role auditor opens /stele.v1.LogService/*, live
+        ClientAccess: the role robot opens /*, live
+        ClientAccess: 1 more certificate opens nothing any more, live"#]],
+    );
+    check(
+        &[access],
+        &[other],
+        &expect![[r#"
+        ClientAccess: the role auditor now opens /stele.v1.LogService/*, /a.B/C, live
+        ClientAccess: the role robot opens nothing any more, live
+        ClientAccess: 2 more certificates open nothing any more, live
+        ClientAccess: 1 certificate is revoked no more, live"#]],
+    );
+    check(&[access], &[access], &expect![[""]]);
+    check(
+        &[other],
+        &[],
+        &expect![[r#"
+        ClientAccess: the role auditor opens nothing any more, live
+        ClientAccess: 2 certificates are revoked no more, live"#]],
+    );
+}
+
+#[test]
 fn health_checks() {
     let names = r#""kind":"HealthCheck","name":"names","need":"wanted","dns":{"name":"example.com","server":"::1"}"#;
     check(
