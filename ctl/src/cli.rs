@@ -4,8 +4,8 @@
 use crate::{
     app::Global,
     command::{
-        apply, boots, completion, config, generate, get, health, logs, machine, slots, status,
-        upgrade, validate,
+        apply, boots, completion, config, generate, get, health, logs, machine, patch, slots,
+        status, upgrade, validate,
     },
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -51,7 +51,7 @@ An editor with a YAML language server takes it from the first line of machine.ya
     Schema,
     /// Give a node its configuration
     #[command(after_help = "Examples:
-  ctl apply-config -f machine.yaml --dry-run
+  ctl apply-config -f machine.yaml --dry-run      what differs, and what each change does
   ctl apply-config -f machine.yaml
   ctl apply-config -f machine.yaml --insecure --fingerprint SHA256:3f5a…
 
@@ -59,6 +59,17 @@ A node without a configuration (in maintenance mode) knows no one and has no cer
 console shows the fingerprint of the one it has. --insecure --fingerprint sends the configuration, which holds a \
 private key, to the holder of that certificate and to no one else.")]
     ApplyConfig(apply::Args),
+    /// Change some documents of a node's configuration
+    #[command(after_help = "Examples:
+  ctl patch -p '{kind: Link, name: eth0, mtu: 9000}' --dry-run
+  ctl patch -f patch.yaml -n all
+  ctl patch -p '{kind: Link, name: eth1, $patch: delete}'
+  ctl patch --type json -p '[{\"op\": \"replace\", \"path\": \"/Link/eth0/mtu\", \"value\": 9000}]'
+
+Each document of a patch goes into the one of its kind and name: mappings are merged, null removes a key, and lists and \
+all else are replaced. One that finds none is added. $patch: delete removes a document, $patch: replace leaves nothing \
+of it. Operations of RFC 6902 find a document at /KIND, or at /KIND/NAME.")]
+    Patch(patch::Args),
     /// Show resources: every state of the machine
     #[command(after_help = "Examples:
   ctl get                         the kinds there are
@@ -169,7 +180,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Look",
         &["status", "health", "boots", "get", "services", "logs", "dmesg", "version", "slots"],
     ),
-    ("Operate", &["upgrade", "rollback", "reboot", "shutdown"]),
+    ("Operate", &["patch", "upgrade", "rollback", "reboot", "shutdown"]),
     ("Here", &["config", "completion"]),
 ];
 

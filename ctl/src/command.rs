@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What each command does.
 
+pub(crate) mod active;
 pub(crate) mod apply;
 pub(crate) mod boots;
 pub(crate) mod completion;
@@ -11,6 +12,7 @@ pub(crate) mod get;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod machine;
+pub(crate) mod patch;
 pub(crate) mod slots;
 pub(crate) mod status;
 pub(crate) mod upgrade;
@@ -30,6 +32,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
         Command::Validate(args) => validate::run(app, &args),
         Command::Schema => validate::schema(),
         Command::ApplyConfig(args) => apply::run(app, args).await,
+        Command::Patch(args) => patch::run(app, args).await,
         Command::Get(args) => get::run(app, args).await,
         Command::Services(args) => get::run(app, args.into()).await,
         Command::Logs(args) => logs::run(app, args).await,

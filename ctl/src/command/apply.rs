@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ctl apply-config`.
 
-use super::validate::Source;
+use super::{
+    active::{self, Kept},
+    validate::Source,
+};
 use crate::{
-    app::{self, App, FormatArg, Misuse, Outcome, Reach, Targets},
+    app::{self, Answer, App, FormatArg, Misuse, Outcome, Reach, Targets},
+    client::Session,
     context::Contexts,
     failure::Approach,
     findings,
-    output::{self, Format, plain},
+    output::{self, Format, Paint, plain},
     span,
     tls::{self, Fingerprint},
 };
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+};
+use stele_config::{Finding, yaml};
 use stele_proto::v1::{ApplyRequest, ApplyResponse, Generation};
 
 /// Arguments of `ctl apply-config`.
@@ -22,9 +30,6 @@ pub(crate) struct Args {
     /// The configuration; - for standard input
     #[arg(short, long, value_name = "FILE")]
     file: String,
-    /// Check it and say what would happen, change nothing
-    #[arg(long)]
-    dry_run: bool,
     /// The node is in maintenance mode and knows no client yet; needs --fingerprint
     #[arg(long)]
     insecure: bool,
@@ -32,21 +37,50 @@ pub(crate) struct Args {
     #[arg(long, requires = "insecure", value_name = "SHA256:…")]
     fingerprint: Option<Fingerprint>,
     #[command(flatten)]
+    options: Options,
+}
+
+/// What is done with a configuration.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Check it and say what would happen, change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
     format: FormatArg,
 }
+
+/// What a node answered to a configuration.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    source: Source,
+    difference: String,
+    response: ApplyResponse,
+}
+
+/// A configuration that is not valid, and so was not sent.
+#[derive(Debug)]
+struct Invalid {
+    source: Source,
+    findings: Vec<Finding>,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. Nothing was sent.", findings::count(&self.findings, &self.source.name))
+    }
+}
+
+impl Error for Invalid {}
 
 /// Checks a configuration here, then sends it.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     let source = Source::read(&args.file)?;
-    let wrong = source.findings();
-    if !wrong.is_empty() {
-        eprint!("{}", source.render(&wrong, "error", app.paint_error));
-        eprintln!(
-            "{}: {}. Nothing was sent.",
-            app.paint_error.red("error"),
-            findings::count(&wrong, &source.name)
-        );
-        return Ok(Outcome::Invalid);
+    let findings = source.findings();
+    if !findings.is_empty() {
+        let invalid = Invalid { source, findings };
+        render_invalid(app, &invalid);
+        return Err(Misuse(invalid.to_string()).into());
     }
     let targets = if args.insecure {
         maintenance(app, args.fingerprint).await?
@@ -60,31 +94,74 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
         )
         .into());
     }
-    let request = ApplyRequest { documents: source.bytes.clone(), dry_run: args.dry_run };
+    let (options, insecure, paint) = (args.options.clone(), args.insecure, app.paint);
     let answers = targets
         .each(move |session| {
-            let request = request.clone();
+            let (source, options) = (source.clone(), options.clone());
             async move {
-                Ok(session
-                    .answer("Applying the configuration", session.config().apply(request))
-                    .await?)
+                // A node in maintenance mode has nothing to compare with.
+                let active = if insecure { None } else { Kept::active(&session).await? };
+                submit(&session, source, active.as_ref(), &options, paint).await
             }
         })
         .await;
-    if args.format.output != Format::Table {
-        let answers = answers.into_iter().map(|answer| app::Answer {
-            node: answer.node,
-            result: answer.result.map(|r| value(&r)),
-        });
-        return app.print_values(args.format.output, answers.collect());
+    report(app, answers, &args.options, args.options.dry_run && !insecure)
+}
+
+/// Sends a configuration that was made from the active one.
+pub(crate) async fn submit(
+    session: &Session,
+    source: Source,
+    active: Option<&Kept>,
+    options: &Options,
+    paint: Paint,
+) -> Result<Submitted> {
+    let config = match yaml::parse(&source.bytes) {
+        Ok(config) => config,
+        Err(findings) => return Err(Invalid { source, findings }.into()),
+    };
+    let difference = active::difference(active, &config, &source.name, paint)?;
+    let request = ApplyRequest { documents: source.bytes.clone(), dry_run: options.dry_run };
+    let response =
+        session.answer("Applying the configuration", session.config().apply(request)).await?;
+    Ok(Submitted { source, difference, response })
+}
+
+fn render_invalid(app: &App, invalid: &Invalid) {
+    eprint!("{}", invalid.source.render(&invalid.findings, "error", app.paint_error));
+}
+
+/// Says what came of it, with the difference if that is wanted.
+pub(crate) fn report(
+    app: &App,
+    answers: Vec<Answer<Submitted>>,
+    options: &Options,
+    with_difference: bool,
+) -> Result<Outcome> {
+    let mut invalid = Outcome::Done;
+    for error in answers.iter().filter_map(|answer| answer.result.as_ref().err()) {
+        if let Some(error) = error.downcast_ref::<Invalid>() {
+            render_invalid(app, error);
+            invalid = Outcome::Invalid;
+        }
+    }
+    if options.format.output != Format::Table {
+        let answers = answers
+            .into_iter()
+            .map(|answer| Answer { node: answer.node, result: answer.result.map(|r| value(&r)) });
+        let outcome = app.print_values(options.format.output, answers.collect())?;
+        return Ok(if invalid == Outcome::Invalid { invalid } else { outcome });
     }
     let (good, outcome) = app.sort(answers);
-    for (node, response) in good {
+    for (node, Submitted { source, difference, response }) in good {
         let warnings: Vec<_> = response.warnings.iter().cloned().map(findings::from_wire).collect();
         eprint!("{}", source.render(&warnings, "warning", app.paint_error));
-        output::print(&describe(&node.name(), &response, args.dry_run))?;
+        if with_difference {
+            output::print(&difference)?;
+        }
+        output::print(&describe(&node.name(), &response, options.dry_run))?;
     }
-    Ok(outcome)
+    Ok(if invalid == Outcome::Invalid { invalid } else { outcome })
 }
 
 /// The one node in maintenance mode, by its fingerprint.
@@ -161,7 +238,13 @@ pub(crate) fn generation(generation: &Generation) -> Value {
     })
 }
 
-fn value(response: &ApplyResponse) -> Value {
+fn value(submitted: &Submitted) -> Value {
+    let Submitted { source: _, difference, response } = submitted;
     let warnings: Vec<_> = response.warnings.iter().cloned().map(findings::from_wire).collect();
-    json!({ "generation": response.generation.as_ref().map(generation), "actions": response.actions, "warnings": warnings })
+    json!({
+        "generation": response.generation.as_ref().map(generation),
+        "actions": response.actions,
+        "warnings": warnings,
+        "difference": difference,
+    })
 }

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 /// A configuration and what it is called in messages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Source {
     /// The file's name.
     pub(crate) name: String,

@@ -2,6 +2,7 @@
 //! ctl as a user runs it, against nodes with real TLS.
 
 mod arrive;
+mod configuration;
 mod generate;
 mod health;
 mod look;

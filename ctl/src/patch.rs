@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Patches of a configuration: merged by kind and name, or RFC 6902.
+
+use crate::documents::{Documents, Title};
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize as _;
+use serde_json::{Map, Value as Json};
+use serde_yaml::{Mapping, Value};
+use stele_config::API_VERSION;
+
+/// The key by which a document of a patch says what to do with the one it is for.
+const DIRECTIVE: &str = "$patch";
+
+/// Merges documents into a configuration. Each goes into the one of its kind and name: mappings are merged, `null`
+/// removes a key, and lists and all else are replaced. One that finds none is added.
+pub(crate) fn merge(documents: &mut Documents, patch: &str) -> Result<()> {
+    let mut found = false;
+    for document in serde_yaml::Deserializer::from_str(patch) {
+        let value = Value::deserialize(document).context("The patch is not YAML")?;
+        if !value.is_null() {
+            one(documents, value)?;
+            found = true;
+        }
+    }
+    if !found {
+        bail!("The patch is empty");
+    }
+    Ok(())
+}
+
+fn one(documents: &mut Documents, mut patch: Value) -> Result<()> {
+    let title = Title::of(&patch);
+    let Value::Mapping(map) = &mut patch else {
+        bail!("A patch is made of documents, each with the kind it is for");
+    };
+    if title.kind.is_empty() {
+        bail!("A document of the patch has no kind");
+    }
+    let directive = map.shift_remove(DIRECTIVE);
+    let index = documents.list.iter().position(|document| Title::of(document) == title);
+    match (directive.as_ref().map(|value| value.as_str().unwrap_or_default()), index) {
+        (Some("delete"), Some(index)) => {
+            documents.list.remove(index);
+        }
+        (Some("delete"), None) => {
+            bail!("There is no {title} to delete{}", there_is(documents, &title))
+        }
+        (None, Some(index)) => join(&mut documents.list[index], patch),
+        (Some("replace"), Some(index)) => documents.list[index] = headed(patch),
+        (None | Some("replace"), None) => {
+            let needs_name = documents.list.iter().map(Title::of).any(|other| {
+                other.kind == title.kind && other.name.is_empty() != title.name.is_empty()
+            });
+            if needs_name {
+                bail!("Which {} is meant{}", title.kind, there_is(documents, &title));
+            }
+            documents.list.push(headed(patch));
+        }
+        (Some(other), _) => bail!("{DIRECTIVE}: {other} means nothing: it is delete or replace"),
+    }
+    Ok(())
+}
+
+/// What there is of the same kind.
+fn there_is(documents: &Documents, title: &Title) -> String {
+    let titles = documents.list.iter().map(Title::of).filter(|other| other.kind == title.kind);
+    let titles: Vec<String> = titles.map(|title| title.to_string()).collect();
+    if titles.is_empty() { String::new() } else { format!(": there is {}", titles.join(", ")) }
+}
+
+/// A document with its version before all else.
+fn headed(document: Value) -> Value {
+    let mut map = Mapping::from_iter([("apiVersion".into(), API_VERSION.into())]);
+    if let Value::Mapping(document) = document {
+        map.extend(document.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    Value::Mapping(map)
+}
+
+/// RFC 7386.
+fn join(target: &mut Value, patch: Value) {
+    let Value::Mapping(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_mapping() {
+        *target = Value::Mapping(Mapping::new());
+    }
+    let Value::Mapping(target) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.shift_remove(&key);
+        } else {
+            join(target.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Applies a patch of RFC 6902. To it the configuration is one object: `/Hostname/hostname`, `/Link/eth0/mtu`.
+pub(crate) fn operations(documents: &mut Documents, patch: &str) -> Result<()> {
+    let patch: json_patch::Patch =
+        serde_json::from_str(patch).context("The patch is not one of RFC 6902, such as [{\"op\": \"remove\", \"path\": \"/Link/eth0/mtu\"}]")?;
+    let mut tree = Map::new();
+    for document in &documents.list {
+        let (title, value) = (Title::of(document), serde_json::to_value(document)?);
+        if title.name.is_empty() {
+            tree.insert(title.kind, value);
+        } else if let Json::Object(kind) =
+            tree.entry(title.kind).or_insert_with(|| Map::new().into())
+        {
+            kind.insert(title.name, value);
+        }
+    }
+    // The first document with a name needs a kind to stand in.
+    for path in
+        patch.iter().filter(|operation| matches!(operation, json_patch::PatchOperation::Add(_)))
+    {
+        let mut tokens = path.path().tokens();
+        if let (Some(kind), Some(_)) = (tokens.next(), tokens.next()) {
+            tree.entry(kind.decoded().into_owned()).or_insert_with(|| Map::new().into());
+        }
+    }
+    let mut tree = Json::Object(tree);
+    json_patch::patch(&mut tree, &patch).context("The patch does not fit the configuration")?;
+    let Json::Object(tree) = tree else { bail!("The patch leaves no configuration") };
+    let mut list = Vec::new();
+    for (kind, value) in tree {
+        match value {
+            Json::Object(named)
+                if !named.contains_key("kind") && named.values().all(Json::is_object) =>
+            {
+                for (name, document) in named {
+                    list.push(titled(document, &kind, Some(&name))?);
+                }
+            }
+            document => list.push(titled(document, &kind, None)?),
+        }
+    }
+    documents.list = list;
+    Ok(())
+}
+
+/// A document as its place in the tree has it, where it does not say so itself.
+fn titled(mut document: Json, kind: &str, name: Option<&str>) -> Result<Value> {
+    if let Json::Object(map) = &mut document {
+        map.entry("apiVersion").or_insert_with(|| API_VERSION.into());
+        map.entry("kind").or_insert_with(|| kind.into());
+        if let Some(name) = name
+            .filter(|_| Title::of(&serde_yaml::to_value(&*map).unwrap_or_default()).name.is_empty())
+        {
+            map.insert("name".to_owned(), name.into());
+        }
+    }
+    Ok(serde_yaml::to_value(document)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn documents() -> Documents {
+        let text = "apiVersion: stele/v1\nkind: Hostname\nhostname: web1\n\
+            ---\napiVersion: stele/v1\nkind: Link\nname: eth0\naddresses: [10.0.0.5/24]\nmtu: 1500\n";
+        let list =
+            serde_yaml::Deserializer::from_str(text).map(|one| Value::deserialize(one).unwrap());
+        Documents { list: list.collect(), ..Documents::default() }
+    }
+
+    #[track_caller]
+    fn check(work: fn(&mut Documents, &str) -> Result<()>, patch: &str, expect: Expect) {
+        let mut documents = documents();
+        let text = match work(&mut documents, patch) {
+            Ok(()) => documents.print().unwrap().replace("apiVersion: stele/v1\n", ""),
+            Err(error) => format!("{error:#}\n"),
+        };
+        expect.assert_eq(&text);
+    }
+
+    #[test]
+    fn documents_are_merged_by_kind_and_name() {
+        check(
+            merge,
+            "{kind: Link, name: eth0, mtu: 9000, addresses: [10.0.0.6/24]}",
+            expect![[r#"
+            kind: Hostname
+            hostname: web1
+            ---
+            kind: Link
+            name: eth0
+            addresses:
+            - 10.0.0.6/24
+            mtu: 9000
+        "#]],
+        );
+        check(
+            merge,
+            "kind: Link\nname: eth0\nmtu: null\n---\nkind: Hostname\nhostname: web2\n",
+            expect![[r#"
+                kind: Hostname
+                hostname: web2
+                ---
+                kind: Link
+                name: eth0
+                addresses:
+                - 10.0.0.5/24
+            "#]],
+        );
+        check(
+            merge,
+            "{kind: Link, name: eth1, dhcp4: true, mtu: null}",
+            expect![[r#"
+            kind: Hostname
+            hostname: web1
+            ---
+            kind: Link
+            name: eth0
+            addresses:
+            - 10.0.0.5/24
+            mtu: 1500
+            ---
+            kind: Link
+            name: eth1
+            dhcp4: true
+        "#]],
+        );
+        check(
+            merge,
+            "{kind: Link, name: eth0, $patch: delete}",
+            expect![[r#"
+            kind: Hostname
+            hostname: web1
+        "#]],
+        );
+        check(
+            merge,
+            "{kind: Link, name: eth0, $patch: replace, dhcp4: true}",
+            expect![[r#"
+            kind: Hostname
+            hostname: web1
+            ---
+            kind: Link
+            name: eth0
+            dhcp4: true
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_patch_that_fits_nothing_is_refused() {
+        check(
+            merge,
+            "{kind: Link, name: eth7, $patch: delete}",
+            expect![[r#"
+                There is no Link eth7 to delete: there is Link eth0
+            "#]],
+        );
+        check(
+            merge,
+            "{kind: Link, mtu: 9000}",
+            expect![[r#"
+                Which Link is meant: there is Link eth0
+            "#]],
+        );
+        check(
+            merge,
+            "{kind: Watchdog, $patch: delete}",
+            expect![[r#"
+                There is no Watchdog to delete
+            "#]],
+        );
+        check(
+            merge,
+            "{kind: Link, name: eth0, $patch: merge}",
+            expect![[r#"
+            $patch: merge means nothing: it is delete or replace
+        "#]],
+        );
+        check(
+            merge,
+            "{mtu: 9000}",
+            expect![[r#"
+            A document of the patch has no kind
+        "#]],
+        );
+        check(
+            merge,
+            "- a",
+            expect![[r#"
+            A patch is made of documents, each with the kind it is for
+        "#]],
+        );
+        check(
+            merge,
+            "",
+            expect![[r#"
+            The patch is empty
+        "#]],
+        );
+        check(
+            merge,
+            "{",
+            expect![[r#"
+            The patch is not YAML: did not find expected node content at line 2 column 1, while parsing a flow node
+        "#]],
+        );
+    }
+
+    #[test]
+    fn operations_find_documents_by_kind_and_name() {
+        check(
+            operations,
+            r#"[{"op": "replace", "path": "/Link/eth0/mtu", "value": 9000}, {"op": "remove", "path": "/Hostname"}]"#,
+            expect![[r#"
+                addresses:
+                - 10.0.0.5/24
+                kind: Link
+                mtu: 9000
+                name: eth0
+            "#]],
+        );
+        check(
+            operations,
+            r#"[{"op": "add", "path": "/Sysctl/vm.swappiness", "value": {"value": "10"}}]"#,
+            expect![[r#"
+                hostname: web1
+                kind: Hostname
+                ---
+                addresses:
+                - 10.0.0.5/24
+                kind: Link
+                mtu: 1500
+                name: eth0
+                ---
+                kind: Sysctl
+                name: vm.swappiness
+                value: '10'
+            "#]],
+        );
+        check(
+            operations,
+            r#"[{"op": "add", "path": "/Link/eth0/addresses/-", "value": "10.0.0.6/24"}, {"op": "test", "path": "/Hostname/hostname", "value": "web1"}]"#,
+            expect![[r#"
+                hostname: web1
+                kind: Hostname
+                ---
+                addresses:
+                - 10.0.0.5/24
+                - 10.0.0.6/24
+                kind: Link
+                mtu: 1500
+                name: eth0
+            "#]],
+        );
+        check(
+            operations,
+            r#"[{"op": "add", "path": "/Resolver", "value": {"servers": ["10.0.0.1"]}}]"#,
+            expect![[r#"
+                hostname: web1
+                kind: Hostname
+                ---
+                addresses:
+                - 10.0.0.5/24
+                kind: Link
+                mtu: 1500
+                name: eth0
+                ---
+                kind: Resolver
+                servers:
+                - 10.0.0.1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn operations_that_do_not_fit_are_refused() {
+        check(
+            operations,
+            r#"[{"op": "test", "path": "/Hostname/hostname", "value": "web2"}]"#,
+            expect![[r#"
+                The patch does not fit the configuration: operation '/0' failed at path '/Hostname/hostname': value did not match
+            "#]],
+        );
+        check(
+            operations,
+            r#"[{"op": "remove", "path": "/Link/eth7"}]"#,
+            expect![[r#"
+            The patch does not fit the configuration: operation '/0' failed at path '/Link/eth7': path is invalid
+        "#]],
+        );
+        check(
+            operations,
+            r#"{"op": "remove"}"#,
+            expect![[r#"
+            The patch is not one of RFC 6902, such as [{"op": "remove", "path": "/Link/eth0/mtu"}]: invalid type: map, expected a sequence at line 1 column 0
+        "#]],
+        );
+    }
+}
