@@ -20,7 +20,7 @@ use crate::{
     node::{Node, Release},
     power_button, readiness, report, shutdown, sources,
     state::State,
-    sysctls, unit, upgrade, volumes, watchdog,
+    tuning, unit, upgrade, volumes, watchdog,
 };
 use std::{fs, io, rc::Rc};
 use stele_kernel::{
@@ -194,7 +194,7 @@ async fn come_up(node: Rc<Node>) {
     }
     let restored =
         if state_kept { node.configuration.restore(&node).await } else { Restored::Nothing };
-    tokio::task::spawn_local(sysctls::keep(Rc::clone(&node)));
+    tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
     network::start(&node);
     tokio::task::spawn_local(health::keep(Rc::clone(&node)));
     match restored {

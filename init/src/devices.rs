@@ -6,19 +6,22 @@
 //! drivers it waits for, last, so that afterwards it is known which disks there are. What only makes a processor faster
 //! comes when nothing else is to be done: nothing needs it to come up.
 
+mod loader;
+
 use crate::{node::Node, readiness, store::Kind};
+use loader::{Loader, Progress, Told, Wanted};
+pub(crate) use loader::{ModuleError, Present};
 use serde::Serialize;
 use std::{
     cell::Cell,
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     rc::Rc,
     sync::mpsc,
     time::{Duration, Instant},
 };
-use stele_kernel::{modules, uevent::Uevents};
-use stele_machine::modules::Index;
+use stele_config::KernelModule;
+use stele_kernel::uevent::Uevents;
 use tokio::{
     io::unix::AsyncFd,
     sync::{mpsc as to_init, oneshot, watch},
@@ -28,35 +31,8 @@ use tokio::{
 const QUIET: Duration = Duration::from_millis(200);
 /// …or after this long in all.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The thread loads what is not urgent after this long without an order.
-const IDLE: Duration = Duration::from_secs(2);
 /// The longest event; the kernel's UEVENT_BUFFER_SIZE is 2048.
 const LONGEST_EVENT: usize = 8 * 1024;
-
-/// What the thread is asked for.
-#[derive(Debug)]
-enum Wanted {
-    /// The modules of a device with this modalias.
-    Device(String),
-    /// A module by its name, with these parameters; the sender goes away when it is there or can't be.
-    Module(String, &'static str, oneshot::Sender<()>),
-}
-
-/// How far the devices are that were there at the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Progress {
-    Begun,
-    /// All have their modules but storage.
-    AllButStorage,
-    All,
-}
-
-/// What the thread tells of a module.
-#[derive(Debug)]
-struct Loaded {
-    module: String,
-    result: io::Result<()>,
-}
 
 /// What `ctl get module` shows.
 #[derive(Serialize)]
@@ -118,6 +94,26 @@ impl Devices {
         }
     }
 
+    /// Makes a module be there with the parameters that a document gives it. Returns what was loaded for it.
+    pub(crate) async fn hold(&self, module: &KernelModule) -> Result<Present, ModuleError> {
+        let (done, answer) = oneshot::channel();
+        let asked = self.wanted.send(Wanted::Hold(module.clone(), done));
+        match asked.map(|()| answer) {
+            Ok(answer) => answer.await.unwrap_or(Err(ModuleError::Ended)),
+            Err(_thread_gone) => Err(ModuleError::Ended),
+        }
+    }
+
+    /// Unloads what was loaded for a module.
+    pub(crate) async fn release(&self, present: Present) -> Result<(), ModuleError> {
+        let (done, answer) = oneshot::channel();
+        let asked = self.wanted.send(Wanted::Release(present, done));
+        match asked.map(|()| answer) {
+            Ok(answer) => answer.await.unwrap_or(Err(ModuleError::Ended)),
+            Err(_thread_gone) => Err(ModuleError::Ended),
+        }
+    }
+
     /// Waits until devices stop to appear.
     pub(crate) async fn settled(&self) {
         self.coldplugged().await;
@@ -164,8 +160,15 @@ fn added(event: &[u8]) -> Option<String> {
 }
 
 /// Publishes what became of each module.
-async fn tell(node: Rc<Node>, mut results: to_init::UnboundedReceiver<Loaded>) {
-    while let Some(Loaded { module, result }) = results.recv().await {
+async fn tell(node: Rc<Node>, mut results: to_init::UnboundedReceiver<Told>) {
+    while let Some(told) = results.recv().await {
+        let (module, result) = match told {
+            Told::Tried(module, result) => (module, result),
+            Told::Unloaded(module) => {
+                node.store.remove(Kind::Module, &module);
+                continue;
+            }
+        };
         let reason = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
         match &result {
             Ok(()) => tracing::debug!(module, "module loaded"),
@@ -174,113 +177,6 @@ async fn tell(node: Rc<Node>, mut results: to_init::UnboundedReceiver<Loaded>) {
         let state = if result.is_ok() { "loaded" } else { "failed" };
         node.store.put(Kind::Module, &module, &Status { state, reason: &reason });
     }
-}
-
-/// The thread.
-struct Loader {
-    folder: PathBuf,
-    index: Index,
-    seen: BTreeSet<String>,
-    tried: BTreeSet<String>,
-    results: to_init::UnboundedSender<Loaded>,
-}
-
-impl Loader {
-    fn new(folder: PathBuf, results: to_init::UnboundedSender<Loaded>) -> Loader {
-        Loader {
-            folder,
-            index: Index::default(),
-            seen: BTreeSet::new(),
-            tried: BTreeSet::new(),
-            results,
-        }
-    }
-
-    fn run(mut self, orders: &mpsc::Receiver<Wanted>, report: &watch::Sender<Progress>) {
-        let read = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap_or_default();
-        self.index =
-            Index::parse(&read("modules.dep"), &read("modules.alias"), &read("modules.softdep"));
-        let (accelerators, devices): (Vec<_>, Vec<_>) = present(Path::new("/sys/devices"))
-            .into_iter()
-            .partition(|alias| alias.starts_with("cpu:"));
-        let (storage, others): (Vec<_>, Vec<_>) =
-            devices.iter().partition(|alias| is_storage(alias));
-        others.iter().for_each(|alias| self.load_for(alias));
-        report.send_replace(Progress::AllButStorage);
-        storage.iter().for_each(|alias| self.load_for(alias));
-        // Devices that those modules made are there before this says done.
-        while let Ok(order) = orders.try_recv() {
-            self.obey(order);
-        }
-        report.send_replace(Progress::All);
-        let mut accelerators = accelerators.into_iter();
-        loop {
-            match orders.recv_timeout(IDLE) {
-                Ok(order) => self.obey(order),
-                Err(mpsc::RecvTimeoutError::Timeout) => match accelerators.next() {
-                    Some(alias) => self.load_for(&alias),
-                    None => break,
-                },
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            }
-        }
-        while let Ok(order) = orders.recv() {
-            self.obey(order);
-        }
-    }
-
-    fn obey(&mut self, order: Wanted) {
-        match order {
-            Wanted::Device(alias) => self.load_for(&alias),
-            Wanted::Module(name, parameters, done) => {
-                self.load(&name, parameters);
-                drop(done);
-            }
-        }
-    }
-
-    fn load_for(&mut self, alias: &str) {
-        if self.seen.insert(alias.to_owned()) {
-            for module in self.index.modules_for(alias) {
-                self.load(&module, if is_storage(alias) { "" } else { "async_probe" });
-            }
-        }
-    }
-
-    fn load(&mut self, name: &str, parameters: &str) {
-        for (name, file) in self.index.in_order(name) {
-            if self.tried.insert(name.clone()) {
-                let result = modules::load(&self.folder.join(file), parameters);
-                // PID 1 outlives this thread.
-                let _never = self.results.send(Loaded { module: name, result });
-            }
-        }
-    }
-}
-
-/// Whether a device is a PCI mass storage controller: base class 01.
-fn is_storage(alias: &str) -> bool {
-    alias.starts_with("pci:") && alias.contains("bc01")
-}
-
-/// The modaliases of every device there is.
-fn present(root: &Path) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(kind) if kind.is_file() && entry.file_name() == "modalias" => {
-                    if let Ok(alias) = fs::read_to_string(entry.path()) {
-                        found.insert(alias.trim_end().to_owned());
-                    }
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]

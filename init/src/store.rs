@@ -61,6 +61,7 @@ kinds! {
     Generation, "A configuration that the machine has accepted.", [("ACTIVE", "active"), ("TIME", "time"), ("AUTHOR", "author"), ("SHA256", "sha256"), ("MESSAGE", "message")];
     HealthCheck, "A check of the machine's health.", [("STATE", "state"), ("NEED", "need"), ("REASON", "reason")];
     Hostname, "The machine's name.", [("HOSTNAME", "hostname"), ("ORIGIN", "origin")];
+    KernelModule, "A kernel module that the configuration asks for.", [("STATE", "state"), ("PARAMETERS", "parameters"), ("REASON", "reason")];
     Lease, "A DHCP lease of a link.", [("ADDRESS", "address"), ("ROUTERS", "routers"), ("SERVER", "server"), ("SECONDS", "seconds")];
     Link, "A network interface.", [("STATE", "state"), ("MAC", "mac"), ("MTU", "mtu"), ("ADDRESSES", "addresses"), ("REASON", "reason")];
     Memory, "The machine's memory.", [("TOTAL", "total"), ("AVAILABLE", "available")];

@@ -1,39 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The kernel's settings: makes them what the documents of the kind Sysctl say, and what they were before when a document
-//! goes.
-//!
-//! Looks again every now and then: what something else changed is set again. A setting that is not there yet, of a link
-//! that is to come, is tried again.
+//! goes. A setting that is not there yet, of a link that is to come, is tried again.
 
-use crate::{configuration::Active, node::Node, report, store::Kind};
+use crate::report;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{self, Write as _},
     path::PathBuf,
-    rc::Rc,
-    time::Duration,
 };
-use stele_config::{MachineConfig, Sysctl};
+use stele_config::Sysctl;
 use stele_machine::sysctl::{Action, Held, plan, same};
 
 const ROOT: &str = "/proc/sys";
-/// How long until a setting that failed is tried again.
-const RETRY: Duration = Duration::from_secs(5);
-/// How long until all of them are looked at again.
-const LOOK: Duration = Duration::from_secs(30);
 
 /// What `ctl get sysctl` shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Status {
+pub(crate) struct Status {
     state: &'static str,
     /// What it is.
     value: String,
     /// What the document says.
     wanted: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// Why a setting is not what it should be.
@@ -49,40 +40,18 @@ enum SysctlError {
     Restore { name: String, value: String, source: io::Error },
 }
 
-/// Keeps the settings for as long as the machine runs.
-pub(crate) async fn keep(node: Rc<Node>) {
-    let mut configuration = node.configuration.subscribe();
-    let mut settings = Settings::new(ROOT);
-    loop {
-        let active = configuration.borrow_and_update().clone();
-        let wanted = documents(active.as_deref());
-        let work = tokio::task::spawn_blocking(move || {
-            let statuses = settings.pass(&wanted);
-            (settings, statuses)
-        });
-        let Ok((kept, statuses)) = work.await else { return };
-        settings = kept;
-        node.store.replace(Kind::Sysctl, &statuses);
-        let failed = statuses.values().any(|status| !status.reason.is_empty());
-        let wait = if failed { RETRY } else { LOOK };
-        tokio::select! {
-            changed = configuration.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(wait), if !statuses.is_empty() => {}
-        }
-    }
-}
-
-fn documents(active: Option<&Active>) -> Vec<Sysctl> {
-    let config = active.map(|active| &active.config);
-    config.map(MachineConfig::sysctls).unwrap_or_default().to_vec()
-}
-
 /// The settings that are held.
 #[derive(Debug)]
-struct Settings {
+pub(crate) struct Settings {
     root: PathBuf,
     paths: BTreeMap<String, PathBuf>,
     held: BTreeMap<String, Held>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings::new(ROOT)
+    }
 }
 
 impl Settings {
@@ -91,7 +60,7 @@ impl Settings {
     }
 
     /// Makes them what they should be; returns how they are, by name.
-    fn pass(&mut self, documents: &[Sysctl]) -> BTreeMap<String, Status> {
+    pub(crate) fn pass(&mut self, documents: &[Sysctl]) -> BTreeMap<String, Status> {
         let mut wanted = BTreeMap::new();
         for document in documents {
             let name = document.name().to_string();

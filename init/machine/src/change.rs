@@ -69,6 +69,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(health::checks(old, new));
     changes.extend(health::watchdog(old, new));
     changes.extend(upgrade::policy(old, new));
+    changes.extend(kernel::modules(old, new));
     changes.extend(kernel::sysctls(old, new));
     changes
 }

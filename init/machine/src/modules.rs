@@ -2,7 +2,7 @@
 //! Which kernel modules a device needs, and in which order: modules.dep(5), and the `alias` and `softdep` lines of
 //! modprobe.d(5).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What an image's modules say of themselves.
 #[derive(Debug, Default)]
@@ -13,13 +13,16 @@ pub struct Index {
     aliases: HashMap<String, Vec<(String, String)>>,
     /// Name → modules to load before it, when they are there.
     before: HashMap<String, Vec<String>>,
+    /// Names of modules that are part of the kernel.
+    built_in: HashSet<String>,
 }
 
 impl Index {
-    /// Reads the three files.
+    /// Reads the four files.
     #[must_use]
-    pub fn parse(dep: &str, alias: &str, softdep: &str) -> Index {
-        let mut index = Index::default();
+    pub fn parse(dep: &str, alias: &str, softdep: &str, builtin: &str) -> Index {
+        let built_in = builtin.lines().map(name_of).collect();
+        let mut index = Index { built_in, ..Index::default() };
         for (file, needs) in dep.lines().filter_map(|line| line.split_once(':')) {
             let needs = needs.split_whitespace().map(str::to_owned).collect();
             index.files.insert(name_of(file), (file.to_owned(), needs));
@@ -60,6 +63,12 @@ impl Index {
             .collect()
     }
 
+    /// Whether a module is part of the kernel.
+    #[must_use]
+    pub fn is_built_in(&self, name: &str) -> bool {
+        self.built_in.contains(&name.replace('-', "_"))
+    }
+
     /// A module and all that it needs, in the order to load them: (name, file). Empty when there is no such module: it
     /// is built into the kernel, or not part of the image.
     #[must_use]
@@ -85,6 +94,14 @@ impl Index {
             order.push((name.to_owned(), file.clone()));
         }
     }
+}
+
+/// Which parameters a module says it has: the `parmtype` lines of its `.modinfo`.
+#[must_use]
+pub fn parameters(module: &[u8]) -> BTreeSet<String> {
+    let lines = module.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"parmtype="));
+    let keys = lines.filter_map(|line| line.split(|byte| *byte == b':').next());
+    keys.filter_map(|key| std::str::from_utf8(key).ok()).map(str::to_owned).collect()
 }
 
 /// The module's name in a path: no folder, no suffix, and `_` for `-`.
@@ -167,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_device_finds_its_module_and_all_it_needs() {
-        let index = Index::parse(DEP, ALIAS, SOFTDEP);
+        let index = Index::parse(DEP, ALIAS, SOFTDEP, "kernel/fs/ext4/ext4.ko\n");
         assert_eq!(index.modules_for("virtio:d00000001v00001AF4"), ["virtio_net"]);
         assert_eq!(index.modules_for("virtio:d00000002v00001AF4"), [""; 0]);
         assert_eq!(index.modules_for("acpi:QEMU0002:"), ["qemu_fw_cfg"]);
@@ -176,6 +193,14 @@ mod tests {
         assert_eq!(names("virtio-net"), ["failover", "net_failover", "virtio_net"]);
         assert_eq!(names("xfs"), ["crc32c_intel", "xfs"]);
         assert_eq!(names("ext4"), [""; 0]);
+        assert!(index.is_built_in("ext4") && !index.is_built_in("xfs"));
+    }
+
+    #[test]
+    fn a_module_says_which_parameters_it_has() {
+        let module = b"\x7fELF\0license=GPL\0parm=a:what it is\0parmtype=a:int\0parmtype=b:array of charp\0\xff";
+        assert_eq!(parameters(module), BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        assert_eq!(parameters(b""), BTreeSet::new());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! The closed set of kinds, and the one walk that makes documents of trees.
 
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
+use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::node::{Entry, Node, Tree};
 use crate::record::{Check, did_you_mean, record};
 use crate::report::{Report, quote};
@@ -98,6 +99,7 @@ kinds! {
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
     Watchdog: Watchdog, Count::AtMostOne, "When a machine that hangs is reset.";
     UpgradePolicy: UpgradePolicy, Count::AtMostOne, "Which images it takes.";
+    KernelModule: KernelModule, Count::NamedUpTo(MAX_MODULES), "A module that no device asks for.";
     Sysctl: Sysctl, Count::NamedUpTo(MAX_SYSCTLS), "A setting of the kernel.";
 }
 

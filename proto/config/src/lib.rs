@@ -25,6 +25,7 @@ mod machine;
 mod access;
 mod health;
 mod identity;
+mod kernel_module;
 mod link;
 mod resolver;
 mod route;
@@ -80,6 +81,9 @@ pub use health::{DnsProbe, HealthCheck, HttpProbe, Probe, ServiceProbe, TcpProbe
 pub use hostname::{Hostname, HostnameError};
 pub use identity::Identity;
 pub use interface::{InterfaceName, InterfaceNameError};
+pub use kernel_module::{
+    KernelModule, ModuleName, ModuleNameError, ModuleParameter, ModuleParameterError,
+};
 pub use link::Link;
 pub use machine::MachineConfig;
 pub use methods::{Methods, MethodsError};

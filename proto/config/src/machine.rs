@@ -3,6 +3,7 @@
 
 use crate::document::{Document, HostnameDocument};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
+use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::node::Node;
 use crate::report::Report;
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
@@ -22,6 +23,7 @@ pub struct MachineConfig {
     health_checks: Vec<HealthCheck>,
     watchdog: Option<Watchdog>,
     upgrade_policy: Option<UpgradePolicy>,
+    kernel_modules: Vec<KernelModule>,
     sysctls: Vec<Sysctl>,
 }
 
@@ -75,6 +77,12 @@ impl MachineConfig {
         self.upgrade_policy.as_ref()
     }
 
+    /// Modules that no device asks for, in the order of their names.
+    #[must_use]
+    pub fn kernel_modules(&self) -> &[KernelModule] {
+        &self.kernel_modules
+    }
+
     /// Settings of the kernel, in the order of their names.
     #[must_use]
     pub fn sysctls(&self) -> &[Sysctl] {
@@ -94,6 +102,7 @@ impl MachineConfig {
         documents.extend(checks.map(Document::HealthCheck));
         documents.extend(self.watchdog.clone().map(Document::Watchdog));
         documents.extend(self.upgrade_policy.clone().map(Document::UpgradePolicy));
+        documents.extend(self.kernel_modules.iter().cloned().map(Document::KernelModule));
         documents.extend(self.sysctls.iter().cloned().map(Document::Sysctl));
         documents
     }
@@ -137,6 +146,7 @@ impl MachineConfig {
                 .collect(),
             watchdog: parts.watchdog.map(|(watchdog, _)| watchdog),
             upgrade_policy: parts.upgrade_policy.map(|(policy, _)| policy),
+            kernel_modules: sorted(parts.kernel_modules, KernelModule::name),
             sysctls: sorted(parts.sysctls, Sysctl::name),
         })
     }
@@ -154,6 +164,7 @@ struct Parts {
     health_checks: Vec<(HealthCheckDocument, u32)>,
     watchdog: Option<(Watchdog, u32)>,
     upgrade_policy: Option<(UpgradePolicy, u32)>,
+    kernel_modules: Vec<(KernelModule, u32)>,
     sysctls: Vec<(Sysctl, u32)>,
 }
 
@@ -175,6 +186,11 @@ impl Parts {
                 let (checks, name) = (&mut self.health_checks, HealthCheckDocument::name);
                 push(checks, check, name, ("HealthCheck", each), node, report);
             }
+            Document::KernelModule(module) => {
+                let each = "one KernelModule for each module";
+                let (modules, name) = (&mut self.kernel_modules, KernelModule::name);
+                push(modules, module, name, ("KernelModule", each), node, report);
+            }
             Document::Sysctl(sysctl) => {
                 let each = "one Sysctl for each setting";
                 push(&mut self.sysctls, sysctl, Sysctl::name, ("Sysctl", each), node, report);
@@ -185,6 +201,7 @@ impl Parts {
     /// Says of which kinds there are too many documents.
     fn count(&self, report: &mut Report) {
         limit(&self.health_checks, MAX_CHECKS, "health checks", report);
+        limit(&self.kernel_modules, MAX_MODULES, "kernel modules", report);
         limit(&self.sysctls, MAX_SYSCTLS, "sysctls", report);
     }
 }

@@ -164,4 +164,19 @@ fn the_kernel() {
         &[],
         &expect!["Sysctl vm.swappiness: set back to what it was, live"],
     );
+    let dummy = r#""kind":"KernelModule","name":"dummy","parameters":["numdummies=2"]"#;
+    let plain = r#""kind":"KernelModule","name":"dummy""#;
+    check(&[], &[dummy], &expect!["KernelModule dummy: loaded with numdummies=2, live"]);
+    check(
+        &[dummy],
+        &[plain],
+        &expect!["KernelModule dummy: unloaded, if nothing uses it, and loaded, live"],
+    );
+    check(
+        &[plain],
+        &[],
+        &expect![
+            "KernelModule dummy: unloaded, if nothing uses it; otherwise it stays until the next boot, live"
+        ],
+    );
 }

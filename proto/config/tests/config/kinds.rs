@@ -88,3 +88,29 @@ value: 2
         "#]],
     );
 }
+
+#[test]
+fn kernel_modules() {
+    check(
+        "
+apiVersion: stele/v1
+kind: KernelModule
+name: br-netfilter
+---
+apiVersion: stele/v1
+kind: KernelModule
+name: br_netfilter
+parameters: [a b, 'a=1 b=2', a=1, a=1]
+---
+apiVersion: stele/v1
+kind: KernelModule
+name: ../x.ko
+",
+        &expect![[r#"
+            document 3 (KernelModule), line 10, parameters[0]: "a b" is not a parameter of a module: it has no =; expected a parameter of a module, such as numdummies=2
+            document 3 (KernelModule), line 10, parameters[1]: "a=1 b=2" is not a parameter of a module: ' ' has no place in its value; expected a parameter of a module, such as numdummies=2
+            document 3 (KernelModule), line 10, parameters[3]: is the same as item [2]; expected each item once
+            document 4 (KernelModule), line 14, name: "../x.ko" is not the name of a kernel module: '.' is not a letter, a digit, - or _; expected the name of a kernel module, such as br_netfilter
+        "#]],
+    );
+}
