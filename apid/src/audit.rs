@@ -152,7 +152,8 @@ impl Audit {
     /// Begins the record of a call, which is written when it is dropped.
     #[must_use]
     pub fn begin(&self, who: Arc<Who>, method: Method) -> Record {
-        Record { audit: self.clone(), who, method, begun: Instant::now(), result: Code::Cancelled }
+        let (audit, request) = (self.clone(), self.next_request());
+        Record { audit, who, method, request, begun: Instant::now(), result: Code::Cancelled }
     }
 
     /// Records a handshake that was refused, or counts it when there are too many.
@@ -177,7 +178,9 @@ impl Audit {
             0 => format!(r#","reason":{}"#, quoted(reason)),
             _ => format!(r#","reason":{},"suppressed":{suppressed}"#, quoted(reason)),
         };
-        self.push(lines, &Who::unknown(source), "handshake", Code::Unauthenticated, begun, &more);
+        let request = self.next_request();
+        let who = Who::unknown(source);
+        self.push(lines, &request, &who, "handshake", Code::Unauthenticated, begun, &more);
     }
 
     /// Waits until the log takes more lines.
@@ -228,9 +231,17 @@ impl Audit {
         }
     }
 
+    /// The name of the next request.
+    fn next_request(&self) -> String {
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}-{number}", self.shared.prefix)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one for each field of the line")]
     fn push(
         &self,
         mut lines: MutexGuard<'_, Lines>,
+        request: &str,
         who: &Who,
         method: &str,
         result: Code,
@@ -238,14 +249,12 @@ impl Audit {
         more: &str,
     ) {
         let was_empty = lines.bytes.is_empty();
-        let (prefix, number) =
-            (self.shared.prefix, self.shared.next.fetch_add(1, Ordering::Relaxed));
         let (fields, result, duration) =
             (&who.fields, refusal::name(result), begun.elapsed().as_micros());
         // Writing to memory cannot fail.
         let _ = writeln!(
             lines.bytes,
-            r#"{{"request":"{prefix:08x}-{number}",{fields},"method":"{method}","result":"{result}","duration_us":{duration}{more}}}"#
+            r#"{{"request":"{request}",{fields},"method":"{method}","result":"{result}","duration_us":{duration}{more}}}"#
         );
         drop(lines);
         if was_empty {
@@ -296,11 +305,18 @@ pub struct Record {
     audit: Audit,
     who: Arc<Who>,
     method: Method,
+    request: String,
     begun: Instant,
     result: Code,
 }
 
 impl Record {
+    /// The request's name.
+    #[must_use]
+    pub fn request(&self) -> &str {
+        &self.request
+    }
+
     /// Notes how the call ended.
     pub fn result(&mut self, code: Code) {
         self.result = code;
@@ -311,6 +327,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.audit.push(
             self.audit.lines(),
+            &self.request,
             &self.who,
             self.method.path(),
             self.result,

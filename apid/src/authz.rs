@@ -111,6 +111,12 @@ impl Permit {
         self.caller.subject()
     }
 
+    /// The serial number of the caller's certificate, empty without one.
+    #[must_use]
+    pub fn serial(&self) -> &str {
+        self.caller.serial()
+    }
+
     /// The role in which it is called. A stranger, and who has a role of the operator's own, has the one that the method needs.
     #[must_use]
     pub fn role(&self) -> Role {

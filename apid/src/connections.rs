@@ -44,6 +44,7 @@ struct Entry {
 #[derive(Debug)]
 struct State {
     epoch: Instant,
+    made: Instant,
     // Since when it has been as it is, in microseconds after the epoch.
     since: AtomicU64,
     established: AtomicBool,
@@ -80,6 +81,7 @@ impl Connections {
         }
         let state = Arc::new(State {
             epoch: self.epoch,
+            made: now,
             since: AtomicU64::default(),
             established: AtomicBool::default(),
             calls: AtomicU32::default(),
@@ -181,6 +183,14 @@ impl Connection {
 #[derive(Debug)]
 pub struct Active {
     state: Arc<State>,
+}
+
+impl Active {
+    /// How long ago its connection was made.
+    #[must_use]
+    pub fn connection_age(&self) -> Duration {
+        self.state.made.elapsed()
+    }
 }
 
 impl Drop for Active {

@@ -30,6 +30,8 @@ use tonic::Status;
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt as _;
 
+/// The header with the name that the request has in the audit log and in events.
+const REQUEST: &str = "stele-request-id";
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// What all requests share.
@@ -82,9 +84,24 @@ impl Gate {
     /// Answers one request.
     pub async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
         self.audit.room().await;
+        let method = audit::Method::parse(request.uri().path());
+        let record = self.audit.begin(Arc::clone(&peer.who), method);
+        let name = HeaderValue::from_str(record.request());
+        let mut response = self.answer_recorded(peer, request, record).await;
+        if let Ok(name) = name {
+            response.headers_mut().insert(REQUEST, name);
+        }
+        response
+    }
+
+    async fn answer_recorded(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+        mut record: audit::Record,
+    ) -> Response<Body> {
         let active = peer.connection.begin();
         let path = request.uri().path();
-        let mut record = self.audit.begin(Arc::clone(&peer.who), audit::Method::parse(path));
         if let Some(refused) = not_grpc(&request) {
             record.result(tonic::Code::Unimplemented);
             return refused;

@@ -28,7 +28,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll},
 };
-use stele_proto::method::Role;
+use stele_proto::{internal::Open, method::Role};
 use tokio::time::Sleep;
 use tonic::Status;
 
@@ -47,7 +47,7 @@ pub struct Relay {
     first: Option<Step>,
     share: Option<Share>,
     record: Record,
-    _active: Active,
+    active: Active,
 }
 
 /// What comes next in a response.
@@ -88,7 +88,7 @@ impl Relay {
             first: None,
             share: None,
             record,
-            _active: active,
+            active,
         }
     }
 
@@ -111,7 +111,15 @@ impl Relay {
     }
 
     async fn begin(&mut self, permit: &Permit, calls: &Budget) -> Result<(), Refusal> {
-        self.outbox.open(permit.method().path(), permit.subject(), permit.role().as_str());
+        let age = self.active.connection_age().as_micros();
+        self.outbox.open(Open {
+            method: permit.method().path().to_owned(),
+            subject: permit.subject().to_owned(),
+            role: permit.role().as_str().to_owned(),
+            serial: permit.serial().to_owned(),
+            request: self.record.request().to_owned(),
+            connection_age_us: u64::try_from(age).unwrap_or(u64::MAX),
+        });
         let opening = self.outbox.len();
         let first = poll_fn(|cx| match self.poll_deadline(cx) {
             Poll::Ready(refusal) => Poll::Ready(Err(refusal)),

@@ -18,6 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
+use stele_proto::internal::Open;
 use tokio::io::{Interest, unix::AsyncFd};
 use tonic::{Code, Status};
 
@@ -68,7 +69,8 @@ impl Pool {
     pub async fn call(&self, method: &str, role: &str, message: Bytes) -> Result<Bytes, Status> {
         let mut upstream = self.connect().await.map_err(|refusal| refusal.status())?;
         let mut outbox = Outbox::default();
-        outbox.open(method, "apid", role);
+        let (method, subject, role) = (method.to_owned(), "apid".to_owned(), role.to_owned());
+        outbox.open(Open { method, subject, role, ..Open::default() });
         outbox.message(message);
         outbox.half_close();
         let write = std::future::poll_fn(|cx| upstream.poll_write(cx, &mut outbox)).await;

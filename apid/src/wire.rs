@@ -147,12 +147,8 @@ impl Outbox {
     }
 
     /// Opens a call.
-    pub fn open(&mut self, method: &str, subject: &str, role: &str) {
-        self.frame(frame::Frame::Open(Open {
-            method: method.into(),
-            subject: subject.into(),
-            role: role.into(),
-        }));
+    pub fn open(&mut self, open: Open) {
+        self.frame(frame::Frame::Open(open));
     }
 
     /// Ends the request.

@@ -7,7 +7,7 @@
 use crate::{handlers, node::Node};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, rc::Rc};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, rc::Rc, time::Duration};
 use stele_proto::{
     internal::{Close, Frame, HalfClose, Open, frame},
     method::Role,
@@ -81,6 +81,12 @@ pub(crate) enum Gone {
 pub(crate) struct Caller {
     pub(crate) subject: String,
     pub(crate) role: Option<Role>,
+    /// The serial number of the certificate; empty without one.
+    pub(crate) serial: String,
+    /// The request's name in the audit log.
+    pub(crate) request: String,
+    /// For how long the caller had been connected when the call came.
+    pub(crate) connected: Duration,
 }
 
 /// The messages of a call as they come in.
@@ -222,7 +228,7 @@ pub(crate) async fn serve(node: Rc<Node>, listener: UnixListener) {
             Ok(_) => tracing::warn!("a process other than apid tried to use PID 1's socket"),
             Err(error) => {
                 tracing::error!(error = %error, "accepting a connection from apid failed");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
@@ -249,8 +255,9 @@ async fn converse(node: &Rc<Node>, stream: UnixStream) -> Result<(), Gone> {
             }
             Err(gone) => return Err(gone),
         };
-        let Open { method, subject, role } = open;
-        let caller = Caller { subject, role: Role::parse(&role) };
+        let Open { method, subject, role, serial, request, connection_age_us } = open;
+        let connected = Duration::from_micros(connection_age_us);
+        let caller = Caller { subject, role: Role::parse(&role), serial, request, connected };
         let result = handlers::call(node, &method, &caller, &mut requests, &mut responses).await?;
         let finished = requests.closed;
         responses.close(result).await?;

@@ -216,6 +216,7 @@ async fn come_up(node: Rc<Node>) {
     }
     fault::commit(Fault::Stuck);
     node.health.is_up();
+    node.configuration.is_up(&node).await;
     if node.boots.started() == Start::Ordinary {
         health::settle(&node, false).await;
     }

@@ -1,38 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The machine's configuration: how one is accepted, kept, and made known.
+//! The machine's configuration: how one is accepted, kept, made known, and taken back.
 //!
 //! ```text
 //! bytes ─► configure (agent) ─► canonical ─► MachineConfig ─► /state/generations/N.json ─► everyone who subscribed
+//!                                                                       ▲                         │ could not, or
+//!                                                     the one before ◄──┴─────────────────────────┘ not confirmed
 //! ```
 //!
-//! One at a time, and all or nothing: what is refused changes nothing.
+//! One at a time, and all or nothing: what is refused changes nothing, and what turns out to be impossible leaves nothing
+//! behind. A generation is the machine's own when it is remembered with its image ([`crate::images`]), which is the last
+//! step; whatever ends the machine before that leads back to the one before. See `stele_machine::probation`.
+
+mod history;
+mod inspect;
+mod intent;
+mod probation;
+mod restore;
+mod understand;
 
 use crate::{
-    api::{Code, Refusal},
+    boots::Reason,
+    health,
     node::Node,
-    one_shot::{self, OneShotError},
     report,
-    state::{self, Stored},
-    store::Kind,
+    state::{self, StateError, Stored},
 };
-use prost::Message as _;
-use serde::Serialize;
-use std::{cell::RefCell, cmp::Reverse, collections::BTreeMap, rc::Rc, time::Duration};
-use stele_config::{Finding, MachineConfig, canonical};
-use stele_kernel::{clock, process::Exit};
-use stele_machine::{boots::Start, change};
+use probation::Waiting;
+use std::{cell::RefCell, rc::Rc, time::Duration};
+use stele_config::MachineConfig;
+use stele_kernel::{clock, power::End};
+use stele_machine::{
+    change::{self, Change, Effect},
+    probation::Stage,
+};
 use stele_proto::v1;
 use tokio::sync::{Mutex, watch};
 
-/// The largest configuration.
-pub(crate) const LARGEST: usize = 1024 * 1024;
-/// The largest answer of the configure agent: canonical documents, or findings.
-const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
-/// How long understanding a configuration may take.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) use history::Withdrawn;
+use intent::Mode;
+pub(crate) use intent::{Intent, Refused};
+pub(crate) use restore::Restored;
+pub(crate) use understand::{AcceptError, LARGEST, Understood, understand};
+
+/// How long a caller may wait for its answer before the machine restarts under it.
+const PARTING: Duration = Duration::from_millis(500);
 
 /// The configuration that is in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Active {
     pub(crate) stored: Stored,
     pub(crate) config: MachineConfig,
@@ -43,9 +57,11 @@ pub(crate) struct Active {
 #[derive(Debug)]
 pub(crate) struct Configuration {
     active: watch::Sender<Option<Rc<Active>>>,
-    /// Every generation that could be read, as its resource shows it.
-    known: RefCell<BTreeMap<u64, GenerationStatus>>,
-    /// Held while one is being accepted.
+    /// Every generation there is.
+    known: RefCell<history::Known>,
+    /// The one on probation.
+    waiting: RefCell<Option<Waiting>>,
+    /// Held while one is being accepted, confirmed or taken back.
     turn: Mutex<()>,
 }
 
@@ -54,69 +70,10 @@ impl Default for Configuration {
         Configuration {
             active: watch::Sender::new(None),
             known: RefCell::default(),
+            waiting: RefCell::default(),
             turn: Mutex::new(()),
         }
     }
-}
-
-/// What became of the saved configurations at the start.
-#[derive(Debug)]
-pub(crate) enum Restored {
-    /// One is in force.
-    Done,
-    /// There is none.
-    Nothing,
-    /// None of them could be used.
-    Unreadable(String),
-}
-
-/// Why a configuration was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AcceptError {
-    #[error("the configuration has {0} bytes; at most {LARGEST} are read")]
-    TooLarge(usize),
-    #[error("the configuration is not valid:\n{}", lines(.0))]
-    Invalid(Vec<Finding>),
-    #[error("understanding the configuration")]
-    Agent(#[source] OneShotError),
-    #[error("the configure agent {exit}: {complaint}")]
-    AgentFailed { exit: Exit, complaint: String },
-    #[error("the configure agent's answer makes no sense")]
-    Answer(#[source] serde_json::Error),
-    #[error("keeping the configuration")]
-    Keep(#[source] state::StateError),
-}
-
-fn lines(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-impl From<AcceptError> for Refusal {
-    fn from(error: AcceptError) -> Refusal {
-        let code = match &error {
-            AcceptError::TooLarge(_) | AcceptError::Invalid(_) => Code::InvalidArgument,
-            AcceptError::Agent(OneShotError::Deadline { .. }) => Code::DeadlineExceeded,
-            AcceptError::Agent(_) | AcceptError::AgentFailed { .. } | AcceptError::Answer(_) => {
-                Code::Internal
-            }
-            AcceptError::Keep(_) => Code::ResourceExhausted,
-        };
-        let mut refusal = Refusal::new(code, report::chain(&error));
-        if let AcceptError::Invalid(findings) = error {
-            let findings =
-                v1::Findings { findings: findings.into_iter().map(to_finding).collect() };
-            refusal.details.push(prost_types::Any {
-                type_url: "type.googleapis.com/stele.v1.Findings".to_owned(),
-                value: findings.encode_to_vec(),
-            });
-        }
-        refusal
-    }
-}
-
-fn to_finding(finding: Finding) -> v1::Finding {
-    let Finding { document, kind, path, line, message, expected } = finding;
-    v1::Finding { document, kind, path, line, message, expected }
 }
 
 impl Configuration {
@@ -125,254 +82,315 @@ impl Configuration {
         self.active.borrow().clone()
     }
 
+    /// The machine's own: the one in force, or while that is on probation the one before.
+    pub(crate) fn own(&self) -> Option<Rc<Active>> {
+        match &*self.waiting.borrow() {
+            Some(Waiting { probation, previous, .. }) if probation.stage != Stage::Staged => {
+                Some(Rc::clone(previous))
+            }
+            Some(_) | None => self.active(),
+        }
+    }
+
     /// Follows the configuration in force.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Rc<Active>>> {
         self.active.subscribe()
     }
 
-    /// Takes the generation of the running image into force, or another one that can be read: the next older one first.
-    /// An image on trial has to read the one that it is given.
-    pub(crate) async fn restore(&self, node: &Node) -> Restored {
-        let Ok(mut generations) = tokio::task::spawn_blocking(state::read_generations).await else {
-            return Restored::Unreadable("reading the saved configurations failed".to_owned());
-        };
-        self.known.borrow_mut().extend(
-            generations
-                .iter()
-                .flatten()
-                .map(|stored| (stored.number, GenerationStatus::of(stored, true))),
-        );
-        if generations.is_empty() {
-            return Restored::Nothing;
-        }
-        let wanted = node.boots.wanted_generation(node);
-        let on_trial = matches!(node.boots.started(), Start::Trial { .. });
-        generations.sort_by_key(|stored| match (stored, wanted) {
-            // The wanted one, then down from it, then down from the newest.
-            (Ok(stored), Some(wanted)) => (stored.number > wanted, Reverse(stored.number)),
-            (Ok(stored), None) => (false, Reverse(stored.number)),
-            (Err(_), _) => (true, Reverse(0)),
-        });
-        let mut reasons = Vec::new();
-        for stored in generations {
-            match stored.map_err(|error| report::chain(&error)).and_then(readable) {
-                Ok(active) => {
-                    self.enforce(node, active).await;
-                    return Restored::Done;
-                }
-                Err(reason) => {
-                    tracing::error!(reason, "a saved configuration could not be used");
-                    reasons.push(reason);
-                    if on_trial {
-                        break;
-                    }
-                }
-            }
-        }
-        // Who the node is was kept apart, so that it can be reached and repaired, and by its operator alone.
-        if !on_trial
-            && let Ok(Ok(stored)) = tokio::task::spawn_blocking(state::read_identity).await
-            && let Ok(active) = readable(stored)
-        {
-            self.enforce(node, active).await;
-            return Restored::Done;
-        }
-        Restored::Unreadable(format!(
-            "no saved configuration could be used: {}",
-            reasons.join("; ")
-        ))
-    }
-
-    /// Accepts a configuration, or tells why not. Returns what it became, or with `dry_run` would do.
+    /// Accepts a configuration, or tells why not. Returns what it became, or would become.
     pub(crate) async fn accept(
         &self,
-        node: &Node,
+        node: &Rc<Node>,
         documents: &[u8],
-        author: &str,
-        dry_run: bool,
+        intent: &Intent,
     ) -> Result<v1::ApplyResponse, AcceptError> {
-        self.accept_understood(node, understand(node, documents).await?, author, dry_run).await
+        let understood = understand(node, documents).await?;
+        self.accept_understood(node, understood, intent).await
     }
 
     /// Accepts a configuration that was understood before.
     pub(crate) async fn accept_understood(
         &self,
-        node: &Node,
+        node: &Rc<Node>,
         Understood { canonical, config }: Understood,
-        author: &str,
-        dry_run: bool,
+        intent: &Intent,
     ) -> Result<v1::ApplyResponse, AcceptError> {
         let _turn = self.turn.lock().await;
         let active = self.active();
+        self.admit(intent)?;
         let plan = change::plan(active.as_ref().map(|active| &active.config), &config);
-        let actions: Vec<String> = plan.iter().map(ToString::to_string).collect();
-        if dry_run {
-            return Ok(v1::ApplyResponse { generation: None, actions, warnings: Vec::new() });
+        let persistent = node.state.get().is_some_and(|state| state.persistent);
+        intent.fits(active.is_none(), persistent, &plan)?;
+        let mut response = v1::ApplyResponse {
+            generation: None,
+            warnings: inspect::inspect(node, &config),
+            changes: plan.into_iter().map(to_change).collect(),
+        };
+        if intent.dry_run {
+            return Ok(response);
         }
         let sha256 = state::sha256(&canonical);
-        if let Some(active) = active.filter(|active| active.stored.sha256 == sha256) {
+        if let Some(active) = active.as_ref().filter(|active| active.stored.sha256 == sha256) {
             // It is in force already: no new generation.
-            return Ok(v1::ApplyResponse {
-                generation: Some(active.to_generation()),
-                actions,
-                warnings: Vec::new(),
-            });
+            response.generation = Some(self.tell(&active.stored));
+            return Ok(response);
         }
-        let persistent = node.state.get().is_some_and(|state| state.persistent);
-        let number = if persistent {
-            state::next_number()
-        } else {
-            self.active().map_or(0, |active| active.stored.number).saturating_add(1)
-        };
         let stored = Stored {
-            number,
+            number: self.next_number(persistent).await,
             sha256,
             time: clock::now().unwrap_or(0),
-            author: author.to_owned(),
+            author: intent.author.subject.clone(),
+            serial: intent.author.serial.clone(),
+            request: intent.author.request.clone(),
+            image: node.release.version.clone(),
+            withdrawn: None,
             documents: String::from_utf8_lossy(&canonical).into_owned(),
         };
-        if persistent {
-            let kept = stored.clone();
-            let identity = identity_alone(&stored);
-            tokio::task::spawn_blocking(move || {
-                state::write_identity(&identity)?;
-                state::write_generation(&kept)
-            })
-            .await
-            .map_err(|error| {
-                AcceptError::Keep(state::StateError::Write {
-                    file: state::ROOT.into(),
-                    source: std::io::Error::other(error),
-                })
-            })?
-            .map_err(AcceptError::Keep)?;
+        let new = Rc::new(Active { stored, config, persistent });
+        self.keep(node, &new).await?;
+        self.replace_staged(node, new.stored.number).await?;
+        match active {
+            None => self.take_first(node, &new).await,
+            Some(previous) if intent.mode == Mode::Live => {
+                self.take_live(node, &new, previous, intent).await?;
+            }
+            Some(previous) => self.stage(node, &new, previous, intent).await?,
         }
-        let active = Active { stored, config, persistent };
-        let generation = active.to_generation();
-        self.enforce(node, active).await;
-        if !node.health.is_pending() {
-            crate::health::settle(node, false).await;
-        }
-        Ok(v1::ApplyResponse { generation: Some(generation), actions, warnings: Vec::new() })
+        response.generation = Some(self.tell(&new.stored));
+        Ok(response)
     }
 
-    async fn enforce(&self, node: &Node, active: Active) {
+    /// Makes an earlier generation's configuration the machine's own again.
+    pub(crate) async fn go_back_to(
+        &self,
+        node: &Rc<Node>,
+        generation: u64,
+        intent: &Intent,
+    ) -> Result<v1::ApplyResponse, AcceptError> {
+        if let Some(response) = self.give_up_waiting(node, generation, intent).await? {
+            return Ok(response);
+        }
+        let number = if generation > 0 { generation } else { self.one_before()? };
+        let stored = self.read(number).await?;
+        let understood = Understood::of_generation(&stored.documents)?;
+        self.accept_understood(node, understood, intent).await
+    }
+
+    /// One generation, whole.
+    pub(crate) async fn read(&self, number: u64) -> Result<Stored, Refused> {
+        if let Some(active) = self.active().filter(|active| active.stored.number == number) {
+            return Ok(active.stored.clone());
+        }
+        let read = blocking(move || state::read_generation(number)).await;
+        read.map_err(|error| Refused::NoSuch { number, why: report::chain(&error) })
+    }
+
+    /// The generation to go back to when none is named: the last one that was kept.
+    fn one_before(&self) -> Result<u64, Refused> {
+        let active = self.active().map_or(0, |active| active.stored.number);
+        let known = self.known.borrow();
+        let mut older = known.range(..active).rev();
+        let kept =
+            older.find(|(_, known)| matches!(known, Ok(stored) if stored.withdrawn.is_none()));
+        kept.map(|(number, _)| *number).ok_or(Refused::NoneBefore { active })
+    }
+
+    /// Whether one may be accepted now.
+    fn admit(&self, intent: &Intent) -> Result<(), Refused> {
+        let active = self.active();
+        let number = active.as_ref().map_or(0, |active| active.stored.number);
+        if let Some(active) = active.filter(|_| intent.base > 0 && intent.base != number) {
+            let author = active.stored.author.clone();
+            return Err(Refused::Conflict { base: intent.base, active: number, author });
+        }
+        match &*self.waiting.borrow() {
+            Some(Waiting { probation, .. })
+                if probation.stage != Stage::Staged && !intent.dry_run =>
+            {
+                Err(Refused::Waits { generation: probation.generation })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn next_number(&self, persistent: bool) -> u64 {
+        if persistent {
+            // It fails only by panicking.
+            tokio::task::spawn_blocking(state::next_number).await.unwrap_or(u64::MAX)
+        } else {
+            self.known.borrow().keys().next_back().map_or(1, |last| last.saturating_add(1))
+        }
+    }
+
+    /// Writes a generation, and lets the oldest go that nobody needs.
+    async fn keep(&self, node: &Node, new: &Active) -> Result<(), Refused> {
+        if new.persistent {
+            let needed = self.needed(node);
+            let stored = new.stored.clone();
+            let identity = self.active().is_none().then(|| restore::identity_alone(&new.stored));
+            let kept = blocking(move || {
+                if let Some(identity) = identity {
+                    state::write_identity(&identity)?;
+                }
+                state::write_generation(&stored, &needed)
+            });
+            self.retain(&kept.await.map_err(Refused::Keep)?);
+        }
+        self.note(&new.stored);
+        Ok(())
+    }
+
+    /// The generations that are kept however old they are: what the machine and its images may start with.
+    fn needed(&self, node: &Node) -> Vec<u64> {
+        let own = self.own().map(|own| own.stored.number);
+        let active = self.active().map(|active| active.stored.number);
+        let waiting = self.probation().map(|probation| probation.generation);
+        let images = node.images.memory().generations.into_values();
+        images.chain(own).chain(active).chain(waiting).collect()
+    }
+
+    /// The first configuration of a machine.
+    async fn take_first(&self, node: &Rc<Node>, new: &Rc<Active>) {
+        self.enforce(node, new).await;
+        self.settle(node).await;
+    }
+
+    /// Puts one in force at once; it stays if everything that it asks for can be done, and it need not be confirmed.
+    async fn take_live(
+        &self,
+        node: &Rc<Node>,
+        new: &Rc<Active>,
+        previous: Rc<Active>,
+        intent: &Intent,
+    ) -> Result<(), Refused> {
+        if let Some(within) = intent.confirm_within {
+            self.await_confirmation(new, Rc::clone(&previous), within).await?;
+        }
+        self.enforce(node, new).await;
+        if let Err(reason) = node.convergence.reached().await {
+            let withdrawn = Withdrawn { reverted: false, reason: reason.clone() };
+            let number = previous.stored.number;
+            self.back(node, new, &previous, withdrawn).await;
+            return Err(Refused::Impossible { reason, previous: number });
+        }
+        if intent.confirm_within.is_some() {
+            self.watch_confirmation(node);
+        } else {
+            self.settle(node).await;
+        }
+        Ok(())
+    }
+
+    /// Lets one wait for the next start of the machine, which may come at once.
+    async fn stage(
+        &self,
+        node: &Rc<Node>,
+        new: &Rc<Active>,
+        previous: Rc<Active>,
+        intent: &Intent,
+    ) -> Result<(), Refused> {
+        self.await_start(new, previous, intent.confirm_within).await?;
+        self.publish(node);
+        let generation = new.stored.number;
+        tracing::info!(target: report::CONSOLE, generation, "configuration staged for the next start");
+        if intent.mode == Mode::Reboot {
+            let subject = intent.author.subject.clone();
+            let node = Rc::clone(node);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(PARTING).await;
+                let why = format!("{subject} applied generation {generation} with a restart");
+                node.end(End::Restart, Reason::asked(why));
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes one known to everyone.
+    async fn enforce(&self, node: &Node, active: &Rc<Active>) {
+        let generation = active.stored.number;
         tracing::info!(
             target: report::CONSOLE,
-            generation = active.stored.number,
+            generation,
             author = active.stored.author,
             "configuration in force"
         );
-        self.publish(node, &active);
-        let generation = active.stored.number;
-        self.active.send_replace(Some(Rc::new(active)));
+        node.convergence.begin(generation);
+        self.active.send_replace(Some(Rc::clone(active)));
+        self.publish(node);
         node.boots.configured(node, generation).await;
     }
 
-    fn publish(&self, node: &Node, active: &Active) {
-        let mut known = self.known.borrow_mut();
-        known.insert(active.stored.number, GenerationStatus::of(&active.stored, active.persistent));
-        let all = known.iter_mut().map(|(number, status)| {
-            status.active = *number == active.stored.number;
-            (number.to_string(), &*status)
-        });
-        node.store.replace(Kind::Generation, &all.collect());
+    /// Goes back from one that can't stay. What takes a restart gets one.
+    async fn back(
+        &self,
+        node: &Rc<Node>,
+        from: &Rc<Active>,
+        to: &Rc<Active>,
+        withdrawn: Withdrawn,
+    ) {
+        let (failed, generation) = (from.stored.number, to.stored.number);
+        tracing::error!(
+            failed,
+            generation,
+            reason = withdrawn.reason,
+            "going back to the configuration before"
+        );
+        self.withdraw(from.persistent, from.stored.clone(), withdrawn).await;
+        let plan = change::plan(Some(&from.config), &to.config);
+        let restart = plan.iter().any(|change| change.effect == Effect::Reboot);
+        if !restart {
+            self.enforce(node, to).await;
+        }
+        self.forget_probation(node).await;
+        if restart {
+            let why = format!("going back from generation {failed} to {generation}");
+            node.end(End::Restart, Reason::asked(why));
+        } else if let Err(reason) = node.convergence.reached().await {
+            tracing::error!(
+                generation,
+                reason,
+                "the configuration before can't be had again as it was"
+            );
+        }
     }
-}
 
-/// What `ctl get generation` shows.
-#[derive(Debug, Serialize)]
-struct GenerationStatus {
-    active: bool,
-    /// Seconds since the epoch.
-    time: i64,
-    author: String,
-    sha256: String,
-    persistent: bool,
-}
+    /// Keeps the word of why a generation is not the machine's own.
+    async fn withdraw(&self, persistent: bool, stored: Stored, withdrawn: Withdrawn) {
+        let stored = Stored { withdrawn: Some(withdrawn), ..stored };
+        self.note(&stored);
+        if persistent {
+            let written = blocking(move || state::rewrite_generation(&stored)).await;
+            if let Err(error) = written {
+                tracing::error!(
+                    error = report::chain(&error),
+                    "keeping what became of a generation failed"
+                );
+            }
+        }
+    }
 
-impl GenerationStatus {
-    fn of(stored: &Stored, persistent: bool) -> GenerationStatus {
-        GenerationStatus {
-            active: false,
-            time: stored.time,
-            author: stored.author.clone(),
-            sha256: stored.sha256.clone(),
-            persistent,
+    /// The one in force is the machine's own from now on, as far as its image has nothing left to prove.
+    async fn settle(&self, node: &Node) {
+        if !node.health.is_pending() {
+            health::settle(node, false).await;
         }
     }
 }
 
-impl Active {
-    /// The generation as the API tells it.
-    pub(crate) fn to_generation(&self) -> v1::Generation {
-        to_generation(&self.stored, self.persistent)
-    }
+fn to_change(Change { document, what, effect }: Change) -> v1::ConfigChange {
+    let (effect, services) = match effect {
+        Effect::Live => (v1::Effect::Live, Vec::new()),
+        Effect::Restart(services) => (v1::Effect::Restart, services),
+        Effect::Reboot => (v1::Effect::Reboot, Vec::new()),
+    };
+    v1::ConfigChange { document, what, effect: effect.into(), services }
 }
 
-/// A stored generation as the API tells it.
-pub(crate) fn to_generation(stored: &Stored, persistent: bool) -> v1::Generation {
-    v1::Generation {
-        number: stored.number,
-        sha256: stored.sha256.clone(),
-        time: Some(prost_types::Timestamp { seconds: stored.time, nanos: 0 }),
-        author: stored.author.clone(),
-        persistent,
-    }
-}
-
-/// A saved configuration, if this image can read it.
-fn readable(stored: Stored) -> Result<Active, String> {
-    if crate::fault::is(crate::fault::Fault::Configuration) {
-        return Err(format!(
-            "generation {} does not fit this image: a fault was asked for",
-            stored.number
-        ));
-    }
-    match canonical::read(stored.documents.as_bytes()) {
-        Ok(config) => Ok(Active { stored, config, persistent: true }),
-        Err(findings) => Err(format!(
-            "generation {} does not fit this image: {}",
-            stored.number,
-            lines(&findings)
-        )),
-    }
-}
-
-/// A generation's Identity document alone, which every image can read.
-fn identity_alone(stored: &Stored) -> Stored {
-    let documents: Vec<serde_json::Value> =
-        serde_json::from_str(&stored.documents).unwrap_or_default();
-    let identity = documents.into_iter().filter(|document| {
-        document.get("kind").and_then(serde_json::Value::as_str) == Some("Identity")
-    });
-    let documents = serde_json::Value::Array(identity.collect()).to_string();
-    Stored { sha256: state::sha256(documents.as_bytes()), documents, ..stored.clone() }
-}
-
-/// A configuration that is valid and not in force.
-#[derive(Debug)]
-pub(crate) struct Understood {
-    canonical: Vec<u8>,
-    config: MachineConfig,
-}
-
-/// Has the agent read a configuration, and takes nothing from it but the canonical form.
-pub(crate) async fn understand(node: &Node, documents: &[u8]) -> Result<Understood, AcceptError> {
-    if documents.len() > LARGEST {
-        return Err(AcceptError::TooLarge(documents.len()));
-    }
-    let output = one_shot::run(node, "configure", &[], documents, LARGEST_ANSWER, DEADLINE)
-        .await
-        .map_err(AcceptError::Agent)?;
-    match output.exit {
-        Exit::Code(0) => {
-            let config = canonical::read(&output.stdout).map_err(AcceptError::Invalid)?;
-            Ok(Understood { canonical: canonical::write(&config), config })
-        }
-        Exit::Code(2) => Err(AcceptError::Invalid(
-            serde_json::from_slice(&output.stdout).map_err(AcceptError::Answer)?,
-        )),
-        exit => Err(AcceptError::AgentFailed { exit, complaint: output.complaint }),
-    }
+/// Does what may block, on a thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+) -> Result<T, StateError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|lost| {
+        Err(StateError::Write { file: state::ROOT.into(), source: std::io::Error::other(lost) })
+    })
 }

@@ -5,23 +5,24 @@
 use crate::{
     api::{Caller, Code, Gone, Refusal, Requests, Responses, while_connected},
     boots::Reason,
-    configuration, descriptors, identity, log_files,
+    descriptors, identity, log_files,
     logs::Logs,
     memory,
     node::Node,
-    report, state,
+    report,
     store::{Kind, Watch},
     upgrade, volumes,
 };
 use std::{rc::Rc, time::Duration};
-use stele_config::canonical;
 use stele_kernel::power::End;
 use stele_machine::boots::Start;
 use stele_proto::{
     internal::CertificateReport,
-    method::{Answerer, Method, REPORT_CERTIFICATE, Role},
+    method::{Answerer, Method, REPORT_CERTIFICATE},
     v1,
 };
+
+mod config;
 
 /// What a call came to: nobody left to answer, a refusal, or success.
 pub(crate) type Answer = Result<Result<(), Refusal>, Gone>;
@@ -40,6 +41,7 @@ macro_rules! only {
         }
     };
 }
+use only;
 
 /// Answers a call.
 pub(crate) async fn call(
@@ -69,8 +71,15 @@ pub(crate) async fn call(
         Method::MachineShutdown => {
             end::<v1::ShutdownRequest>(node, End::PowerOff, caller, requests, responses).await
         }
-        Method::ConfigApply => apply(node, caller, requests, responses).await,
-        Method::ConfigGet => get(node, caller, requests, responses).await,
+        Method::ConfigApply => config::apply(node, caller, requests, responses).await,
+        Method::ConfigConfirm => config::confirm(node, caller, requests, responses).await,
+        Method::ConfigRestore => config::restore(node, caller, requests, responses).await,
+        Method::ConfigHistory => {
+            let v1::HistoryRequest {} = only!(requests);
+            responses.add(&v1::HistoryResponse { generations: node.configuration.history() });
+            Ok(Ok(()))
+        }
+        Method::ConfigGet => config::get(node, caller, requests, responses).await,
         Method::UpgradePush => upgrade::push(node, requests, responses).await,
         Method::UpgradeUpgrade => upgrade::upgrade(node, requests, responses).await,
         Method::UpgradeRollback => upgrade::rollback(node, requests, responses).await,
@@ -136,71 +145,6 @@ async fn end<Request: prost::Message + Default>(
         tokio::time::sleep(PARTING).await;
         node.end(how, Reason::asked(format!("{subject} asked for it")));
     });
-    Ok(Ok(()))
-}
-
-async fn apply(
-    node: &Node,
-    caller: &Caller,
-    requests: &mut Requests,
-    responses: &mut Responses,
-) -> Answer {
-    let request: v1::ApplyRequest = only!(requests);
-    match node
-        .configuration
-        .accept(node, &request.documents, &caller.subject, request.dry_run)
-        .await
-    {
-        Ok(response) => {
-            responses.add(&response);
-            Ok(Ok(()))
-        }
-        Err(error) => Ok(Err(error.into())),
-    }
-}
-
-async fn get(
-    node: &Node,
-    caller: &Caller,
-    requests: &mut Requests,
-    responses: &mut Responses,
-) -> Answer {
-    let v1::GetRequest { generation } = only!(requests);
-    let Some(active) = node.configuration.active() else {
-        return Ok(Err(Refusal::new(
-            Code::NotFound,
-            "the node has no configuration yet; it is in maintenance mode",
-        )));
-    };
-    let (stored, persistent) = if generation == 0 || generation == active.stored.number {
-        (active.stored.clone(), active.persistent)
-    } else {
-        let read = tokio::task::spawn_blocking(move || state::read_generation(generation)).await;
-        match read {
-            Ok(Ok(stored)) => (stored, true),
-            Ok(Err(error)) => {
-                let message =
-                    format!("generation {generation} is not to be had: {}", report::chain(&error));
-                return Ok(Err(Refusal::new(Code::NotFound, message)));
-            }
-            Err(error) => return Ok(Err(Refusal::internal(&error))),
-        }
-    };
-    let documents = if caller.role == Some(Role::Admin) {
-        stored.documents.clone().into_bytes()
-    } else {
-        match canonical::read(stored.documents.as_bytes()) {
-            Ok(config) => canonical::redact(&config),
-            Err(_) => {
-                let message = format!(
-                    "generation {generation} is of another image's making and can't be shown without its secrets"
-                );
-                return Ok(Err(Refusal::new(Code::FailedPrecondition, message)));
-            }
-        }
-    };
-    let generation = Some(configuration::to_generation(&stored, persistent));
-    responses.add(&v1::GetResponse { generation, documents });
     Ok(Ok(()))
 }
 

@@ -127,11 +127,11 @@ impl Images {
         Ok(())
     }
 
-    /// The running image is healthy: it is the floor from now on, unless a newer one was it before, and the configuration in
-    /// force is its own. With `proved`, the upgrade that was under way is over.
+    /// The running image is healthy: it is the floor from now on, unless a newer one was it before, and the machine's own
+    /// configuration is its own. With `proved`, the upgrade that was under way is over.
     pub(crate) async fn healthy(&self, node: &Node, proved: bool) -> Result<(), StateError> {
         let version = &node.release.version;
-        let generation = node.configuration.active().map(|active| active.stored.number);
+        let generation = node.configuration.own().map(|own| own.stored.number);
         // A machine that has lost its memory has at least the images that it has.
         let known = match self.floor() {
             Some(floor) => vec![floor],
@@ -170,7 +170,7 @@ impl Images {
         failing.extend(node.boots.failed_before());
         let from = node.release.version.clone();
         let trial = Trial { from, to: version.as_str().to_owned(), failing };
-        let generation = node.configuration.active().map(|active| active.stored.number);
+        let generation = node.configuration.own().map(|own| own.stored.number);
         let networks = health::networks(node);
         self.change(|memory| {
             memory.tries.remove(version.as_str());

@@ -14,6 +14,7 @@ mod boot;
 mod boots;
 mod cgroup;
 mod configuration;
+mod convergence;
 mod descriptors;
 mod devices;
 mod evidence;

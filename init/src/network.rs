@@ -9,7 +9,7 @@ mod agents;
 mod files;
 mod publish;
 
-use crate::{node::Node, readiness, report};
+use crate::{configuration::Active, convergence::Part, node::Node, readiness, report};
 use agents::Agents;
 use files::Files;
 use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
@@ -173,6 +173,9 @@ impl Network {
             tracing::debug!(action = %action, "changing the network");
             errors.extend(apply(&mut self.netlink, &action).map_err(NetworkError::Apply).err());
         }
+        if let Some(active) = &active {
+            self.report(active, &desired, &observed, &errors);
+        }
         let (hostname, origin) = names::hostname(config, &self.dhcp, &observed.links);
         // After the plan: an agent finds its link up.
         let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
@@ -184,6 +187,30 @@ impl Network {
         publish::publish(&self.node, &view, (&hostname, origin), &resolver);
         publish::identify(&self.node, hostname, addresses);
         errors
+    }
+
+    /// Says whether the links are what a configuration says. A change that was just made is looked at in the next pass,
+    /// which the kernel's word of it brings.
+    fn report(
+        &self,
+        active: &Active,
+        desired: &Desired,
+        observed: &Observed,
+        errors: &[NetworkError],
+    ) {
+        let outcome = match errors.first() {
+            Some(error) => Err(report::chain(error)),
+            None if !plan(desired, observed).is_empty() => return,
+            None => match unusable(observed) {
+                Some(address) if address.duplicate => {
+                    Err(format!("address {}: another machine on the link has it", address.cidr))
+                }
+                // The kernel is still asking whether another machine has it.
+                Some(_) => return,
+                None => Ok(()),
+            },
+        };
+        self.node.convergence.report(Part::Network, active.stored.number, outcome);
     }
 
     /// A link that has gone, or has no DHCP any more, has no lease either; nor is a lease kept beyond its end.
@@ -232,6 +259,12 @@ async fn pause(wait: Option<Duration>) {
 
 fn now() -> Duration {
     clock::since_boot().unwrap_or_default()
+}
+
+/// An address of ours that can't be used, or not yet.
+fn unusable(observed: &Observed) -> Option<&Address> {
+    let mut ours = observed.addresses.iter().filter(|address| address.ours);
+    ours.find(|address| address.duplicate || address.tentative)
 }
 
 /// Looks at everything.

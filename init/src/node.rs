@@ -4,6 +4,7 @@
 use crate::{
     boots::{Boots, Reason},
     configuration::Configuration,
+    convergence::Convergence,
     devices::Devices,
     health::Healths,
     images::Images,
@@ -40,6 +41,7 @@ pub(crate) struct Node {
     pub(crate) children: Children,
     pub(crate) supervisor: Supervisor,
     pub(crate) configuration: Configuration,
+    pub(crate) convergence: Convergence,
     pub(crate) volumes: RefCell<BTreeMap<&'static str, Volume>>,
     /// The devices, once boot cares for them.
     pub(crate) devices: OnceCell<Devices>,
@@ -103,6 +105,7 @@ impl Node {
             children: Children::default(),
             supervisor: Supervisor::default(),
             configuration: Configuration::default(),
+            convergence: Convergence::default(),
             volumes: RefCell::default(),
             devices: OnceCell::new(),
             state: OnceCell::new(),

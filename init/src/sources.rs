@@ -9,7 +9,7 @@
 //! the resource `Source`. Each source is one function from the node to bytes; further platforms are further functions.
 
 use crate::{
-    configuration::{self, AcceptError, LARGEST, Understood},
+    configuration::{self, AcceptError, Intent, LARGEST, Understood},
     node::Node,
     one_shot, report,
     store::Kind,
@@ -82,8 +82,8 @@ pub(crate) async fn read_fw_cfg(node: Rc<Node>) -> FwCfg {
 pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg) {
     match fw_cfg {
         Some(Ok(understood)) => {
-            let accepted =
-                node.configuration.accept_understood(node, understood, "fw_cfg", false).await;
+            let intent = Intent::of_source("fw_cfg");
+            let accepted = node.configuration.accept_understood(node, understood, &intent).await;
             return conclude(node, "fw_cfg", accepted.map(drop));
         }
         Some(Err(error)) => return conclude(node, "fw_cfg", Err(error)),
@@ -111,8 +111,9 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg) {
     }
 }
 
-async fn take(node: &Node, name: &str, documents: &[u8]) {
-    conclude(node, name, node.configuration.accept(node, documents, name, false).await.map(drop));
+async fn take(node: &Rc<Node>, name: &str, documents: &[u8]) {
+    let intent = Intent::of_source(name);
+    conclude(node, name, node.configuration.accept(node, documents, &intent).await.map(drop));
 }
 
 fn conclude(node: &Node, name: &str, accepted: Result<(), AcceptError>) {
@@ -159,7 +160,7 @@ fn url() -> Option<String> {
 }
 
 /// Fetches until there is something, waiting longer each time.
-async fn try_url(node: &Node, url: &str) {
+async fn try_url(node: &Rc<Node>, url: &str) {
     let mut wait = Duration::from_millis(500);
     while node.configuration.active().is_none() {
         let mut identity = node.identity.subscribe();

@@ -8,10 +8,12 @@
 //! /state/images.json          what is remembered of the images
 //! /state/seed                 random bytes for the next boot
 //! /state/generations/N.json   every accepted configuration
+//! /state/probation.json       the one that is not the machine's own yet
 //! ```
 //!
 //! Every file is written beside its name, synced, and renamed over it: a power cut leaves the old one or the new one.
 
+use crate::configuration::Withdrawn;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use stele_kernel::random;
+use stele_machine::probation::Probation;
 
 /// Where it is mounted.
 pub(crate) const ROOT: &str = "/state";
@@ -42,14 +45,23 @@ pub(crate) enum StateError {
 }
 
 /// One accepted configuration, as it lies on disk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Stored {
     pub(crate) number: u64,
     /// SHA-256 of the canonical documents.
     pub(crate) sha256: String,
     /// Seconds since the epoch.
     pub(crate) time: i64,
+    /// Who brought it: a certificate's subject and serial number, or a source.
     pub(crate) author: String,
+    pub(crate) serial: String,
+    /// The request that brought it, as in the audit log.
+    pub(crate) request: String,
+    /// The version of the image that accepted it.
+    pub(crate) image: String,
+    /// Why it is not the machine's own, when it could not stay.
+    pub(crate) withdrawn: Option<Withdrawn>,
     /// The canonical documents.
     pub(crate) documents: String,
 }
@@ -120,8 +132,8 @@ fn file_of(number: u64) -> PathBuf {
 }
 
 /// Every generation there is, oldest first, the unreadable ones as errors.
-pub(crate) fn read_generations() -> Vec<Result<Stored, StateError>> {
-    numbers().into_iter().map(read_generation).collect()
+pub(crate) fn read_generations() -> Vec<(u64, Result<Stored, StateError>)> {
+    numbers().into_iter().map(|number| (number, read_generation(number))).collect()
 }
 
 /// One generation.
@@ -148,18 +160,46 @@ pub(crate) fn write_identity(stored: &Stored) -> Result<(), StateError> {
     write_json(&identity_file(), stored)
 }
 
-/// Keeps a generation, and lets the oldest go.
-pub(crate) fn write_generation(stored: &Stored) -> Result<(), StateError> {
-    let file = file_of(stored.number);
+/// Keeps a generation, and lets the oldest go but those that are needed. Returns those that there are now.
+pub(crate) fn write_generation(stored: &Stored, needed: &[u64]) -> Result<Vec<u64>, StateError> {
     fs::create_dir_all(generations())
-        .map_err(|source| StateError::Write { file: file.clone(), source })?;
-    write_json(&file, stored)?;
+        .map_err(|source| StateError::Write { file: generations(), source })?;
+    rewrite_generation(stored)?;
     let numbers = numbers();
-    for number in numbers.iter().take(numbers.len().saturating_sub(GENERATIONS_KEPT)) {
+    let surplus = numbers.len().saturating_sub(GENERATIONS_KEPT);
+    for number in numbers.iter().take(surplus).filter(|number| !needed.contains(number)) {
         // One that can't be removed is tried again with the next.
         let _kept = fs::remove_file(file_of(*number));
     }
-    Ok(())
+    Ok(self::numbers())
+}
+
+/// Writes a generation in place of what was kept of it.
+pub(crate) fn rewrite_generation(stored: &Stored) -> Result<(), StateError> {
+    write_json(&file_of(stored.number), stored)
+}
+
+fn probation_file() -> PathBuf {
+    Path::new(ROOT).join("probation.json")
+}
+
+/// The configuration on probation, if there is one.
+pub(crate) fn read_probation() -> Result<Option<Probation>, StateError> {
+    if probation_file().exists() { read_json(&probation_file()).map(Some) } else { Ok(None) }
+}
+
+/// Keeps which configuration is on probation.
+pub(crate) fn write_probation(probation: &Probation) -> Result<(), StateError> {
+    write_json(&probation_file(), probation)
+}
+
+/// No configuration is on probation.
+pub(crate) fn remove_probation() -> Result<(), StateError> {
+    let removed = match fs::remove_file(probation_file()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::open(ROOT).and_then(|folder| folder.sync_all()),
+    };
+    removed.map_err(|source| StateError::Write { file: probation_file(), source })
 }
 
 /// The number that the next generation gets: above every file there is, readable or not.

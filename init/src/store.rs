@@ -58,7 +58,7 @@ kinds! {
     Certificate, "The certificate that the API serves.", [("FINGERPRINT", "fingerprint"), ("NOT AFTER", "notAfter"), ("NAMES", "names")];
     Descriptor, "A file that PID 1 has open.", [("KIND", "kind"), ("FAMILY", "family"), ("TARGET", "target")];
     Gate, "Whether the running image has proved itself.", [("STATE", "state"), ("REASON", "reason")];
-    Generation, "A configuration that the machine has accepted.", [("ACTIVE", "active"), ("TIME", "time"), ("AUTHOR", "author"), ("SHA256", "sha256"), ("MESSAGE", "message")];
+    Generation, "A configuration that the machine has accepted.", [("STATE", "state"), ("TIME", "time"), ("AUTHOR", "author"), ("IMAGE", "image"), ("REASON", "reason")];
     HealthCheck, "A check of the machine's health.", [("STATE", "state"), ("NEED", "need"), ("REASON", "reason")];
     Hostname, "The machine's name.", [("HOSTNAME", "hostname"), ("ORIGIN", "origin")];
     KernelModule, "A kernel module that the configuration asks for.", [("STATE", "state"), ("PARAMETERS", "parameters"), ("REASON", "reason")];

@@ -99,6 +99,12 @@ methods! {
     MachineShutdown = "/stele.v1.MachineService/Shutdown", Operator, Init;
     /// Take a configuration.
     ConfigApply = "/stele.v1.ConfigService/Apply", Admin, Init;
+    /// Keep a configuration.
+    ConfigConfirm = "/stele.v1.ConfigService/Confirm", Admin, Init;
+    /// Go back to a configuration.
+    ConfigRestore = "/stele.v1.ConfigService/Restore", Admin, Init;
+    /// List the configurations.
+    ConfigHistory = "/stele.v1.ConfigService/History", Reader, Init;
     /// Show a configuration.
     ConfigGet = "/stele.v1.ConfigService/Get", Reader, Init;
     /// Upload an image.

@@ -22,7 +22,7 @@ use std::{
     fmt::{self, Write as _},
 };
 use stele_config::{Finding, yaml};
-use stele_proto::v1::{ApplyRequest, ApplyResponse, Generation};
+use stele_proto::v1::{ApplyRequest, ApplyResponse, ConfigChange, Effect, Generation};
 
 /// Arguments of `ctl apply-config`.
 #[derive(Debug, clap::Args)]
@@ -121,7 +121,11 @@ pub(crate) async fn submit(
         Err(findings) => return Err(Invalid { source, findings }.into()),
     };
     let difference = active::difference(active, &config, &source.name, paint)?;
-    let request = ApplyRequest { documents: source.bytes.clone(), dry_run: options.dry_run };
+    let request = ApplyRequest {
+        documents: source.bytes.clone(),
+        dry_run: options.dry_run,
+        ..ApplyRequest::default()
+    };
     let response =
         session.answer("Applying the configuration", session.config().apply(request)).await?;
     Ok(Submitted { source, difference, response })
@@ -213,10 +217,24 @@ fn describe(node: &str, response: &ApplyResponse, dry_run: bool) -> String {
         (None, true) => format!("{node}: valid; nothing was changed\n"),
         (None, false) => format!("{node}: accepted\n"),
     };
-    for action in &response.actions {
-        let _ = writeln!(text, "  {} {}", if dry_run { "would:" } else { "-" }, plain(action));
+    for change in &response.changes {
+        let (document, what, takes) = (plain(&change.document), plain(&change.what), takes(change));
+        let _ = writeln!(
+            text,
+            "  {} {document}: {what}, {takes}",
+            if dry_run { "would:" } else { "-" }
+        );
     }
     text
+}
+
+/// What a change takes, in words.
+fn takes(change: &ConfigChange) -> String {
+    match change.effect() {
+        Effect::Restart => format!("restarts {}", plain(&change.services.join(", "))),
+        Effect::Reboot => "with the next boot".to_owned(),
+        Effect::Live | Effect::Unspecified => "live".to_owned(),
+    }
 }
 
 fn kept(generation: &Generation) -> &'static str {
@@ -238,12 +256,27 @@ pub(crate) fn generation(generation: &Generation) -> Value {
     })
 }
 
+fn change(change: &ConfigChange) -> Value {
+    let effect = match change.effect() {
+        Effect::Restart => "restart",
+        Effect::Reboot => "reboot",
+        Effect::Live | Effect::Unspecified => "live",
+    };
+    json!({
+        "document": change.document,
+        "what": change.what,
+        "effect": effect,
+        "services": change.services,
+    })
+}
+
 fn value(submitted: &Submitted) -> Value {
     let Submitted { source: _, difference, response } = submitted;
     let warnings: Vec<_> = response.warnings.iter().cloned().map(findings::from_wire).collect();
+    let changes: Vec<_> = response.changes.iter().map(change).collect();
     json!({
         "generation": response.generation.as_ref().map(generation),
-        "actions": response.actions,
+        "changes": changes,
         "warnings": warnings,
         "difference": difference,
     })

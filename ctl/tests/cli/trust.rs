@@ -85,7 +85,11 @@ fn maintenance_mode_needs_the_right_fingerprint() {
         let generation = Generation { number: 1, persistent: true, ..Generation::default() };
         Reply::one(&stele_proto::v1::ApplyResponse {
             generation: Some(generation),
-            actions: vec!["Bring eth0 up".to_owned()],
+            changes: vec![stele_proto::v1::ConfigChange {
+                document: "Link eth0".to_owned(),
+                what: "configured, DHCP".to_owned(),
+                ..Default::default()
+            }],
             warnings: Vec::new(),
         })
     });
@@ -101,7 +105,7 @@ fn maintenance_mode_needs_the_right_fingerprint() {
         .says(1, &["not the node that was meant", &shown]);
     assert!(taken.lock().unwrap().is_empty(), "nothing was sent");
     apply(&["--insecure", "--fingerprint", &node.fingerprint])
-        .says(0, &["generation 1", "Bring eth0 up"]);
+        .says(0, &["generation 1", "Link eth0: configured, DHCP, live"]);
     assert_eq!(taken.lock().unwrap()[0].0, "/stele.v1.ConfigService/Apply");
 }
 

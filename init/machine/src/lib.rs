@@ -7,6 +7,7 @@
 //! * [`boots`]: why this boot is what it is: ordinary, on trial, fallen back, safe.
 //! * [`health`]: what each check saw, and whether a boot on trial has proved itself.
 //! * [`modules`]: which kernel modules a device needs.
+//! * [`probation`]: a configuration that waits for a start, or to be confirmed.
 //! * [`ring`]: a log in memory.
 //! * [`service`]: when a service starts, is ready, waits, and is given up.
 //! * [`network`]: from configuration and leases to addresses, routes and the resolver.
@@ -22,6 +23,7 @@ pub mod change;
 pub mod health;
 pub mod modules;
 pub mod network;
+pub mod probation;
 pub mod ring;
 pub mod service;
 pub mod slots;

@@ -49,7 +49,7 @@ pub(super) async fn ask(
     file: &Path,
     rootfs: Place,
 ) -> Result<(), Refusal> {
-    let Some(active) = node.configuration.active() else { return Ok(()) };
+    let Some(active) = node.configuration.own() else { return Ok(()) };
     let broken = |why: String| {
         let message =
             format!("version {version} could not be asked about the configuration: {why}");
@@ -74,7 +74,7 @@ fn refuse(version: &str, generation: u64, findings: Vec<Finding>) -> Refusal {
     let refusal = Refusal::from(AcceptError::Invalid(findings));
     let lines = refusal.message.split_once('\n').map_or("", |(_, lines)| lines);
     let message = format!(
-        "version {version} does not accept the configuration in force, generation {generation}:\n{lines}"
+        "version {version} does not accept the machine's own configuration, generation {generation}:\n{lines}"
     );
     Refusal { code: Code::FailedPrecondition, message, details: refusal.details }
 }
@@ -170,7 +170,7 @@ mod tests {
         let refusal = refuse("1.1.0", 4, vec![finding]);
         assert_eq!(
             refusal.message,
-            "version 1.1.0 does not accept the configuration in force, generation 4:\n\
+            "version 1.1.0 does not accept the machine's own configuration, generation 4:\n\
              document 2 (Link), mtu: is not a key of this document"
         );
         assert_eq!((refusal.code, refusal.details.len()), (Code::FailedPrecondition, 1));

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What someone wants of a configuration, and why it is refused.
+
+use crate::{
+    api::{Caller, Code},
+    report,
+    state::StateError,
+};
+use std::time::Duration;
+use stele_machine::change::{Change, Effect};
+use stele_proto::v1;
+
+/// How long one may wait to be confirmed.
+const SHORTEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Who brings it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Author {
+    /// A certificate's subject, or the name of a source.
+    pub(crate) subject: String,
+    /// The certificate's serial number.
+    pub(crate) serial: String,
+    /// The request, as in the audit log.
+    pub(crate) request: String,
+}
+
+impl Author {
+    /// A caller of the API.
+    pub(crate) fn of(caller: &Caller) -> Author {
+        Author {
+            subject: caller.subject.clone(),
+            serial: caller.serial.clone(),
+            request: caller.request.clone(),
+        }
+    }
+}
+
+/// When it takes effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    #[default]
+    Live,
+    Staged,
+    Reboot,
+}
+
+/// What someone wants.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Intent {
+    pub(crate) author: Author,
+    pub(crate) dry_run: bool,
+    /// The generation that it was made from; 0 for any.
+    pub(crate) base: u64,
+    pub(crate) mode: Mode,
+    pub(crate) confirm_within: Option<Duration>,
+}
+
+impl Intent {
+    /// What a source that was found at the start wants.
+    pub(crate) fn of_source(name: &str) -> Intent {
+        let author = Author { subject: name.to_owned(), ..Author::default() };
+        Intent { author, ..Intent::default() }
+    }
+
+    /// What a caller wants.
+    pub(crate) fn of_caller(
+        caller: &Caller,
+        dry_run: bool,
+        base: u64,
+        mode: v1::ApplyMode,
+        confirm_within: Option<prost_types::Duration>,
+    ) -> Result<Intent, Refused> {
+        let confirm_within = match confirm_within {
+            None => None,
+            Some(within) => Some(
+                Duration::try_from(within)
+                    .ok()
+                    .filter(|within| (SHORTEST..=LONGEST).contains(within))
+                    .ok_or(Refused::Within)?,
+            ),
+        };
+        let mode = match mode {
+            v1::ApplyMode::Unspecified | v1::ApplyMode::Live => Mode::Live,
+            v1::ApplyMode::Staged => Mode::Staged,
+            v1::ApplyMode::Reboot => Mode::Reboot,
+        };
+        Ok(Intent { author: Author::of(caller), dry_run, base, mode, confirm_within })
+    }
+
+    /// Whether these changes can be made in this way.
+    pub(super) fn fits(
+        &self,
+        first: bool,
+        persistent: bool,
+        plan: &[Change],
+    ) -> Result<(), Refused> {
+        if first {
+            return if self.mode == Mode::Live && self.confirm_within.is_none() {
+                Ok(())
+            } else {
+                Err(Refused::First)
+            };
+        }
+        if self.mode != Mode::Live {
+            return if persistent { Ok(()) } else { Err(Refused::NoState) };
+        }
+        let rebooting = plan.iter().filter(|change| change.effect == Effect::Reboot);
+        let rebooting: Vec<String> = rebooting.map(ToString::to_string).collect();
+        if rebooting.is_empty() || self.dry_run {
+            return Ok(());
+        }
+        Err(Refused::NeedsRestart { changes: rebooting.join("\n") })
+    }
+}
+
+/// Why what is wanted is refused, although the configuration is valid.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("a configuration waits to be confirmed for 10 seconds at least and 24 hours at most")]
+    Within,
+    #[error(
+        "the first configuration of a machine takes effect at once and for good: there is none to go back to, or to run with meanwhile"
+    )]
+    First,
+    #[error(
+        "this machine keeps nothing over a restart, as it has no STATE volume: a configuration can be applied live only"
+    )]
+    NoState,
+    #[error(
+        "these changes take a restart of the machine; apply them with the mode reboot, or staged for the next one:\n{changes}"
+    )]
+    NeedsRestart { changes: String },
+    #[error(
+        "it was made from generation {base}, and generation {active} by {author} is in force now; look at what has changed meanwhile and apply again"
+    )]
+    Conflict { base: u64, active: u64, author: String },
+    #[error(
+        "generation {generation} waits to be confirmed; confirm it or go back from it before anything else"
+    )]
+    Waits { generation: u64 },
+    #[error("no configuration waits to be confirmed")]
+    NothingWaits,
+    #[error("generation {number} can no longer be confirmed: {reason}; it can be applied again")]
+    TooLate { number: u64, reason: String },
+    #[error("generation {asked} does not wait to be confirmed; generation {waiting} does")]
+    AnotherWaits { asked: u64, waiting: u64 },
+    #[error(
+        "this connection is older than the configuration that it is to confirm, and so does not show that the node can be reached; connect anew"
+    )]
+    OldConnection,
+    #[error(
+        "it could not be put in force, and the machine is back on generation {previous}: {reason}"
+    )]
+    Impossible { reason: String, previous: u64 },
+    #[error("generation {number} is not to be had: {why}")]
+    NoSuch { number: u64, why: String },
+    #[error("there is no generation before {active} that was kept")]
+    NoneBefore { active: u64 },
+    #[error("keeping the configuration: {}", report::chain(.0))]
+    Keep(StateError),
+}
+
+impl Refused {
+    /// What a caller is told.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            Refused::Within => Code::InvalidArgument,
+            Refused::Conflict { .. } => Code::Aborted,
+            Refused::NoSuch { .. } | Refused::NoneBefore { .. } => Code::NotFound,
+            Refused::Keep(_) => Code::ResourceExhausted,
+            Refused::First
+            | Refused::NoState
+            | Refused::NeedsRestart { .. }
+            | Refused::Waits { .. }
+            | Refused::NothingWaits
+            | Refused::TooLate { .. }
+            | Refused::AnotherWaits { .. }
+            | Refused::OldConnection
+            | Refused::Impossible { .. } => Code::FailedPrecondition,
+        }
+    }
+}
+
+impl From<Refused> for crate::api::Refusal {
+    fn from(refused: Refused) -> crate::api::Refusal {
+        super::AcceptError::Refused(refused).into()
+    }
+}

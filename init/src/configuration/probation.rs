@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A configuration on probation, in `/state/probation.json`; when it is over is decided in `stele_machine::probation`.
+
+use super::{AcceptError, Active, Configuration, Intent, Refused, Withdrawn, blocking};
+use crate::{node::Node, report, state};
+use std::{rc::Rc, time::Duration};
+use stele_kernel::clock;
+use stele_machine::probation::{Probation, Stage};
+use stele_proto::v1;
+
+/// A configuration on probation.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) probation: Probation,
+    /// The machine's own.
+    pub(super) previous: Rc<Active>,
+    /// Since when it has been in force, since boot.
+    since: Duration,
+}
+
+impl Waiting {
+    pub(super) fn new(probation: Probation, previous: Rc<Active>) -> Waiting {
+        Waiting { probation, previous, since: clock::since_boot().unwrap_or_default() }
+    }
+
+    fn within(&self) -> Duration {
+        Duration::from_secs(self.probation.confirm_within.unwrap_or_default().into())
+    }
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn in_force(within: u32) -> Stage {
+    Stage::InForce { until: clock::now().unwrap_or(0).saturating_add(within.into()) }
+}
+
+impl Configuration {
+    /// The probation that there is.
+    pub(super) fn probation(&self) -> Option<Probation> {
+        self.waiting.borrow().as_ref().map(|waiting| waiting.probation.clone())
+    }
+
+    /// The new one will have to be confirmed: this is kept before it has any effect.
+    pub(super) async fn await_confirmation(
+        &self,
+        new: &Active,
+        previous: Rc<Active>,
+        within: Duration,
+    ) -> Result<(), Refused> {
+        let within = seconds(within);
+        self.begin(new, previous, Some(within), in_force(within)).await
+    }
+
+    /// The new one waits for a start.
+    pub(super) async fn await_start(
+        &self,
+        new: &Active,
+        previous: Rc<Active>,
+        within: Option<Duration>,
+    ) -> Result<(), Refused> {
+        self.begin(new, previous, within.map(seconds), Stage::Staged).await
+    }
+
+    async fn begin(
+        &self,
+        new: &Active,
+        previous: Rc<Active>,
+        confirm_within: Option<u32>,
+        stage: Stage,
+    ) -> Result<(), Refused> {
+        let (generation, own) = (new.stored.number, previous.stored.number);
+        let probation = Probation { generation, previous: own, confirm_within, stage };
+        if new.persistent {
+            let kept = probation.clone();
+            blocking(move || state::write_probation(&kept)).await.map_err(Refused::Keep)?;
+        }
+        self.waiting.replace(Some(Waiting::new(probation, previous)));
+        Ok(())
+    }
+
+    /// Another one takes the place of the one that waits for a start.
+    pub(super) async fn replace_staged(&self, node: &Node, by: u64) -> Result<(), Refused> {
+        let staged = self.probation().filter(|probation| probation.stage == Stage::Staged);
+        if let Some(staged) = staged {
+            let stored = self.read(staged.generation).await?;
+            let reason = format!("generation {by} took its place before it was in force");
+            self.withdraw(true, stored, Withdrawn { reverted: false, reason }).await;
+            self.forget_probation(node).await;
+        }
+        Ok(())
+    }
+
+    /// There is no probation any more.
+    pub(super) async fn forget_probation(&self, node: &Node) {
+        if self.waiting.take().is_some_and(|waiting| waiting.previous.persistent)
+            && let Err(error) = blocking(state::remove_probation).await
+        {
+            // The next start finds it, and the generation that its image was healthy with.
+            tracing::error!(error = report::chain(&error), "forgetting a probation failed");
+        }
+        self.publish(node);
+    }
+
+    /// Goes back when the time is over.
+    pub(super) fn watch_confirmation(&self, node: &Rc<Node>) {
+        let (generation, within) = match &*self.waiting.borrow() {
+            Some(waiting) => (waiting.probation.generation, waiting.within()),
+            None => return,
+        };
+        tracing::warn!(
+            generation,
+            seconds = within.as_secs(),
+            "this configuration goes unless it is confirmed in time: ctl confirm"
+        );
+        let node = Rc::clone(node);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(within).await;
+            let configuration = &node.configuration;
+            let _turn = configuration.turn.lock().await;
+            let same = |probation: &Probation| probation.generation == generation;
+            if configuration.probation().as_ref().is_some_and(same) {
+                let reason = format!("it was not confirmed within {} s", within.as_secs());
+                configuration.give_up(&node, reason).await;
+            }
+        });
+    }
+
+    /// Goes back from the one that is in force and on probation.
+    async fn give_up(&self, node: &Rc<Node>, reason: String) {
+        let Some(active) = self.active() else { return };
+        let Some(previous) =
+            self.waiting.borrow().as_ref().map(|waiting| Rc::clone(&waiting.previous))
+        else {
+            return;
+        };
+        self.back(node, &active, &previous, Withdrawn { reverted: true, reason }).await;
+    }
+
+    /// Whoever asks for the machine's own configuration while another is on probation ends the probation.
+    pub(super) async fn give_up_waiting(
+        &self,
+        node: &Rc<Node>,
+        generation: u64,
+        intent: &Intent,
+    ) -> Result<Option<v1::ApplyResponse>, AcceptError> {
+        let _turn = self.turn.lock().await;
+        let (Some(probation), Some(active)) = (self.probation(), self.active()) else {
+            return Ok(None);
+        };
+        let staged = probation.stage == Stage::Staged;
+        // While one waits for a start, none is in force that could be gone back from without being named.
+        let meant = generation == probation.previous || (generation == 0 && !staged);
+        if !meant || intent.dry_run {
+            return Ok(None);
+        }
+        let reason = format!("{} went back from it", intent.author.subject);
+        if staged {
+            let stored = self.read(probation.generation).await?;
+            self.withdraw(true, stored, Withdrawn { reverted: false, reason }).await;
+            self.forget_probation(node).await;
+        } else {
+            self.give_up(node, reason).await;
+        }
+        let own = self.own().unwrap_or(active);
+        Ok(Some(v1::ApplyResponse {
+            generation: Some(self.tell(&own.stored)),
+            ..v1::ApplyResponse::default()
+        }))
+    }
+
+    /// Keeps the configuration that waits for this word. The connection that brings it must be younger than the
+    /// configuration.
+    pub(crate) async fn confirm(
+        &self,
+        node: &Rc<Node>,
+        asked: u64,
+        connected: Duration,
+        subject: &str,
+    ) -> Result<v1::Generation, Refused> {
+        let _turn = self.turn.lock().await;
+        let waiting = match &*self.waiting.borrow() {
+            Some(Waiting {
+                probation: Probation { generation, stage: Stage::InForce { .. }, .. },
+                since,
+                ..
+            }) => Some((*generation, *since)),
+            Some(_) | None => None,
+        };
+        let (generation, since) = match waiting {
+            None => return self.confirmed_already(asked),
+            Some((waiting, _)) if asked > 0 && asked != waiting => {
+                return Err(Refused::AnotherWaits { asked, waiting });
+            }
+            Some(waiting) => waiting,
+        };
+        if clock::since_boot().unwrap_or_default().saturating_sub(connected) <= since {
+            return Err(Refused::OldConnection);
+        }
+        tracing::info!(target: report::CONSOLE, generation, client = subject, "configuration confirmed");
+        self.make_own(node).await;
+        let active = self.active().ok_or(Refused::NothingWaits)?;
+        Ok(self.tell(&active.stored))
+    }
+
+    /// Nothing waits: asking for what is so already is no mistake.
+    fn confirmed_already(&self, asked: u64) -> Result<v1::Generation, Refused> {
+        if let Some(active) = self.active().filter(|active| active.stored.number == asked) {
+            return Ok(self.tell(&active.stored));
+        }
+        match self.known.borrow().get(&asked) {
+            Some(Ok(state::Stored { withdrawn: Some(Withdrawn { reason, .. }), .. })) => {
+                Err(Refused::TooLate { number: asked, reason: reason.clone() })
+            }
+            Some(_) | None => Err(Refused::NothingWaits),
+        }
+    }
+
+    /// The one in force is the machine's own: remembered with its image first, and then no longer on probation.
+    async fn make_own(&self, node: &Node) {
+        let waiting = self.waiting.take();
+        self.settle(node).await;
+        *self.waiting.borrow_mut() = waiting;
+        self.forget_probation(node).await;
+    }
+
+    /// The machine is up: what was staged for this start has done what it could, or can't stay.
+    pub(crate) async fn is_up(&self, node: &Rc<Node>) {
+        let _turn = self.turn.lock().await;
+        let Some(probation) =
+            self.probation().filter(|probation| probation.stage == Stage::Starting)
+        else {
+            return;
+        };
+        if let Err(reason) = node.convergence.reached().await {
+            return self.give_up(node, reason).await;
+        }
+        let Some(within) = probation.confirm_within else { return self.make_own(node).await };
+        let (Some(active), Some(previous)) = (self.active(), self.own()) else { return };
+        match self.begin(&active, previous, Some(within), in_force(within)).await {
+            Ok(()) => {
+                self.publish(node);
+                self.watch_confirmation(node);
+            }
+            Err(refused) => self.give_up(node, refused.to_string()).await,
+        }
+    }
+}

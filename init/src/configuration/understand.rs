@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From bytes to a valid configuration, or the reasons why not.
+
+use super::Refused;
+use crate::{
+    api::{Code, Refusal},
+    node::Node,
+    one_shot::{self, OneShotError},
+    report,
+};
+use prost::Message as _;
+use std::time::Duration;
+use stele_config::{Finding, MachineConfig, canonical};
+use stele_kernel::process::Exit;
+use stele_proto::v1;
+
+/// The largest configuration.
+pub(crate) const LARGEST: usize = 1024 * 1024;
+/// The largest answer of the configure agent: canonical documents, or findings.
+const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
+/// How long understanding a configuration may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why a configuration was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AcceptError {
+    #[error("the configuration has {0} bytes; at most {LARGEST} are read")]
+    TooLarge(usize),
+    #[error("the configuration is not valid:\n{}", lines(.0))]
+    Invalid(Vec<Finding>),
+    #[error("understanding the configuration")]
+    Agent(#[source] OneShotError),
+    #[error("the configure agent {exit}: {complaint}")]
+    AgentFailed { exit: Exit, complaint: String },
+    #[error("the configure agent's answer makes no sense")]
+    Answer(#[source] serde_json::Error),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+/// Findings, one a line.
+pub(super) fn lines(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl From<AcceptError> for Refusal {
+    fn from(error: AcceptError) -> Refusal {
+        let code = match &error {
+            AcceptError::TooLarge(_) | AcceptError::Invalid(_) => Code::InvalidArgument,
+            AcceptError::Agent(OneShotError::Deadline { .. }) => Code::DeadlineExceeded,
+            AcceptError::Agent(_) | AcceptError::AgentFailed { .. } | AcceptError::Answer(_) => {
+                Code::Internal
+            }
+            AcceptError::Refused(refused) => refused.code(),
+        };
+        let mut refusal = Refusal::new(code, report::chain(&error));
+        if let AcceptError::Invalid(findings) = error {
+            let findings =
+                v1::Findings { findings: findings.into_iter().map(to_finding).collect() };
+            refusal.details.push(prost_types::Any {
+                type_url: "type.googleapis.com/stele.v1.Findings".to_owned(),
+                value: findings.encode_to_vec(),
+            });
+        }
+        refusal
+    }
+}
+
+/// A finding as the API tells it.
+pub(super) fn to_finding(finding: Finding) -> v1::Finding {
+    let Finding { document, kind, path, line, message, expected } = finding;
+    v1::Finding { document, kind, path, line, message, expected }
+}
+
+/// A configuration that is valid and not in force.
+#[derive(Debug)]
+pub(crate) struct Understood {
+    pub(super) canonical: Vec<u8>,
+    pub(super) config: MachineConfig,
+}
+
+impl Understood {
+    /// What a generation holds, if this image can read it.
+    pub(super) fn of_generation(documents: &str) -> Result<Understood, AcceptError> {
+        let config = canonical::read(documents.as_bytes()).map_err(AcceptError::Invalid)?;
+        Ok(Understood { canonical: canonical::write(&config), config })
+    }
+}
+
+/// Has the agent read a configuration, and takes nothing from it but the canonical form.
+pub(crate) async fn understand(node: &Node, documents: &[u8]) -> Result<Understood, AcceptError> {
+    if documents.len() > LARGEST {
+        return Err(AcceptError::TooLarge(documents.len()));
+    }
+    let output = one_shot::run(node, "configure", &[], documents, LARGEST_ANSWER, DEADLINE)
+        .await
+        .map_err(AcceptError::Agent)?;
+    match output.exit {
+        Exit::Code(0) => Understood::of_generation(&String::from_utf8_lossy(&output.stdout)),
+        Exit::Code(2) => Err(AcceptError::Invalid(
+            serde_json::from_slice(&output.stdout).map_err(AcceptError::Answer)?,
+        )),
+        exit => Err(AcceptError::AgentFailed { exit, complaint: output.complaint }),
+    }
+}
