@@ -42,7 +42,7 @@ pub(crate) fn apply(node: &Kept, documents: Vec<u8>) -> Result<Result<ApplyRespo
     let credentials = node.credentials()?;
     block_on(async {
         let mut config = ConfigServiceClient::new(channel(node, Some(&credentials)).await?);
-        let request = ApplyRequest { documents, dry_run: false };
+        let request = ApplyRequest { documents, ..ApplyRequest::default() };
         Ok(config.apply(request).await.map(tonic::Response::into_inner))
     })?
 }
