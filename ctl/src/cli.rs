@@ -4,8 +4,8 @@
 use crate::{
     app::Global,
     command::{
-        apply, boots, completion, config, generate, get, health, logs, machine, patch, slots,
-        status, upgrade, validate,
+        apply, boots, completion, config, edit, generate, generations, get, health, logs, machine,
+        patch, slots, status, upgrade, validate,
     },
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -53,12 +53,32 @@ An editor with a YAML language server takes it from the first line of machine.ya
     #[command(after_help = "Examples:
   ctl apply-config -f machine.yaml --dry-run      what differs, and what each change does
   ctl apply-config -f machine.yaml
+  ctl apply-config -f machine.yaml --confirm-within 5m
+  ctl apply-config -f machine.yaml --mode staged  with the next start of the machine
   ctl apply-config -f machine.yaml --insecure --fingerprint SHA256:3f5a…
 
 A node without a configuration (in maintenance mode) knows no one and has no certificate of the operator's: its \
 console shows the fingerprint of the one it has. --insecure --fingerprint sends the configuration, which holds a \
-private key, to the holder of that certificate and to no one else.")]
+private key, to the holder of that certificate and to no one else.
+
+What was applied by another one meanwhile is not overwritten: the node refuses, and what changed is shown. With \
+--confirm-within the node goes back to the configuration it had, whatever happens to it, unless ctl confirm comes in time.")]
     ApplyConfig(apply::Args),
+    /// Keep a configuration that would go back by itself
+    #[command(after_help = "Examples:
+  ctl apply-config -f machine.yaml --confirm-within 5m
+  ctl confirm -n web1
+
+It is taken over a connection that is newer than the configuration: so the node is known to be reachable with it.")]
+    Confirm(generations::ConfirmArgs),
+    /// Edit a node's configuration
+    #[command(after_help = "Examples:
+  ctl edit -n web1
+  EDITOR='code --wait' ctl edit --confirm-within 5m
+
+The editor is $VISUAL, or else $EDITOR, or else vi. What it leaves is checked before it is sent, and the editor comes \
+again with what is wrong. Secrets are not in the text: marks stand in their places. A text that could not be sent is kept.")]
+    Edit(edit::Args),
     /// Change some documents of a node's configuration
     #[command(after_help = "Examples:
   ctl patch -p '{kind: Link, name: eth0, mtu: 9000}' --dry-run
@@ -162,7 +182,7 @@ runs the new image and has marked it good, or with exit code 1 when it went back
     #[command(after_help = "Example:
   ctl shutdown -n web1")]
     Shutdown(machine::PowerArgs),
-    /// Choose and merge contexts: fleets, and the credentials for them
+    /// Contexts: fleets and the credentials for them; and the configurations that nodes have had
     #[command(subcommand)]
     Config(config::Command),
     /// Print the completion script for a shell
@@ -180,7 +200,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Look",
         &["status", "health", "boots", "get", "services", "logs", "dmesg", "version", "slots"],
     ),
-    ("Operate", &["patch", "upgrade", "rollback", "reboot", "shutdown"]),
+    ("Operate", &["confirm", "edit", "patch", "upgrade", "rollback", "reboot", "shutdown"]),
     ("Here", &["config", "completion"]),
 ];
 

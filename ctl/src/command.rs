@@ -6,8 +6,10 @@ pub(crate) mod apply;
 pub(crate) mod boots;
 pub(crate) mod completion;
 pub(crate) mod config;
+pub(crate) mod edit;
 pub(crate) mod follow;
 pub(crate) mod generate;
+pub(crate) mod generations;
 pub(crate) mod get;
 pub(crate) mod health;
 pub(crate) mod logs;
@@ -15,6 +17,7 @@ pub(crate) mod machine;
 pub(crate) mod patch;
 pub(crate) mod slots;
 pub(crate) mod status;
+pub(crate) mod submit;
 pub(crate) mod upgrade;
 pub(crate) mod validate;
 pub(crate) mod watch;
@@ -32,6 +35,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
         Command::Validate(args) => validate::run(app, &args),
         Command::Schema => validate::schema(),
         Command::ApplyConfig(args) => apply::run(app, args).await,
+        Command::Confirm(args) => generations::confirm(app, &args).await,
+        Command::Edit(args) => edit::run(app, args).await,
         Command::Patch(args) => patch::run(app, args).await,
         Command::Get(args) => get::run(app, args).await,
         Command::Services(args) => get::run(app, args.into()).await,
@@ -46,7 +51,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
         Command::Slots(args) => slots::run(app, &args).await,
         Command::Reboot(args) => machine::reboot(app, args).await,
         Command::Shutdown(args) => machine::shutdown(app, args).await,
-        Command::Config(command) => config::run(app, command),
+        Command::Config(command) => config::run(app, command).await,
         Command::Completion(args) => completion::run(&args),
     }
 }

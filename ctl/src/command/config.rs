@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `ctl config`: contexts.
+//! `ctl config`: contexts, and the configurations of nodes.
 
+use super::generations;
 use crate::{
     app::{App, FormatArg, Misuse, Outcome},
     context::{self, Context, Contexts},
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
-/// Commands about contexts.
+/// Commands about contexts, and about the configurations of nodes.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List the contexts
@@ -48,12 +49,37 @@ another fleet of the same name: it is replaced only with --force. The file's cur
     /// Print where the client configuration is
     #[command(after_help = "Example:\n  ctl config path")]
     Path,
+    /// List the configurations that a node has had
+    #[command(after_help = "Example:\n  ctl config history -n web1")]
+    History(generations::HistoryArgs),
+    /// Show a configuration that a node has had
+    #[command(after_help = "Examples:
+  ctl config show 7
+  ctl config show 7 | ctl apply-config -f -")]
+    Show(generations::ShowArgs),
+    /// Show what differs between two configurations of a node
+    #[command(after_help = "Examples:
+  ctl config diff 6 7
+  ctl config diff 6               with the one in force")]
+    Diff(generations::DiffArgs),
+    /// Go back to a configuration that a node has had
+    #[command(after_help = "Examples:
+  ctl config rollback --dry-run   what the one before the present one would change
+  ctl config rollback 6
+  ctl config rollback 6 --confirm-within 5m
+
+It becomes a new generation; the history stays as it is. ctl rollback is another thing: it goes back to another image.")]
+    Rollback(generations::RollbackArgs),
 }
 
 /// Does it.
-pub(crate) fn run(app: &App, command: Command) -> Result<Outcome> {
+pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
     let path = Contexts::path(app.global.config.as_deref())?;
     match command {
+        Command::History(args) => generations::history(app, &args).await,
+        Command::Show(args) => generations::show(app, &args).await,
+        Command::Diff(args) => generations::diff(app, &args).await,
+        Command::Rollback(args) => generations::rollback(app, args).await,
         Command::Contexts(format) => list(app, &path, format.output),
         Command::Use { name } => {
             let mut contexts = Contexts::load(&path)?;

@@ -3,7 +3,7 @@
 
 pub(crate) mod table;
 
-use super::{apply, watch};
+use super::{submit, watch};
 use crate::{
     app::{Answer, App, Misuse, Outcome, Reach},
     client::Session,
@@ -209,7 +209,8 @@ fn kind(kind: &Kind) -> Value {
     json!({ "name": kind.name, "description": kind.description, "columns": columns })
 }
 
-async fn configuration(app: &App, number: u64, view: &View) -> Result<Outcome> {
+/// Shows the configuration of a generation; 0 is the one in force.
+pub(crate) async fn configuration(app: &App, number: u64, view: &View) -> Result<Outcome> {
     let targets = app.targets(Reach::Look)?;
     let many = targets.are_many();
     let answers = targets
@@ -258,7 +259,7 @@ fn heading(node: &Option<String>, response: &GetResponse) -> String {
 fn documents(response: &GetResponse) -> Result<Value> {
     let documents: Value = serde_json::from_slice(&response.documents)?;
     Ok(
-        json!({ "generation": response.generation.as_ref().map(apply::generation), "documents": documents }),
+        json!({ "generation": response.generation.as_ref().map(submit::generation), "documents": documents }),
     )
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     active::Kept,
-    apply::{self, Options},
+    submit::{self, Options},
     validate::Source,
 };
 use crate::{
@@ -48,10 +48,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
         (None, None) => return Err(Misuse("Which patch?".to_owned()).into()),
     };
     let targets = app.targets(Reach::Change)?;
-    let (kind, options, paint) = (args.kind, args.options.clone(), app.paint);
+    let (kind, here, how) = (args.kind, app.clone(), args.options.clone());
     let answers = targets
         .each(move |session| {
-            let (text, options) = (text.clone(), options.clone());
+            let (text, app, options) = (text.clone(), here.clone(), how.clone());
             async move {
                 let active = Kept::active(&session)
                     .await?
@@ -63,12 +63,16 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
                     Kind::Json => patch::operations(&mut documents, &text),
                 }
                 .map_err(|error| Misuse(format!("{error:#}")))?;
-                let text = documents.restore(&documents.print()?)?;
-                let source =
-                    Source { name: "the patched configuration".to_owned(), bytes: text.into() };
-                apply::submit(&session, source, Some(&active), &options, paint).await
+                let shown = documents.print()?;
+                let source = Source {
+                    name: "the patched configuration".to_owned(),
+                    bytes: documents.restore(&shown)?.into(),
+                    shown: Some(shown),
+                };
+                let base = active.generation.number;
+                submit::submit(&session, source, (Some(&active), base), &options, &app).await
             }
         })
         .await;
-    apply::report(app, answers, &args.options, true)
+    submit::report(app, answers, &args.options, true)
 }

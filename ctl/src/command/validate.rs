@@ -31,6 +31,8 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
+    /// What to show of it, if its bytes hold secrets that the user has not put there.
+    pub(crate) shown: Option<String>,
 }
 
 impl Source {
@@ -51,7 +53,7 @@ impl Source {
             open().map_err(|error| Misuse(format!("Reading {file}: {error}")))?;
             file.to_owned()
         };
-        Ok(Source { name, bytes })
+        Ok(Source { name, bytes, shown: None })
     }
 
     /// Everything that is wrong with it.
@@ -61,7 +63,9 @@ impl Source {
 
     /// Findings with the lines that they are about.
     pub(crate) fn render(&self, findings: &[Finding], level: &str, paint: Paint) -> String {
-        findings::render(findings, level, &self.name, &String::from_utf8_lossy(&self.bytes), paint)
+        let text = String::from_utf8_lossy(&self.bytes);
+        let text = self.shown.as_deref().unwrap_or(&text);
+        findings::render(findings, level, &self.name, text, paint)
     }
 }
 

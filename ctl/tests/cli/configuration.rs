@@ -4,7 +4,7 @@
 use crate::{
     fleet,
     support::{
-        User,
+        Run, User,
         node::{Node, Reply},
     },
     unknown,
@@ -15,7 +15,60 @@ use std::{
     sync::{Arc, Mutex},
 };
 use stele_config::{canonical, yaml};
-use stele_proto::v1::{ApplyRequest, ApplyResponse, Generation, GetResponse};
+use stele_proto::v1::{
+    ApplyMode, ApplyRequest, ApplyResponse, ConfigChange, ConfirmResponse, Effect, Generation,
+    GenerationState, GetRequest, GetResponse, HistoryResponse, RestoreRequest,
+};
+
+fn answer(request: &ApplyRequest) -> Reply {
+    let confirm_by = request
+        .confirm_within
+        .map(|within| prost_types::Timestamp { seconds: 1_800_000_000 + within.seconds, nanos: 0 });
+    let state = if request.mode() == ApplyMode::Staged {
+        GenerationState::Staged
+    } else {
+        GenerationState::Active
+    };
+    let generation = Generation {
+        number: 7,
+        persistent: true,
+        confirm_by,
+        state: state.into(),
+        ..Generation::default()
+    };
+    let change = |document: &str, effect: Effect, services: &[&str]| ConfigChange {
+        document: document.to_owned(),
+        what: "changes".to_owned(),
+        effect: effect.into(),
+        services: services.iter().map(ToString::to_string).collect(),
+    };
+    let changes = vec![
+        change("Hostname", Effect::Live, &[]),
+        change("Environment", Effect::Restart, &["app", "web"]),
+        change("KernelArgs", Effect::Reboot, &[]),
+    ];
+    Reply::one(&ApplyResponse {
+        generation: (!request.dry_run).then_some(generation),
+        changes,
+        ..ApplyResponse::default()
+    })
+}
+
+fn history() -> Vec<Generation> {
+    let one = |number, state: GenerationState, reason: &str| Generation {
+        number,
+        state: state.into(),
+        author: "bob".to_owned(),
+        reason: reason.to_owned(),
+        image: "1.0.0".to_owned(),
+        sha256: "0123456789abcdef".to_owned(),
+        ..Generation::default()
+    };
+    vec![
+        one(6, GenerationState::Active, ""),
+        one(5, GenerationState::Reverted, "was not confirmed in time"),
+    ]
+}
 
 /// A node with a configuration, and what it was sent last.
 struct Configured {
@@ -32,13 +85,36 @@ impl Configured {
         let (documents, last) = (Arc::clone(&kept), Arc::clone(&sent));
         let generation = |number| Some(Generation { number, ..Generation::default() });
         let (user, node) = fleet("web1", move |path, body| match path {
-            "/stele.v1.ConfigService/Get" => Reply::one(&GetResponse {
-                generation: generation(6),
-                documents: documents.lock().unwrap().clone(),
-            }),
+            "/stele.v1.ConfigService/Get" => {
+                let asked = GetRequest::decode(&body[5..]).unwrap().generation;
+                let mut documents = documents.lock().unwrap().clone();
+                if asked == 5 {
+                    let text = String::from_utf8(documents).unwrap();
+                    documents = text.replace("\"web1\"", "\"web5\"").into_bytes();
+                }
+                let number = if asked == 0 { 6 } else { asked };
+                Reply::one(&GetResponse { generation: generation(number), documents })
+            }
             "/stele.v1.ConfigService/Apply" => {
-                *last.lock().unwrap() = Some(ApplyRequest::decode(&body[5..]).unwrap());
-                Reply::one(&ApplyResponse { generation: generation(7), ..ApplyResponse::default() })
+                let request = ApplyRequest::decode(&body[5..]).unwrap();
+                let answer = if request.base == 5 {
+                    Reply::refused(10, "generation 6 of bob is in force, not 5", Vec::new())
+                } else {
+                    answer(&request)
+                };
+                *last.lock().unwrap() = Some(request);
+                answer
+            }
+            "/stele.v1.ConfigService/Restore" => {
+                let request = RestoreRequest::decode(&body[5..]).unwrap();
+                assert_eq!((request.generation, request.base), (5, 6));
+                answer(&ApplyRequest::default())
+            }
+            "/stele.v1.ConfigService/Confirm" => {
+                Reply::one(&ConfirmResponse { generation: generation(7) })
+            }
+            "/stele.v1.ConfigService/History" => {
+                Reply::one(&HistoryResponse { generations: history() })
             }
             _ => unknown(path),
         });
@@ -65,7 +141,7 @@ impl Configured {
 fn a_dry_run_shows_what_differs_and_no_secret() {
     let Configured { user, .. } = &Configured::start();
     let dry_run = ["apply-config", "-f", "web1/machine.yaml", "--dry-run"];
-    let run = user.ctl(&dry_run).says(0, &["generation 7"]);
+    let run = user.ctl(&dry_run).says(0, &["valid"]);
     assert!(!run.out.contains("---"), "{}", run.out);
     let file = user.path("web1/machine.yaml");
     let text = fs::read_to_string(&file).unwrap();
@@ -105,4 +181,86 @@ fn a_patch_changes_what_it_names_and_leaves_the_rest() {
     let redacted = canonical::redact(&yaml::parse(node.text().as_bytes()).unwrap());
     *node.kept.lock().unwrap() = redacted;
     node.user.ctl(&["patch", "-p", "{kind: Hostname, hostname: a}"]).says(1, &["os:admin"]);
+}
+
+#[test]
+fn an_apply_names_what_it_was_made_from_and_says_what_each_change_takes() {
+    let node = Configured::start();
+    let apply = |more: &[&str]| {
+        node.user.ctl(&[&["apply-config", "-f", "web1/machine.yaml"], more].concat())
+    };
+    let run = apply(&[]).says(0, &["web1: accepted as generation 7\n"]);
+    assert_eq!(
+        run.out.lines().skip(1).collect::<Vec<_>>(),
+        [
+            "  - Hostname: changes, live",
+            "  - Environment: changes, restarts app, web",
+            "  - KernelArgs: changes, with the next start of the machine",
+        ]
+    );
+    assert_eq!(node.sent.lock().unwrap().take().unwrap().base, 6);
+    apply(&["--confirm-within", "5m"]).says(0, &["2027-01-15T08:05:00Z", "ctl confirm -n web1"]);
+    apply(&["--mode", "staged"]).says(0, &["with the next start of the machine"]);
+    apply(&["--confirm-within", "5s"]).says(2, &["from 10s to 24h"]);
+    let run =
+        apply(&["--base", "5"]).says(1, &["generation 6 of bob", "ABORTED", "Nothing was done"]);
+    assert!(run.err.contains("-hostname: web5\n+hostname: web1\n"), "{}", run.err);
+    let json = apply(&["-o", "json"]).says(0, &[]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["changes"][1]["services"][1], "web");
+    assert_eq!(json["generation"]["state"], "active");
+}
+
+#[test]
+fn the_past_is_listed_compared_and_gone_back_to() {
+    let node = Configured::start();
+    let run = node.user.ctl(&["config", "history"]).says(0, &[]);
+    assert_eq!(
+        run.out,
+        "GENERATION  STATE     TIME  AUTHOR  IMAGE  SHA256        REASON\n\
+         6           active    -     bob     1.0.0  0123456789ab  -\n\
+         5           reverted  -     bob     1.0.0  0123456789ab  was not confirmed in time\n"
+    );
+    node.user.ctl(&["config", "show", "5"]).says(0, &["# Generation 5", "hostname: web5"]);
+    node.user.ctl(&["config", "diff", "5"]).says(
+        0,
+        &[
+            "--- Hostname (generation 5)\n+++ Hostname (generation 6)",
+            "-hostname: web5\n+hostname: web1\n",
+        ],
+    );
+    node.user
+        .ctl(&["config", "rollback", "5"])
+        .says(0, &["+hostname: web5", "accepted as generation 7"]);
+    node.user.ctl(&["confirm"]).says(0, &["web1: generation 7 stays"]);
+}
+
+#[test]
+fn an_edited_configuration_is_checked_and_never_lost() {
+    let node = Configured::start();
+    let edit = |editor: &str, more: &[&str]| {
+        let mut command = node.user.command(&[&["edit"], more].concat());
+        Run::new(&command.env("EDITOR", editor).env("TMPDIR", node.user.home()).output().unwrap())
+    };
+    edit("true", &[]).says(0, &["Nothing was changed"]);
+    edit("grep -q 'PRIVATE KEY'", &[]).says(1, &["failed"]);
+    edit("grep -q 'key: (secret Identity key)'", &[]).says(0, &["Nothing was changed"]);
+    edit("sed -i s/web1/web2/", &[]).says(0, &["+hostname: web2", "accepted as generation 7"]);
+    let sent = node.sent.lock().unwrap().take().unwrap();
+    let text = String::from_utf8(sent.documents).unwrap();
+    assert!(sent.base == 6 && text.contains("PRIVATE KEY") && !text.contains("##"), "{text}");
+    let drafts = || {
+        let folders = fs::read_dir(node.user.home()).unwrap().map(|entry| entry.unwrap().path());
+        folders.filter(|path| path.to_string_lossy().contains("stele-edit-")).collect::<Vec<_>>()
+    };
+    drafts().iter().for_each(|draft| fs::remove_dir_all(draft).unwrap());
+    let run = edit("sed -i 's/hostname: web1/hostname: -/'", &[])
+        .says(2, &["the edited configuration:", "Nothing was sent", "ctl edit -f"]);
+    assert!(node.sent.lock().unwrap().is_none() && !run.err.contains("PRIVATE KEY"), "{}", run.err);
+    let [draft] = drafts().try_into().unwrap();
+    let file = draft.join("machine.yaml");
+    let kept = fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("hostname: -") && !kept.contains("PRIVATE KEY"), "{kept}");
+    edit("sed -i 's/hostname: -/hostname: web3/'", &["-f", &file.to_string_lossy()])
+        .says(0, &["+hostname: web3"]);
 }

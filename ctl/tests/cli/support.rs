@@ -23,7 +23,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn new(output: &Output) -> Run {
+    pub(crate) fn new(output: &Output) -> Run {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Run {
             code: output.status.code().unwrap_or(-1),
