@@ -4,8 +4,8 @@
 use crate::{
     app::Global,
     command::{
-        apply, boots, completion, config, edit, generate, generations, get, health, logs, machine,
-        patch, slots, status, upgrade, validate,
+        apply, boots, completion, config, drift, edit, generate, generations, get, health, logs,
+        machine, patch, slots, status, upgrade, validate,
     },
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -140,6 +140,13 @@ Exit code 1 if a node is in safe mode, its image has failed its health gate, or 
 
 Exit code 1 if a required check fails. kind: HealthCheck in the configuration adds checks to the system's own.")]
     Health(health::Args),
+    /// Show where nodes differ from their configuration
+    #[command(after_help = "Examples:
+  ctl drift
+  ctl drift -n all -o json
+
+Exit code 1 if a node differs.")]
+    Drift(drift::Args),
     /// Show how nodes started, and how each boot ended
     #[command(after_help = "Examples:
   ctl boots
@@ -198,7 +205,10 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Begin", &["gen", "validate", "schema", "apply-config"]),
     (
         "Look",
-        &["status", "health", "boots", "get", "services", "logs", "dmesg", "version", "slots"],
+        &[
+            "status", "health", "drift", "boots", "get", "services", "logs", "dmesg", "version",
+            "slots",
+        ],
     ),
     ("Operate", &["confirm", "edit", "patch", "upgrade", "rollback", "reboot", "shutdown"]),
     ("Here", &["config", "completion"]),

@@ -6,6 +6,7 @@ pub(crate) mod apply;
 pub(crate) mod boots;
 pub(crate) mod completion;
 pub(crate) mod config;
+pub(crate) mod drift;
 pub(crate) mod edit;
 pub(crate) mod follow;
 pub(crate) mod generate;
@@ -36,6 +37,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
         Command::Schema => validate::schema(),
         Command::ApplyConfig(args) => apply::run(app, args).await,
         Command::Confirm(args) => generations::confirm(app, &args).await,
+        Command::Drift(args) => drift::run(app, &args).await,
         Command::Edit(args) => edit::run(app, args).await,
         Command::Patch(args) => patch::run(app, args).await,
         Command::Get(args) => get::run(app, args).await,

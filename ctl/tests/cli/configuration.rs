@@ -17,7 +17,8 @@ use std::{
 use stele_config::{canonical, yaml};
 use stele_proto::v1::{
     ApplyMode, ApplyRequest, ApplyResponse, ConfigChange, ConfirmResponse, Effect, Generation,
-    GenerationState, GetRequest, GetResponse, HistoryResponse, RestoreRequest,
+    GenerationState, GetRequest, GetResponse, HistoryResponse, Kind, ListKindsResponse,
+    ListRequest, ListResponse, Resource, RestoreRequest,
 };
 
 fn answer(request: &ApplyRequest) -> Reply {
@@ -115,6 +116,21 @@ impl Configured {
             }
             "/stele.v1.ConfigService/History" => {
                 Reply::one(&HistoryResponse { generations: history() })
+            }
+            "/stele.v1.ResourceService/ListKinds" => Reply::one(&ListKindsResponse {
+                kinds: vec![Kind { name: "Hostname".to_owned(), ..Kind::default() }],
+            }),
+            "/stele.v1.ResourceService/List" => {
+                let request = ListRequest::decode(&body[5..]).unwrap();
+                let text = prost_types::value::Kind::StringValue("web9".to_owned());
+                let value = prost_types::Value { kind: Some(text) };
+                let fields = [("hostname".to_owned(), value)].into();
+                let status = Some(prost_types::Struct { fields });
+                let hostname =
+                    Resource { name: "hostname".to_owned(), status, ..Resource::default() };
+                let resources =
+                    if request.kind == "Hostname" { vec![hostname] } else { Vec::new() };
+                Reply::one(&ListResponse { resources })
             }
             _ => unknown(path),
         });
@@ -263,4 +279,18 @@ fn an_edited_configuration_is_checked_and_never_lost() {
     assert!(kept.contains("hostname: -") && !kept.contains("PRIVATE KEY"), "{kept}");
     edit("sed -i 's/hostname: -/hostname: web3/'", &["-f", &file.to_string_lossy()])
         .says(0, &["+hostname: web3"]);
+}
+
+#[test]
+fn drift_is_what_the_machine_is_and_should_not_be() {
+    let node = Configured::start();
+    let run = node.user.ctl(&["drift"]).says(1, &[]);
+    assert_eq!(
+        run.out,
+        "DOCUMENT  FIELD     CONFIGURED  ACTUAL  REASON\n\
+         Hostname  hostname  web1        web9    -\n"
+    );
+    let documents = String::from_utf8(node.kept.lock().unwrap().clone()).unwrap();
+    *node.kept.lock().unwrap() = documents.replace("\"web1\"", "\"web9\"").into_bytes();
+    node.user.ctl(&["drift"]).says(0, &["web1: it is what generation 6 says"]);
 }
