@@ -24,6 +24,7 @@ mod registry;
 mod service;
 mod source;
 mod space;
+mod transaction;
 mod upgrade;
 mod web;
 mod world;
@@ -71,6 +72,11 @@ static SCENARIOS: [Scenario<World>; 44] = [
     Scenario { name: "service::crash_loop", machines: 1, run: service::crash_loop },
     Scenario { name: "live::node", machines: 1, run: live::node },
     Scenario { name: "api::bad_input", machines: 1, run: api::bad_input },
+    Scenario {
+        name: "transaction::confirmed_or_not",
+        machines: 1,
+        run: transaction::confirmed_or_not,
+    },
     Scenario { name: "config::bad_input", machines: 1, run: config::bad_input },
     Scenario { name: "power::buttons", machines: 1, run: power::buttons },
     Scenario { name: "disk::too_small", machines: 1, run: disk::too_small },
