@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "stele/v1/machine.proto",
         "stele/v1/config.proto",
         "stele/v1/upgrade.proto",
+        "stele/v1/event.proto",
         "stele/v1/log.proto",
         "stele/v1/resource.proto",
         "stele/internal/v1/init.proto",

@@ -15,6 +15,7 @@ use crate::{
     cgroup,
     configuration::Restored,
     devices::Devices,
+    events,
     fault::{self, Fault},
     health, identity, kernel_log, network,
     node::{Node, Release},
@@ -192,6 +193,9 @@ async fn come_up(node: Rc<Node>) {
     } else {
         node.logs.files().abandon();
     }
+    // It fails only by panicking.
+    let last = tokio::task::spawn_blocking(events::last_on_disk).await.unwrap_or(0);
+    node.store.events.start(state.boot, last, Rc::clone(node.logs.files()));
     let restored =
         if state_kept { node.configuration.restore(&node).await } else { Restored::Nothing };
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));

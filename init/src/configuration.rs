@@ -20,6 +20,7 @@ mod understand;
 
 use crate::{
     boots::Reason,
+    events::Cause,
     health,
     node::Node,
     report,
@@ -51,6 +52,13 @@ pub(crate) struct Active {
     pub(crate) stored: Stored,
     pub(crate) config: MachineConfig,
     pub(crate) persistent: bool,
+}
+
+impl Active {
+    /// The request that brought it.
+    pub(crate) fn cause(&self) -> Cause {
+        Cause { request: self.stored.request.clone(), subject: self.stored.author.clone() }
+    }
 }
 
 /// The machine's configuration.

@@ -5,7 +5,9 @@
 use crate::{
     api::{Caller, Code, Gone, Refusal, Requests, Responses, while_connected},
     boots::Reason,
-    descriptors, identity, log_files,
+    descriptors,
+    events::Cause,
+    identity, log_files,
     logs::Logs,
     memory,
     node::Node,
@@ -23,6 +25,7 @@ use stele_proto::{
 };
 
 mod config;
+mod events;
 
 /// What a call came to: nobody left to answer, a refusal, or success.
 pub(crate) type Answer = Result<Result<(), Refusal>, Gone>;
@@ -43,8 +46,19 @@ macro_rules! only {
 }
 use only;
 
-/// Answers a call.
+/// Answers a call. What happens in it is because of it.
 pub(crate) async fn call(
+    node: &Rc<Node>,
+    path: &str,
+    caller: &Caller,
+    requests: &mut Requests,
+    responses: &mut Responses,
+) -> Answer {
+    let cause = Cause { request: caller.request.clone(), subject: caller.subject.clone() };
+    cause.carry(answer(node, path, caller, requests, responses)).await
+}
+
+async fn answer(
     node: &Rc<Node>,
     path: &str,
     caller: &Caller,
@@ -85,6 +99,7 @@ pub(crate) async fn call(
         Method::UpgradeRollback => upgrade::rollback(node, requests, responses).await,
         Method::UpgradeCancel => upgrade::cancel(node, requests, responses).await,
         Method::UpgradeStatus => upgrade::status(node, requests, responses).await,
+        Method::EventStream => events::stream(node, requests, responses).await,
         Method::LogListLogs => list_logs(node, requests, responses).await,
         Method::LogStream => log(node, requests, responses).await,
         Method::ResourceListKinds => {
@@ -131,6 +146,11 @@ async fn end<Request: prost::Message + Default>(
 ) -> Answer {
     let _request: Request = only!(requests);
     let subject = caller.subject.clone();
+    let told = match how {
+        End::Restart => "restarts because it was asked to",
+        End::PowerOff => "powers off because it was asked to",
+    };
+    node.store.events.happened("Machine", "", told, false);
     match how {
         End::Restart => {
             tracing::info!(target: report::CONSOLE, client = subject, "reboot asked for")
@@ -280,7 +300,12 @@ fn read_files(
 }
 
 fn since_us(request: &v1::LogRequest) -> u64 {
-    let Some(since) = &request.since else { return 0 };
+    micros(request.since.as_ref())
+}
+
+/// A time in microseconds since the epoch; 0 for none.
+fn micros(time: Option<&prost_types::Timestamp>) -> u64 {
+    let Some(since) = time else { return 0 };
     let seconds = u64::try_from(since.seconds).unwrap_or(0);
     let nanos = u64::try_from(since.nanos).unwrap_or(0);
     seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Logs on disk: `/var/log/stele/BOOT/NAME.log` and, after rotation, `NAME.log.1`, as encoded `LogChunk`s.
+//! Logs on disk: `/var/log/stele/BOOT/NAME.log` and, after rotation, `NAME.log.1`, as encoded `LogChunk`s. The events, which
+//! go on over boots, are beside the boots: `/var/log/stele/events.log`.
 //!
 //! A thread of its own writes them, so that a slow or dying disk holds nobody up. What comes faster than the disk takes
 //! it stays in memory alone. Entries from before the disk was there are kept in the queue and written first.
 
+use crate::events;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
@@ -145,7 +147,15 @@ pub(crate) fn files_of(boot: u64, name: &str) -> Vec<PathBuf> {
     if name.contains(['/', '\0']) || name.starts_with('.') {
         return Vec::new();
     }
-    let folder = Path::new(FOLDER).join(boot.to_string());
+    both_files(&Path::new(FOLDER).join(boot.to_string()), name)
+}
+
+/// The files of what goes on over boots, oldest first.
+pub(crate) fn files_over_boots(name: &str) -> Vec<PathBuf> {
+    both_files(Path::new(FOLDER), name)
+}
+
+fn both_files(folder: &Path, name: &str) -> Vec<PathBuf> {
     [format!("{name}.log.1"), format!("{name}.log")]
         .into_iter()
         .map(|file| folder.join(file))
@@ -264,10 +274,12 @@ impl Writer {
     }
 
     fn write(&mut self, write: &Write) -> io::Result<()> {
-        let path = self.folder.join(format!("{}.log", write.log));
+        let folder =
+            if write.log == events::FILE { Path::new(FOLDER) } else { self.folder.as_path() };
+        let path = folder.join(format!("{}.log", write.log));
         if self.files.get(&write.log).is_some_and(|(_, size)| *size >= ROTATE_AT) {
             self.files.remove(&write.log);
-            fs::rename(&path, self.folder.join(format!("{}.log.1", write.log)))?;
+            fs::rename(&path, folder.join(format!("{}.log.1", write.log)))?;
         }
         let (file, size) = match self.files.entry(write.log.clone()) {
             std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),

@@ -65,16 +65,16 @@ impl Log {
 #[derive(Debug)]
 pub(crate) struct Logs {
     logs: RefCell<BTreeMap<String, Rc<Log>>>,
-    files: LogFiles,
+    files: Rc<LogFiles>,
 }
 
 impl Logs {
     pub(crate) fn new() -> Logs {
-        Logs { logs: RefCell::new(BTreeMap::new()), files: LogFiles::new() }
+        Logs { logs: RefCell::new(BTreeMap::new()), files: Rc::new(LogFiles::new()) }
     }
 
     /// The files on disk.
-    pub(crate) fn files(&self) -> &LogFiles {
+    pub(crate) fn files(&self) -> &Rc<LogFiles> {
         &self.files
     }
 

@@ -17,6 +17,7 @@ mod configuration;
 mod convergence;
 mod descriptors;
 mod devices;
+mod events;
 mod evidence;
 mod executor;
 mod fault;

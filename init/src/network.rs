@@ -9,7 +9,9 @@ mod agents;
 mod files;
 mod publish;
 
-use crate::{configuration::Active, convergence::Part, node::Node, readiness, report};
+use crate::{
+    configuration::Active, convergence::Part, events::Cause, node::Node, readiness, report,
+};
 use agents::Agents;
 use files::Files;
 use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
@@ -98,8 +100,12 @@ impl Network {
         let monitor = Monitor::new().map_err(NetworkError::Monitor)?;
         let monitor = readiness::watch(monitor).map_err(NetworkError::Wait)?;
         let mut configuration = self.node.configuration.subscribe();
+        let mut cause: Option<Cause> = None;
         loop {
-            self.pass();
+            match cause.take() {
+                Some(cause) => cause.act(|| self.pass()),
+                None => self.pass(),
+            }
             let wait = self.wait();
             let woken = tokio::select! {
                 ready = monitor.readable() => {
@@ -116,7 +122,10 @@ impl Network {
             };
             match woken {
                 Woken::Changed => {}
-                Woken::Configured => self.failures = Failures::default(),
+                Woken::Configured => {
+                    self.failures = Failures::default();
+                    cause = self.node.configuration.active().map(|active| active.cause());
+                }
                 Woken::Reported(link, report) => self.hear(&link, report),
             }
         }

@@ -4,6 +4,7 @@
 //! A watcher has a queue of its own. One that does not keep up is let go with a word of why; it never holds the
 //! machine up. When nobody watches a kind, a change costs a comparison.
 
+use crate::events::Events;
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -122,6 +123,8 @@ pub(crate) struct Watch {
 /// All resources.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
+    /// What happened to them.
+    pub(crate) events: Events,
     version: Cell<u64>,
     resources: RefCell<BTreeMap<(Kind, String), Entry>>,
     watchers: RefCell<Vec<Watcher>>,
@@ -144,6 +147,9 @@ impl Store {
             return;
         }
         let change = if before.is_some() { v1::Change::Modified } else { v1::Change::Added };
+        if let Some((message, wrong)) = story(kind, before.map(|entry| &entry.status), &status) {
+            self.events.happened(kind.name(), name, &message, wrong);
+        }
         let entry = Entry { version: self.next_version(), updated: SystemTime::now(), status };
         self.notify(kind, name, change, &entry);
         resources.insert(key, entry);
@@ -153,6 +159,9 @@ impl Store {
     pub(crate) fn remove(&self, kind: Kind, name: &str) {
         if let Some(mut entry) = self.resources.borrow_mut().remove(&(kind, name.to_owned())) {
             entry.version = self.next_version();
+            if kind.is_told() {
+                self.events.happened(kind.name(), name, "is gone", false);
+            }
             self.notify(kind, name, v1::Change::Removed, &entry);
         }
     }
@@ -229,6 +238,35 @@ impl Store {
             kept
         });
     }
+}
+
+impl Kind {
+    /// Whether what happens to such a resource is an event. Of the others there is too much, or nothing to say.
+    fn is_told(self) -> bool {
+        !matches!(self, Kind::Boot | Kind::Descriptor | Kind::Memory | Kind::Module)
+    }
+}
+
+/// What a change of a status is worth telling: that it is there, or has another state now, and why.
+fn story(kind: Kind, before: Option<&Value>, now: &Value) -> Option<(String, bool)> {
+    /// States that someone should look at.
+    const WRONG: [&str; 6] = ["failed", "failing", "bad", "reverted", "lost", "waiting"];
+    if !kind.is_told() {
+        return None;
+    }
+    let Some(state) = text(now, "state") else {
+        return before.is_none().then(|| ("is there".to_owned(), false));
+    };
+    if before.and_then(|before| text(before, "state")) == Some(state) {
+        return None;
+    }
+    let reason = text(now, "reason").filter(|reason| !reason.is_empty());
+    let message = reason.map_or_else(|| state.to_owned(), |reason| format!("{state}: {reason}"));
+    Some((message, WRONG.contains(&state)))
+}
+
+fn text<'a>(status: &'a Value, field: &str) -> Option<&'a str> {
+    status.get(field)?.as_str()
 }
 
 fn to_struct(value: &Value) -> prost_types::Struct {

@@ -117,6 +117,8 @@ methods! {
     UpgradeCancel = "/stele.v1.UpgradeService/Cancel", Operator, Init;
     /// Show the slots.
     UpgradeStatus = "/stele.v1.UpgradeService/Status", Reader, Init;
+    /// Read the events.
+    EventStream = "/stele.v1.EventService/Stream", Reader, Init;
     /// Name the logs.
     LogListLogs = "/stele.v1.LogService/ListLogs", Reader, Init;
     /// Read a log.

@@ -103,23 +103,27 @@ pub(crate) fn confirmed_or_not(world: &World, checks: &Checks) -> Result<()> {
         ensure!(state(&node, before + 1)? == "active");
         says(&node.ctl.fails(["confirm"])?, &["no configuration waits"])
     });
-    checks.check("a confirmation over the old connection, or by a reader, counts for nothing", || {
-        let credentials = node.credentials()?;
-        let documents = std::fs::read(with_server(&node, "192.0.2.23")?)?;
-        let confirm_within = Some(prost_types::Duration { seconds: 12, nanos: 0 });
-        let status = raw::block_on(async {
-            let mut client = ConfigServiceClient::new(raw::channel(&node, Some(&credentials)).await?);
-            let request = ApplyRequest { documents, confirm_within, ..ApplyRequest::default() };
-            let generation = client.apply(request).await?.into_inner().generation;
-            ensure!(generation.is_some_and(|one| one.state() == GenerationState::Pending));
-            anyhow::Ok(client.confirm(ConfirmRequest { generation: 0 }).await.err())
-        })??;
-        let status = status.context("It was confirmed")?;
-        ensure!(status.code() == Code::FailedPrecondition, "{status}");
-        says(status.message(), &["older than", "connect anew"])?;
-        let reader = world.operator.client(&node, "eve", "os:reader", "1h")?;
-        says(&reader.fails(["confirm"])?, &["os:admin"])
-    });
+    checks.check(
+        "a confirmation over the old connection, or by a reader, counts for nothing",
+        || {
+            let credentials = node.credentials()?;
+            let documents = std::fs::read(with_server(&node, "192.0.2.23")?)?;
+            let confirm_within = Some(prost_types::Duration { seconds: 12, nanos: 0 });
+            let status = raw::block_on(async {
+                let mut client =
+                    ConfigServiceClient::new(raw::channel(&node, Some(&credentials)).await?);
+                let request = ApplyRequest { documents, confirm_within, ..ApplyRequest::default() };
+                let generation = client.apply(request).await?.into_inner().generation;
+                ensure!(generation.is_some_and(|one| one.state() == GenerationState::Pending));
+                anyhow::Ok(client.confirm(ConfirmRequest { generation: 0 }).await.err())
+            })??;
+            let status = status.context("It was confirmed")?;
+            ensure!(status.code() == Code::FailedPrecondition, "{status}");
+            says(status.message(), &["older than", "connect anew"])?;
+            let reader = world.operator.client(&node, "eve", "os:reader", "1h")?;
+            says(&reader.fails(["confirm"])?, &["os:admin"])
+        },
+    );
     checks.check("without a word in time the node is back by itself, and says why", || {
         let pending = active(&node)?;
         node.wait_until("it has gone back", SOON, || Ok(active(&node)? < pending))?;
@@ -184,7 +188,10 @@ pub(crate) fn confirmed_or_not(world: &World, checks: &Checks) -> Result<()> {
         says(&field(&shown, "reason")?, &["ended before it was confirmed"])
     });
     checks.check("history names them all, and rollback goes back to one", || {
-        says(&node.ctl.run(["config", "history"])?, &["active", "reverted", "superseded", "failed"])?;
+        says(
+            &node.ctl.run(["config", "history"])?,
+            &["active", "reverted", "superseded", "failed"],
+        )?;
         node.ctl.run(["config", "rollback", &first.to_string()])?;
         ensure!(!servers(&node)?.contains("192.0.2."), "{}", servers(&node)?);
         node.ctl.run(["config", "rollback"])?;
