@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! PID 1's side of the socket that apid forwards calls over: frames in, frames out, one call at a time on a connection.
+//! PID 1's side of the sockets that apid and agents call over: frames in, frames out, one call at a time on a connection.
 //!
 //! Who may call a method was decided by apid; here only apid may connect (by the kernel's word for the peer's user id),
-//! and only the methods of the closed set exist.
+//! and only the methods of the closed set exist. An agent that asks something of PID 1 has a socket of its own, which opens
+//! what it needs and nothing else.
 
 use crate::{handlers, node::Node};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -10,7 +11,7 @@ use prost::Message;
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, rc::Rc, time::Duration};
 use stele_proto::{
     internal::{Close, Frame, HalfClose, Open, frame},
-    method::Role,
+    method::{self, Role},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -20,10 +21,30 @@ use tokio::{
     },
 };
 
-/// Where apid finds PID 1.
-const SOCKET: &str = "/run/stele/init.sock";
 /// apid's user id.
 pub(crate) const APID: u32 = 201;
+
+/// A socket, and who may use it for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Door {
+    path: &'static str,
+    uid: u32,
+    /// The methods that it opens; without, all of them.
+    methods: Option<&'static [&'static str]>,
+}
+
+/// Where apid finds PID 1.
+pub(crate) const GATE: Door = Door { path: "/run/stele/init.sock", uid: APID, methods: None };
+/// Where the metrics agent does.
+pub(crate) const METRICS: Door =
+    Door { path: "/run/stele/metrics.sock", uid: 207, methods: Some(&[method::FIGURES]) };
+
+impl Door {
+    fn opens(self, method: &str) -> bool {
+        self.methods.is_none_or(|methods| methods.contains(&method))
+    }
+}
+
 /// The longest frame.
 const LONGEST_FRAME: usize = 2 * 1024 * 1024;
 /// Connections at once; apid opens one for each call under way and keeps a few idle.
@@ -200,46 +221,50 @@ impl Responses {
     }
 }
 
-/// Opens the socket; apid may connect from then on.
-pub(crate) fn listen() -> io::Result<UnixListener> {
-    fs::create_dir_all(Path::new(SOCKET).parent().unwrap_or(Path::new("/")))?;
-    let listener = UnixListener::bind(SOCKET)?;
-    std::os::unix::fs::chown(SOCKET, Some(APID), Some(APID))?;
-    fs::set_permissions(SOCKET, fs::Permissions::from_mode(0o600))?;
+/// Opens a socket; who has it may connect from then on.
+pub(crate) fn listen(door: Door) -> io::Result<UnixListener> {
+    let Door { path, uid, .. } = door;
+    fs::create_dir_all(Path::new(path).parent().unwrap_or(Path::new("/")))?;
+    let listener = UnixListener::bind(path)?;
+    std::os::unix::fs::chown(path, Some(uid), Some(uid))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
 /// Takes connections for as long as the machine runs.
-pub(crate) async fn serve(node: Rc<Node>, listener: UnixListener) {
+pub(crate) async fn serve(node: Rc<Node>, door: Door, listener: UnixListener) {
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
     loop {
         // Closed never; the semaphore lives as long as this loop.
         let Ok(place) = std::sync::Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) if allowed(&stream) => {
+            Ok((stream, _)) if allowed(&stream, door) => {
                 let node = Rc::clone(&node);
                 tokio::task::spawn_local(async move {
-                    if let Err(gone) = converse(&node, stream).await {
+                    if let Err(gone) = converse(&node, door, stream).await {
                         tracing::debug!(error = %gone, "a call ended early");
                     }
                     drop(place);
                 });
             }
-            Ok(_) => tracing::warn!("a process other than apid tried to use PID 1's socket"),
+            Ok(_) => tracing::warn!(
+                socket.path = door.path,
+                "a process tried to use a socket of PID 1 that is not its own"
+            ),
             Err(error) => {
-                tracing::error!(error = %error, "accepting a connection from apid failed");
+                tracing::error!(error = %error, "accepting a connection to PID 1 failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-fn allowed(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == APID)
+fn allowed(stream: &UnixStream, door: Door) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == door.uid)
 }
 
 /// One connection: one call after the other.
-async fn converse(node: &Rc<Node>, stream: UnixStream) -> Result<(), Gone> {
+async fn converse(node: &Rc<Node>, door: Door, stream: UnixStream) -> Result<(), Gone> {
     let (reader, writer) = stream.into_split();
     let mut requests =
         Requests { reader: BufReader::with_capacity(16 * 1024, reader), closed: false };
@@ -258,7 +283,11 @@ async fn converse(node: &Rc<Node>, stream: UnixStream) -> Result<(), Gone> {
         let Open { method, subject, role, serial, request, connection_age_us } = open;
         let connected = Duration::from_micros(connection_age_us);
         let caller = Caller { subject, role: Role::parse(&role), serial, request, connected };
-        let result = handlers::call(node, &method, &caller, &mut requests, &mut responses).await?;
+        let result = if door.opens(&method) {
+            handlers::call(node, &method, &caller, &mut requests, &mut responses).await?
+        } else {
+            Err(Refusal::new(Code::Unimplemented, format!("{} does not open {method}", door.path)))
+        };
         let finished = requests.closed;
         responses.close(result).await?;
         if !finished {

@@ -17,7 +17,7 @@ use crate::{
     devices::Devices,
     events,
     fault::{self, Fault},
-    health, identity, kernel_log, network,
+    figures, health, identity, kernel_log, network,
     node::{Node, Release},
     power_button, readiness, report, shutdown, sources,
     state::State,
@@ -113,14 +113,16 @@ fn keep_clock_sane(build_time: i64) {
 
 /// The machine, until it ends.
 async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
-    let listener = api::listen().map_err(BootError::Socket)?;
+    let listener = api::listen(api::GATE).map_err(BootError::Socket)?;
+    let metrics = api::listen(api::METRICS).map_err(BootError::Socket)?;
     identity::prepare().map_err(BootError::Identity)?;
     tokio::task::spawn_local(listen(
         Rc::clone(&node),
         readiness::watch(signals).map_err(BootError::Signals)?,
     ));
     tokio::task::spawn_local(kernel_log::follow(Rc::clone(&node)));
-    tokio::task::spawn_local(api::serve(Rc::clone(&node), listener));
+    tokio::task::spawn_local(api::serve(Rc::clone(&node), api::GATE, listener));
+    tokio::task::spawn_local(api::serve(Rc::clone(&node), api::METRICS, metrics));
     tokio::task::spawn_local(come_up(Rc::clone(&node)));
     let mut ending = node.ending.subscribe();
     let how = match ending.wait_for(Option::is_some).await {
@@ -200,6 +202,7 @@ async fn come_up(node: Rc<Node>) {
         if state_kept { node.configuration.restore(&node).await } else { Restored::Nothing };
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
     network::start(&node);
+    tokio::task::spawn_local(figures::agent::keep(Rc::clone(&node)));
     tokio::task::spawn_local(health::keep(Rc::clone(&node)));
     match restored {
         Restored::Done => {}

@@ -6,6 +6,7 @@ use crate::unit::Sandbox;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -43,6 +44,11 @@ impl Cgroup {
         Ok(Cgroup(path))
     }
 
+    /// The group of this name, whether or not it is there.
+    pub(crate) fn of(name: &str) -> Cgroup {
+        Cgroup(Path::new(OURS).join(name))
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.0
@@ -57,6 +63,13 @@ impl Cgroup {
     /// Bytes of memory in use.
     pub(crate) fn memory(&self) -> Option<u64> {
         fs::read_to_string(self.0.join("memory.current")).ok()?.trim().parse().ok()
+    }
+
+    /// Processor time that was used in it.
+    pub(crate) fn processor_time(&self) -> Option<Duration> {
+        let stat = fs::read_to_string(self.0.join("cpu.stat")).ok()?;
+        let used = stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+        used.parse().ok().map(Duration::from_micros)
     }
 
     /// How often the kernel ended something in it for want of memory.

@@ -7,7 +7,7 @@ use crate::{
     boots::Reason,
     descriptors,
     events::Cause,
-    identity, log_files,
+    figures, identity, log_files,
     logs::Logs,
     memory,
     node::Node,
@@ -17,10 +17,10 @@ use crate::{
 };
 use std::{rc::Rc, time::Duration};
 use stele_kernel::power::End;
-use stele_machine::boots::Start;
+use stele_machine::{boots::Start, figures::Format};
 use stele_proto::{
-    internal::CertificateReport,
-    method::{Answerer, Method, REPORT_CERTIFICATE},
+    internal::{CertificateReport, Figures, FiguresRequest},
+    method::{Answerer, FIGURES, Method, REPORT_CERTIFICATE},
     v1,
 };
 
@@ -70,6 +70,12 @@ async fn answer(
         identity::certificate(node, &certificate);
         return Ok(Ok(()));
     }
+    if path == FIGURES {
+        let FiguresRequest { open_metrics } = only!(requests);
+        let format = if open_metrics { Format::OpenMetrics } else { Format::Text };
+        responses.add(&Figures { text: figures::page(node, format) });
+        return Ok(Ok(()));
+    }
     let Some(method) = Method::parse(path).filter(|method| method.answerer() == Answerer::Init)
     else {
         return Ok(Err(Refusal::new(
@@ -111,7 +117,11 @@ async fn answer(
         }
         Method::ResourceList => list(node, requests, responses).await,
         Method::ResourceWatch => watch(node, requests, responses).await,
-        Method::HealthCheck | Method::HealthList | Method::HealthWatch | Method::Reflection => {
+        Method::HealthCheck
+        | Method::HealthList
+        | Method::HealthWatch
+        | Method::Reflection
+        | Method::Metrics => {
             Ok(Err(Refusal::new(Code::Unimplemented, format!("{path} is answered by apid"))))
         }
     }

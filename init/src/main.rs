@@ -21,6 +21,7 @@ mod events;
 mod evidence;
 mod executor;
 mod fault;
+mod figures;
 #[cfg(test)]
 mod fixture;
 mod handlers;

@@ -22,7 +22,8 @@ pub(crate) fn refresh(node: &Node) {
     node.store.put(Kind::Memory, "system", &Status { total, available });
 }
 
-fn field(text: &str, name: &str) -> Option<u64> {
+/// A field in bytes.
+pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -66,6 +66,7 @@ kinds! {
     Lease, "A DHCP lease of a link.", [("ADDRESS", "address"), ("ROUTERS", "routers"), ("SERVER", "server"), ("SECONDS", "seconds")];
     Link, "A network interface.", [("STATE", "state"), ("MAC", "mac"), ("MTU", "mtu"), ("ADDRESSES", "addresses"), ("REASON", "reason")];
     Memory, "The machine's memory.", [("TOTAL", "total"), ("AVAILABLE", "available")];
+    Metrics, "Where the machine's figures can be had without a certificate.", [("STATE", "state"), ("ADDRESS", "address"), ("REASON", "reason")];
     Module, "A kernel module that the machine has loaded.", [("STATE", "state"), ("REASON", "reason")];
     Resolver, "The DNS servers in use.", [("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin")];
     Route, "A route in the main table.", [("TO", "to"), ("VIA", "via"), ("LINK", "link"), ("METRIC", "metric"), ("ORIGIN", "origin")];

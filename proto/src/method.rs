@@ -137,6 +137,8 @@ methods! {
     HealthWatch = "/grpc.health.v1.Health/Watch", Reader, Apid;
     /// gRPC reflection.
     Reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Reader, Apid;
+    /// The machine's figures as OpenMetrics, by GET.
+    Metrics = "/metrics", Reader, Apid;
 }
 
 impl Method {
@@ -149,6 +151,9 @@ impl Method {
 
 /// The path on which apid reports its certificate to PID 1. Not a method of the API: no client can name it.
 pub const REPORT_CERTIFICATE: &str = "/stele.internal.v1.Init/ReportCertificate";
+
+/// The path on which apid and the metrics agent ask PID 1 for the machine's figures. Not a method of the API either.
+pub const FIGURES: &str = "/stele.internal.v1.Init/Figures";
 
 #[cfg(test)]
 mod tests {

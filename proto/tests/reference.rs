@@ -172,7 +172,7 @@ fn add_enumeration(
 
 /// The methods that are not ours.
 fn add_standard(text: &mut String) {
-    text.push_str("\n## Standard services\n\nDefined by gRPC.\n\n| method | role |\n|---|---|\n");
+    text.push_str("\n## Standard services\n\nDefined by gRPC; but for `/metrics`, which is a plain GET and answers in OpenMetrics to those who accept it, and\nin the older text format of Prometheus to others.\n\n| method | role |\n|---|---|\n");
     for method in Method::ALL.iter().filter(|method| method.answerer() == Answerer::Apid) {
         writeln!(text, "| `{}` | `{}` |", method.path(), method.role()).unwrap();
     }

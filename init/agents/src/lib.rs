@@ -6,12 +6,17 @@
 //! * `fetch`: an URL to its body.
 //! * `stage`: an image to the ESP.
 //! * `probe`: health checks over the network.
+//! * `metrics`: figures over plain HTTP.
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
+//!
+//! [`pid1`] is how they ask PID 1 for something.
 
 #![forbid(unsafe_code)]
 
 pub mod dhcp;
 pub mod disk;
 pub mod fetch;
+pub mod metrics;
+pub mod pid1;
 pub mod probe;
 pub mod stage;

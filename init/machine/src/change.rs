@@ -67,6 +67,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(network::links(old, new));
     changes.extend(network::resolver(old, new));
     changes.extend(health::checks(old, new));
+    changes.extend(health::metrics(old, new));
     changes.extend(health::watchdog(old, new));
     changes.extend(upgrade::policy(old, new));
     changes.extend(kernel::modules(old, new));

@@ -5,6 +5,7 @@
 //! * [`admission`]: whether the machine may move to an image of this version.
 //! * [`change`]: what a new configuration will do, and what it takes.
 //! * [`boots`]: why this boot is what it is: ordinary, on trial, fallen back, safe.
+//! * [`figures`]: figures as text.
 //! * [`health`]: what each check saw, and whether a boot on trial has proved itself.
 //! * [`modules`]: which kernel modules a device needs.
 //! * [`probation`]: a configuration that waits for a start, or to be confirmed.
@@ -20,6 +21,7 @@ pub mod access;
 pub mod admission;
 pub mod boots;
 pub mod change;
+pub mod figures;
 pub mod health;
 pub mod modules;
 pub mod network;

@@ -10,7 +10,7 @@ use crate::shape::Shape;
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::value::{Secrets, Value};
 use crate::{
-    API_VERSION, ClientAccess, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog,
+    API_VERSION, ClientAccess, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog,
 };
 
 record! {
@@ -97,6 +97,7 @@ kinds! {
     Link: Link, Count::Named, "How one interface is set up.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
+    Metrics: Metrics, Count::AtMostOne, "Where the machine's figures can be had.";
     Watchdog: Watchdog, Count::AtMostOne, "When a machine that hangs is reset.";
     UpgradePolicy: UpgradePolicy, Count::AtMostOne, "Which images it takes.";
     KernelModule: KernelModule, Count::NamedUpTo(MAX_MODULES), "A module that no device asks for.";

@@ -27,6 +27,7 @@ mod health;
 mod identity;
 mod kernel_module;
 mod link;
+mod metrics;
 mod resolver;
 mod route;
 mod sysctl;
@@ -87,6 +88,7 @@ pub use kernel_module::{
 pub use link::Link;
 pub use machine::MachineConfig;
 pub use methods::{Methods, MethodsError};
+pub use metrics::Metrics;
 pub use name::{Name, NameError};
 pub use need::Need;
 pub use resolver::Resolver;

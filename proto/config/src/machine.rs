@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::report::Report;
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::{
-    ClientAccess, HealthCheck, Hostname, Identity, Link, Resolver, UpgradePolicy, Watchdog,
+    ClientAccess, HealthCheck, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog,
 };
 use std::fmt::Display;
 
@@ -21,6 +21,7 @@ pub struct MachineConfig {
     links: Vec<Link>,
     resolver: Option<Resolver>,
     health_checks: Vec<HealthCheck>,
+    metrics: Option<Metrics>,
     watchdog: Option<Watchdog>,
     upgrade_policy: Option<UpgradePolicy>,
     kernel_modules: Vec<KernelModule>,
@@ -65,6 +66,12 @@ impl MachineConfig {
         &self.health_checks
     }
 
+    /// Where the machine's figures can be had without a certificate, where that is set.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.metrics.as_ref()
+    }
+
     /// When a machine that hangs is reset, where that is set.
     #[must_use]
     pub fn watchdog(&self) -> Option<&Watchdog> {
@@ -100,6 +107,7 @@ impl MachineConfig {
         documents.extend(self.resolver.clone().map(Document::Resolver));
         let checks = self.health_checks.iter().map(|check| check.document().clone());
         documents.extend(checks.map(Document::HealthCheck));
+        documents.extend(self.metrics.clone().map(Document::Metrics));
         documents.extend(self.watchdog.clone().map(Document::Watchdog));
         documents.extend(self.upgrade_policy.clone().map(Document::UpgradePolicy));
         documents.extend(self.kernel_modules.iter().cloned().map(Document::KernelModule));
@@ -144,6 +152,7 @@ impl MachineConfig {
             health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
                 .filter_map(HealthCheck::new)
                 .collect(),
+            metrics: parts.metrics.map(|(metrics, _)| metrics),
             watchdog: parts.watchdog.map(|(watchdog, _)| watchdog),
             upgrade_policy: parts.upgrade_policy.map(|(policy, _)| policy),
             kernel_modules: sorted(parts.kernel_modules, KernelModule::name),
@@ -162,6 +171,7 @@ struct Parts {
     links: Vec<(Link, u32)>,
     resolver: Option<(Resolver, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
+    metrics: Option<(Metrics, u32)>,
     watchdog: Option<(Watchdog, u32)>,
     upgrade_policy: Option<(UpgradePolicy, u32)>,
     kernel_modules: Vec<(KernelModule, u32)>,
@@ -175,6 +185,7 @@ impl Parts {
             Document::ClientAccess(access) => set(&mut self.client_access, access, node, report),
             Document::Hostname(hostname) => set(&mut self.hostname, hostname, node, report),
             Document::Resolver(resolver) => set(&mut self.resolver, resolver, node, report),
+            Document::Metrics(metrics) => set(&mut self.metrics, metrics, node, report),
             Document::Watchdog(watchdog) => set(&mut self.watchdog, watchdog, node, report),
             Document::UpgradePolicy(policy) => set(&mut self.upgrade_policy, policy, node, report),
             Document::Link(link) => {

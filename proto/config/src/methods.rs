@@ -5,10 +5,13 @@ use crate::value::Text;
 use std::fmt;
 use std::str::FromStr;
 
+/// The one path that is of no gRPC service.
+const METRICS: &str = "metrics";
 /// The longest text.
 const MAX: usize = 200;
 
-/// The gRPC path of a method, or its beginning and `*`: `/stele.v1.LogService/Stream`, `/stele.v1.LogService/*`.
+/// The gRPC path of a method, or its beginning and `*`: `/stele.v1.LogService/Stream`, `/stele.v1.LogService/*`;
+/// or `/metrics`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Methods(String);
 
@@ -65,7 +68,8 @@ impl FromStr for Methods {
             None => {}
         }
         let parts: Vec<&str> = rest.split('/').collect();
-        let whole = matches!(parts.as_slice(), [service, method] if !service.is_empty() && !method.is_empty());
+        let whole = rest == METRICS
+            || matches!(parts.as_slice(), [service, method] if !service.is_empty() && !method.is_empty());
         if !whole && !text.ends_with('*') {
             return Err(MethodsError::Form);
         }

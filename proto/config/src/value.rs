@@ -5,7 +5,7 @@ use crate::node::{Node, Tree};
 use crate::report::{Report, quote};
 use crate::shape::{Absence, Shape};
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 /// What happens to secrets when values are written.
@@ -133,4 +133,10 @@ impl Text for IpAddr {
     const WHAT: &'static str = "an IP address";
     const EXAMPLE: &'static str = "192.0.2.1";
     const PATTERN: &'static str = "^[0-9a-fA-F:.]+$";
+}
+
+impl Text for SocketAddr {
+    const WHAT: &'static str = "an IP address and a port";
+    const EXAMPLE: &'static str = "192.0.2.1:9100";
+    const PATTERN: &'static str = "^(\\[[0-9a-fA-F:.%]+\\]|[0-9.]+):[0-9]+$";
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What changes of how the machine's health is kept.
+//! What changes of how the machine's health is kept and told.
 
 use super::{Change, Fate, named};
-use stele_config::{HealthCheck, MachineConfig, Probe};
+use stele_config::{HealthCheck, MachineConfig, Metrics, Probe};
 
 pub(super) fn checks(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     let before = old.map(MachineConfig::health_checks).unwrap_or_default();
@@ -32,6 +32,18 @@ pub(super) fn watchdog(old: Option<&MachineConfig>, new: &MachineConfig) -> Opti
         None => "back to its default timeout".to_owned(),
     };
     Some(Change::live("Watchdog", what))
+}
+
+pub(super) fn metrics(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
+    let address = new.metrics().map(Metrics::address);
+    if old.and_then(MachineConfig::metrics).map(Metrics::address) == address {
+        return None;
+    }
+    let what = match address {
+        Some(address) => format!("figures for everyone at http://{address}/metrics"),
+        None => "figures for clients with a certificate alone".to_owned(),
+    };
+    Some(Change::live("Metrics", what))
 }
 
 fn summary(what: &str, check: &HealthCheck) -> String {

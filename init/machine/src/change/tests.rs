@@ -79,6 +79,18 @@ fn health_checks() {
 }
 
 #[test]
+fn metrics() {
+    let metrics = r#""kind":"Metrics","address":"0.0.0.0:9100""#;
+    check(
+        &[],
+        &[metrics],
+        &expect!["Metrics: figures for everyone at http://0.0.0.0:9100/metrics, live"],
+    );
+    check(&[metrics], &[metrics], &expect![[""]]);
+    check(&[metrics], &[], &expect!["Metrics: figures for clients with a certificate alone, live"]);
+}
+
+#[test]
 fn upgrades() {
     let watchdog = r#""kind":"Watchdog","timeout":"2m""#;
     let policy =

@@ -141,6 +141,8 @@ fn nonsense() -> impl Strategy<Value = String> {
         "kind: HealthCheck\n",
         "kind: UpgradePolicy\n",
         "kind: ClientAccess\n",
+        "kind: Metrics\n",
+        "address: 0.0.0.0:9100\n",
         "roles: ",
         "revoked: ",
         "tcp: {address: 'a:1'}\n",
