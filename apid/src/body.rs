@@ -22,6 +22,8 @@ pub enum Body {
     Empty,
     /// One message, as gRPC frames it; `None` once it is sent.
     One(Option<Bytes>),
+    /// Text without gRPC; `None` once it is sent.
+    Plain(Option<Bytes>),
     /// A call that PID 1 answers.
     Relay(Box<Relay>),
     /// A call that apid answers.
@@ -44,6 +46,11 @@ impl hyper::body::Body for Body {
                     Frame::trailers(ok())
                 });
                 Poll::Ready(Some(Ok(frame)))
+            }
+            Self::Plain(text) => {
+                let frame = text.take().map(|text| Ok(Frame::data(text)));
+                *self = Self::Empty;
+                Poll::Ready(frame)
             }
             Self::Relay(relay) => {
                 let trailers = match relay.poll_step(cx) {

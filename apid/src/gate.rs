@@ -11,6 +11,7 @@ use crate::{
     body::{Body, Local},
     connections::{Active, Connection},
     descriptors::Descriptors,
+    figures,
     health::{self, Health},
     limits::{self, Budget},
     refusal::Refusal,
@@ -102,7 +103,8 @@ impl Gate {
     ) -> Response<Body> {
         let active = peer.connection.begin();
         let path = request.uri().path();
-        if let Some(refused) = not_grpc(&request) {
+        let figures = figures::are_asked_for(&request);
+        if !figures && let Some(refused) = not_grpc(&request) {
             record.result(tonic::Code::Unimplemented);
             return refused;
         }
@@ -111,9 +113,15 @@ impl Gate {
             Ok(permit) => permit,
             Err(refusal) => {
                 record.result(refusal.code());
+                if figures {
+                    return figures::refuse(refusal.code(), &refusal.to_string());
+                }
                 return end(&refusal.status());
             }
         };
+        if figures {
+            return figures::answer(&self.pool, &request, &mut record).await;
+        }
         let deadline = match deadline(request.headers()) {
             Ok(deadline) => deadline,
             Err(refusal) => {

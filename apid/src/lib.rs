@@ -14,7 +14,7 @@
 //! * [`server`], [`listener`], [`connections`]: who may connect, and how many;
 //! * [`gate`], [`authz`], [`access`], [`refusal`], [`audit`]: who may call what, what they are told, and what is written down;
 //! * [`relay`], [`wire`], [`reader`], [`upstream`], [`body`]: a call on its way to PID 1 and back;
-//! * [`health`], [`descriptors`]: what apid answers itself;
+//! * [`health`], [`descriptors`], [`figures`]: what apid answers itself;
 //! * [`limits`], [`notify`].
 
 #![forbid(unsafe_code)]
@@ -36,6 +36,7 @@ pub mod body;
 pub mod certificate;
 pub mod connections;
 pub mod descriptors;
+pub mod figures;
 pub mod gate;
 pub mod health;
 pub mod identity;

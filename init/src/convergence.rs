@@ -24,6 +24,7 @@ macro_rules! parts {
 }
 
 parts! {
+    Metrics = "the figures";
     Network = "the network";
 }
 

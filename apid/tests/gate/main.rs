@@ -3,6 +3,7 @@
 
 mod access;
 mod calls;
+mod figures;
 mod life;
 mod strangers;
 mod support;

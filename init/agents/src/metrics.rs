@@ -165,11 +165,18 @@ async fn answer(head: Head, pages: &Pages) -> Answer {
     }
 }
 
-/// The figures, and when they were asked for, in each of the two forms.
+/// The figures in each of the two forms.
 #[derive(Debug)]
 struct Pages {
     socket: PathBuf,
-    known: [Mutex<Option<(Instant, Arc<str>)>>; 2],
+    known: [Mutex<Option<Known>>; 2],
+}
+
+/// Figures, and when they were asked for.
+#[derive(Debug)]
+struct Known {
+    at: Instant,
+    text: Arc<str>,
 }
 
 impl Pages {
@@ -180,14 +187,14 @@ impl Pages {
     async fn page(&self, open_metrics: bool) -> Result<Arc<str>, pid1::CallError> {
         let [plain, open] = &self.known;
         let mut known = if open_metrics { open } else { plain }.lock().await;
-        if let Some((_, text)) = known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return Ok(Arc::clone(text));
+        if let Some(fresh) = known.as_ref().filter(|known| known.at.elapsed() < FRESH) {
+            return Ok(Arc::clone(&fresh.text));
         }
         let socket: &Path = &self.socket;
         let request = FiguresRequest { open_metrics };
         let Figures { text } = pid1::call(socket, method::FIGURES, &request).await?;
         let text: Arc<str> = text.into();
-        *known = Some((Instant::now(), Arc::clone(&text)));
+        *known = Some(Known { at: Instant::now(), text: Arc::clone(&text) });
         Ok(text)
     }
 }

@@ -203,6 +203,20 @@ impl Client {
 }
 
 impl Client {
+    /// What is no gRPC: the status, the form and the text of the answer to a GET.
+    pub(crate) async fn get(&self, path: &str, accept: &str) -> (u16, String, String) {
+        let request = Request::get(format!("https://n1{path}")).header("accept", accept);
+        let request =
+            request.body(http_body_util::Empty::new().map_err(|no| match no {}).boxed_unsync());
+        let mut sender = self.sender.clone();
+        sender.ready().await.unwrap();
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        let (status, form) = (response.status(), response.headers()["content-type"].clone());
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        (status.as_u16(), form.to_str().unwrap().to_owned(), text)
+    }
+
     /// Goes away without a word.
     pub(crate) fn vanish(&self) {
         self.socket.shutdown(std::net::Shutdown::Both).unwrap();

@@ -6,7 +6,9 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use stele_proto::internal::{CertificateReport, Close, Frame as InitFrame, frame};
+use stele_proto::internal::{
+    CertificateReport, Close, Figures, FiguresRequest, Frame as InitFrame, frame,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
@@ -111,6 +113,12 @@ async fn init_call(
     match open.method.rsplit('/').next().unwrap() {
         "ReportCertificate" => {
             reporter.send(CertificateReport::decode(messages.remove(0)).unwrap()).ok();
+            close(stream, 0, "", Vec::new()).await
+        }
+        "Figures" => {
+            let asked = FiguresRequest::decode(messages.remove(0)).unwrap();
+            let figures = Figures { text: format!("open_metrics {}\n", asked.open_metrics) };
+            send(stream, frame::Frame::Message(figures.encode_to_vec().into())).await?;
             close(stream, 0, "", Vec::new()).await
         }
         "Push" => {
