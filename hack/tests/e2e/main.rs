@@ -34,7 +34,7 @@ use std::{env, process::ExitCode};
 use world::World;
 
 /// Long ones first: what runs side by side then ends together.
-static SCENARIOS: [Scenario<World>; 44] = [
+static SCENARIOS: [Scenario<World>; 45] = [
     Scenario { name: "cuts::kills", machines: 1, run: cuts::kills },
     Scenario { name: "broken::hangs", machines: 1, run: broken::fault::<8> },
     Scenario { name: "broken::no_api", machines: 1, run: broken::fault::<10> },
