@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The serial number of a certificate (RFC 5280, section 4.1.2.2).
 
-use crate::value::Text;
+use crate::node::{Node, Tree};
+use crate::report::{Report, quote};
+use crate::shape::Shape;
+use crate::value::{Secrets, Value, refuse_type};
 use std::fmt;
 use std::str::FromStr;
 
@@ -59,8 +62,32 @@ impl fmt::Display for Serial {
     }
 }
 
-impl Text for Serial {
-    const WHAT: &'static str = "a serial number in hex";
-    const EXAMPLE: &'static str = "1da16e";
-    const PATTERN: &'static str = "^[0-9A-Fa-f:]+$";
+impl Value for Serial {
+    fn shape() -> Shape {
+        Shape::Setting { what: "a serial number in hex", example: "1da16e" }
+    }
+
+    fn read(node: &Node, report: &mut Report) -> Option<Serial> {
+        // Some look like a decimal number: 42, 7e913.
+        let text = match &node.tree {
+            Tree::Text(text) | Tree::Number(text) => text.clone(),
+            Tree::Integer(number) => number.to_string(),
+            _ => {
+                refuse_type(node, &Self::shape(), report);
+                return None;
+            }
+        };
+        match text.parse() {
+            Ok(serial) => Some(serial),
+            Err(error) => {
+                let message = format!("{} is no serial number: {error}", quote(&text));
+                report.find(node.line, message, Self::shape().expected());
+                None
+            }
+        }
+    }
+
+    fn write(&self, _: Secrets) -> Option<Tree> {
+        Some(Tree::Text(self.0.clone()))
+    }
 }

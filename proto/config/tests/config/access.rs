@@ -37,21 +37,21 @@ revoked: [1DA16E, \"00:AB:CD\"]
 
 #[test]
 fn a_serial_number_is_one_however_it_is_written() {
-    let config = config("revoked: [1DA16E, \"00:AB:CD\", \"0042\"]\n");
+    let config = config("revoked: [1DA16E, \"00:AB:CD\", 42, 7e913]\n");
     let revoked: Vec<_> =
         config.client_access().unwrap().revoked().iter().map(ToString::to_string).collect();
-    assert_eq!(revoked, ["1da16e", "abcd", "42"]);
+    assert_eq!(revoked, ["1da16e", "abcd", "42", "7e913"]);
     check(
         &format!(
-            "{ACCESS}revoked: [\"0:1\", \"01\", \"\", \"00\", xyz, 42, \"{}\"]\n",
+            "{ACCESS}revoked: [\"0:1\", \"01\", \"\", \"00\", xyz, true, \"{}\"]\n",
             "f".repeat(41)
         ),
         &expect![[r#"
-            document 2 (ClientAccess), line 4, revoked[2]: "" is not a serial number in hex: it is zero; expected a serial number in hex, such as 1da16e
-            document 2 (ClientAccess), line 4, revoked[3]: "00" is not a serial number in hex: it is zero; expected a serial number in hex, such as 1da16e
-            document 2 (ClientAccess), line 4, revoked[4]: "xyz" is not a serial number in hex: 'x' is not a hex digit; expected a serial number in hex, such as 1da16e
-            document 2 (ClientAccess), line 4, revoked[5]: is the number 42; expected a serial number in hex, such as 1da16e
-            document 2 (ClientAccess), line 4, revoked[6]: "fffffffffffffffffffffffffffffffffffffffff" is not a serial number in hex: it has 41 hex digits, more than 40; expected a serial number in hex, such as 1da16e
+            document 2 (ClientAccess), line 4, revoked[2]: "" is no serial number: it is zero; expected a serial number in hex, such as 1da16e
+            document 2 (ClientAccess), line 4, revoked[3]: "00" is no serial number: it is zero; expected a serial number in hex, such as 1da16e
+            document 2 (ClientAccess), line 4, revoked[4]: "xyz" is no serial number: 'x' is not a hex digit; expected a serial number in hex, such as 1da16e
+            document 2 (ClientAccess), line 4, revoked[5]: is true; expected a serial number in hex, such as 1da16e
+            document 2 (ClientAccess), line 4, revoked[6]: "fffffffffffffffffffffffffffffffffffffffff" is no serial number: it has 41 hex digits, more than 40; expected a serial number in hex, such as 1da16e
             document 2 (ClientAccess), line 4, revoked[1]: is the same as item [0]; expected each item once
         "#]],
     );
