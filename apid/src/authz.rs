@@ -96,6 +96,7 @@ pub struct Permit {
     method: Method,
     caller: Arc<Caller>,
     role: Role,
+    by_own: bool,
 }
 
 impl Permit {
@@ -115,6 +116,15 @@ impl Permit {
     #[must_use]
     pub fn serial(&self) -> &str {
         self.caller.serial()
+    }
+
+    /// The caller's roles of the operator's own, if it is one of them that opens the method.
+    #[must_use]
+    pub fn own_roles(&self) -> &[String] {
+        match self.caller.as_ref() {
+            Caller::Client(Client { own, .. }) if self.by_own => own,
+            Caller::Client(_) | Caller::Stranger => &[],
+        }
     }
 
     /// The role in which it is called. A stranger, and who has a role of the operator's own, has the one that the method needs.
@@ -140,7 +150,8 @@ pub fn authorize(
         Caller::Client(client) if client.not_after < now => return Err(Refusal::Expired),
         Caller::Client(client) => role(client, method, access)?,
     };
-    Ok(Permit { method, caller: Arc::clone(caller), role })
+    let by_own = matches!(caller.as_ref(), Caller::Client(client) if client.role.is_none_or(|held| held < role));
+    Ok(Permit { method, caller: Arc::clone(caller), role, by_own })
 }
 
 /// Whether something that was open to this caller no longer is.
@@ -274,6 +285,9 @@ mod tests {
         }
         let permit = authorize(apply.path(), &auditor(None), &access, NOW).unwrap();
         assert_eq!(permit.role(), Role::Admin);
+        assert_eq!(permit.own_roles(), ["others", "auditor"]);
+        let known = authorize(apply.path(), &auditor(Some(Role::Admin)), &access, NOW).unwrap();
+        assert!(known.own_roles().is_empty());
         let refusal =
             authorize(Method::ConfigGet.path(), &auditor(None), &access, NOW).unwrap_err();
         assert!(refusal.to_string().contains("has others auditor"), "{refusal}");

@@ -119,6 +119,7 @@ impl Relay {
             serial: permit.serial().to_owned(),
             request: self.record.request().to_owned(),
             connection_age_us: u64::try_from(age).unwrap_or(u64::MAX),
+            own_roles: permit.own_roles().to_vec(),
         });
         let opening = self.outbox.len();
         let first = poll_fn(|cx| match self.poll_deadline(cx) {

@@ -108,6 +108,8 @@ pub(crate) struct Caller {
     pub(crate) request: String,
     /// For how long the caller had been connected when the call came.
     pub(crate) connected: Duration,
+    /// Its roles of the kind ClientAccess, if it is one of them that opens the method.
+    pub(crate) own_roles: Vec<String>,
 }
 
 /// The messages of a call as they come in.
@@ -280,9 +282,10 @@ async fn converse(node: &Rc<Node>, door: Door, stream: UnixStream) -> Result<(),
             }
             Err(gone) => return Err(gone),
         };
-        let Open { method, subject, role, serial, request, connection_age_us } = open;
+        let Open { method, subject, role, serial, request, connection_age_us, own_roles } = open;
         let connected = Duration::from_micros(connection_age_us);
-        let caller = Caller { subject, role: Role::parse(&role), serial, request, connected };
+        let role = Role::parse(&role);
+        let caller = Caller { subject, role, serial, request, connected, own_roles };
         let result = if door.opens(&method) {
             handlers::call(node, &method, &caller, &mut requests, &mut responses).await?
         } else {

@@ -129,6 +129,7 @@ impl Configuration {
         let plan = change::plan(active.as_ref().map(|active| &active.config), &config);
         let persistent = node.state.get().is_some_and(|state| state.persistent);
         intent.fits(active.is_none(), persistent, &plan)?;
+        intent.locks_out(&config)?;
         let mut response = v1::ApplyResponse {
             generation: None,
             warnings: inspect::inspect(node, &config),

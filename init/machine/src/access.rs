@@ -8,9 +8,7 @@ use stele_config::{ClientAccess, MachineConfig};
 pub struct Client<'a> {
     /// The serial number, in lower-case hex.
     pub serial: &'a str,
-    /// Its roles that every machine knows and that open the method.
-    pub known: bool,
-    /// All its other roles.
+    /// Its roles of the kind ClientAccess by which it may do what it does; none for who may by a role that every machine knows.
     pub own: &'a [String],
 }
 
@@ -25,7 +23,7 @@ pub fn locks_out(config: &MachineConfig, client: Client<'_>, method: &str) -> Op
         return Some(format!("it revokes the certificate that brings it ({serial})"));
     }
     let roles = access.map_or(&[][..], ClientAccess::roles);
-    let opened = client.known
+    let opened = client.own.is_empty()
         || roles.iter().any(|role| {
             client.own.iter().any(|own| own == role.name().as_str()) && role.opens(method)
         });
@@ -56,15 +54,15 @@ mod tests {
             r#",{"apiVersion":"stele/v1","kind":"ClientAccess","roles":[{"name":"robot","methods":["/stele.v1.ConfigService/*"]},{"name":"auditor","methods":["/stele.v1.LogService/*"]}],"revoked":["ab"]}"#,
         );
         let [robot, auditor] = ["robot", "auditor"].map(str::to_owned);
-        let client = |serial, known, own| Client { serial, known, own };
+        let client = |serial, own| Client { serial, own };
         for (config, client, locked_out) in [
-            (&open, client("00ab", true, &[][..]), false),
-            (&access, client("cd", true, &[]), false),
-            (&access, client("00ab", true, &[]), true),
-            (&access, client("ab", false, std::slice::from_ref(&robot)), true),
-            (&access, client("cd", false, std::slice::from_ref(&robot)), false),
-            (&access, client("cd", false, std::slice::from_ref(&auditor)), true),
-            (&open, client("cd", false, std::slice::from_ref(&robot)), true),
+            (&open, client("00ab", &[][..]), false),
+            (&access, client("cd", &[]), false),
+            (&access, client("00ab", &[]), true),
+            (&access, client("ab", std::slice::from_ref(&robot)), true),
+            (&access, client("cd", std::slice::from_ref(&robot)), false),
+            (&access, client("cd", std::slice::from_ref(&auditor)), true),
+            (&open, client("cd", std::slice::from_ref(&robot)), true),
         ] {
             let reason = locks_out(config, client, APPLY);
             assert_eq!(reason.is_some(), locked_out, "{client:?}: {reason:?}");

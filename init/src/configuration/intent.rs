@@ -7,8 +7,12 @@ use crate::{
     state::StateError,
 };
 use std::time::Duration;
-use stele_machine::change::{Change, Effect};
-use stele_proto::v1;
+use stele_config::MachineConfig;
+use stele_machine::{
+    access::{Client, locks_out},
+    change::{Change, Effect},
+};
+use stele_proto::{method::Method, v1};
 
 /// How long one may wait to be confirmed.
 const SHORTEST: Duration = Duration::from_secs(10);
@@ -23,6 +27,8 @@ pub(crate) struct Author {
     pub(crate) serial: String,
     /// The request, as in the audit log.
     pub(crate) request: String,
+    /// The roles of the kind ClientAccess by which the caller may; none for who may by another.
+    pub(crate) own_roles: Vec<String>,
 }
 
 impl Author {
@@ -32,6 +38,7 @@ impl Author {
             subject: caller.subject.clone(),
             serial: caller.serial.clone(),
             request: caller.request.clone(),
+            own_roles: caller.own_roles.clone(),
         }
     }
 }
@@ -88,6 +95,19 @@ impl Intent {
         Ok(Intent { author: Author::of(caller), dry_run, base, mode, confirm_within })
     }
 
+    /// Why whoever brings this configuration could bring no other one after it. Once it has to be confirmed, that is no matter:
+    /// somebody else confirms it, or the machine goes back.
+    pub(super) fn locks_out(&self, config: &MachineConfig) -> Result<(), Refused> {
+        let Author { serial, own_roles: own, .. } = &self.author;
+        if serial.is_empty() || self.confirm_within.is_some() {
+            return Ok(());
+        }
+        match locks_out(config, Client { serial, own }, Method::ConfigApply.path()) {
+            Some(reason) => Err(Refused::LocksOut { reason }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether these changes can be made in this way.
     pub(super) fn fits(
         &self,
@@ -132,6 +152,10 @@ pub(crate) enum Refused {
     )]
     NeedsRestart { changes: String },
     #[error(
+        "it would shut out whoever brings it, as {reason}; give it a time in which it has to be confirmed"
+    )]
+    LocksOut { reason: String },
+    #[error(
         "it was made from generation {base}, and generation {active} by {author} is in force now; look at what has changed meanwhile and apply again"
     )]
     Conflict { base: u64, active: u64, author: String },
@@ -172,6 +196,7 @@ impl Refused {
             Refused::First
             | Refused::NoState
             | Refused::NeedsRestart { .. }
+            | Refused::LocksOut { .. }
             | Refused::Waits { .. }
             | Refused::NothingWaits
             | Refused::TooLate { .. }
