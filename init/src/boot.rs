@@ -21,7 +21,7 @@ use crate::{
     node::{Node, Release},
     power_button, readiness, report, shutdown, sources,
     state::State,
-    tuning, unit, upgrade, volumes, watchdog,
+    trust, tuning, unit, upgrade, volumes, watchdog,
 };
 use std::{fs, io, rc::Rc};
 use stele_kernel::{
@@ -46,6 +46,8 @@ pub(crate) enum BootError {
     Socket(#[source] io::Error),
     #[error("making the folder of the API's identity")]
     Identity(#[source] io::Error),
+    #[error("making the folders of what the agents know")]
+    Trust(#[source] trust::TrustError),
     #[error("the event loop ended")]
     Ended,
 }
@@ -116,6 +118,7 @@ async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
     let listener = api::listen(api::GATE).map_err(BootError::Socket)?;
     let metrics = api::listen(api::METRICS).map_err(BootError::Socket)?;
     identity::prepare().map_err(BootError::Identity)?;
+    trust::prepare().map_err(BootError::Trust)?;
     tokio::task::spawn_local(listen(
         Rc::clone(&node),
         readiness::watch(signals).map_err(BootError::Signals)?,
@@ -200,6 +203,7 @@ async fn come_up(node: Rc<Node>) {
     node.store.events.start(state.boot, last, Rc::clone(node.logs.files()));
     let restored =
         if state_kept { node.configuration.restore(&node).await } else { Restored::Nothing };
+    tokio::task::spawn_local(trust::keep(Rc::clone(&node)));
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
     network::start(&node);
     tokio::task::spawn_local(figures::agent::keep(Rc::clone(&node)));

@@ -26,6 +26,9 @@ macro_rules! parts {
 parts! {
     Metrics = "the figures";
     Network = "the network";
+    KernelModules = "kernel modules";
+    Sysctls = "kernel settings";
+    Trust = "trust roots and registries";
 }
 
 /// What the parts said of a generation.

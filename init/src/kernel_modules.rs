@@ -15,7 +15,14 @@ pub(crate) struct Status {
     state: &'static str,
     parameters: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) reason: String,
+    reason: String,
+}
+
+impl Status {
+    /// Why the document is not in force, if it is not. A module that stays for a while has none any more.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        (self.state == "failed").then_some(self.reason.as_str())
+    }
 }
 
 /// The modules that are held.

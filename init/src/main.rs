@@ -47,6 +47,7 @@ mod state;
 mod store;
 mod supervisor;
 mod sysctls;
+mod trust;
 mod tuning;
 mod unit;
 mod upgrade;

@@ -68,12 +68,15 @@ kinds! {
     Memory, "The machine's memory.", [("TOTAL", "total"), ("AVAILABLE", "available")];
     Metrics, "Where the machine's figures can be had without a certificate.", [("STATE", "state"), ("ADDRESS", "address"), ("REASON", "reason")];
     Module, "A kernel module that the machine has loaded.", [("STATE", "state"), ("REASON", "reason")];
+    RegistryAuth, "Who asks a registry.", [("STATE", "state"), ("USERNAME", "username"), ("REASON", "reason")];
+    RegistryMirror, "Other places that have what a registry has.", [("STATE", "state"), ("ENDPOINTS", "endpoints"), ("REASON", "reason")];
     Resolver, "The DNS servers in use.", [("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin")];
     Route, "A route in the main table.", [("TO", "to"), ("VIA", "via"), ("LINK", "link"), ("METRIC", "metric"), ("ORIGIN", "origin")];
     Service, "A program that PID 1 keeps running.", [("STATE", "state"), ("PID", "pid"), ("RESTARTS", "restarts"), ("MEMORY", "memory"), ("REASON", "reason")];
     Slot, "An image on the ESP.", [("VERSION", "version"), ("STATE", "state"), ("RUNNING", "running"), ("TRIES", "triesLeft"), ("FILE", "file")];
     Source, "A place where the machine looked for its configuration.", [("STATE", "state"), ("REASON", "reason")];
     Sysctl, "A setting of the kernel that the configuration makes.", [("STATE", "state"), ("VALUE", "value"), ("WANTED", "wanted"), ("REASON", "reason")];
+    TrustedRoots, "Authorities that the machine believes besides those of the image.", [("STATE", "state"), ("CERTIFICATES", "certificates"), ("REASON", "reason")];
     Volume, "A file system of the machine.", [("STATE", "state"), ("DEVICE", "device"), ("SIZE", "size"), ("FREE", "free"), ("REASON", "reason")];
     Watchdog, "What restarts the machine when PID 1 stops to work.", [("STATE", "state"), ("IDENTITY", "identity"), ("TIMEOUT", "timeout"), ("REASON", "reason")];
 }

@@ -24,7 +24,17 @@ pub(crate) struct Status {
     /// What the document says.
     wanted: String,
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) reason: String,
+    reason: String,
+    /// Whether there is no such setting; it may come with a link or a module.
+    #[serde(skip)]
+    pub(crate) missing: bool,
+}
+
+impl Status {
+    /// Why it is not what it should be.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        (self.state == "failed").then_some(self.reason.as_str())
+    }
 }
 
 /// Why a setting is not what it should be.
@@ -164,7 +174,8 @@ impl Settings {
             None if same(&value, &wanted) => ("set", String::new()),
             None => ("adjusted", String::new()),
         };
-        Status { state, value, wanted, reason }
+        let missing = state == "failed" && !self.paths.get(name).is_some_and(|path| path.exists());
+        Status { state, value, wanted, reason, missing }
     }
 }
 

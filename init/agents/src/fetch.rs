@@ -9,6 +9,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
@@ -21,6 +22,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::fetch::registry::Registry;
 
+pub mod place;
 pub mod reference;
 pub mod registry;
 
@@ -81,6 +83,9 @@ pub enum FetchError {
     /// No name of an artifact.
     #[error("this is not the name of an artifact in a registry: {0}")]
     Reference(&'static str),
+    /// What the configuration says of registries can't be read.
+    #[error("reading what the configuration says of registries")]
+    Registries(#[source] io::Error),
     /// The registry says something odd.
     #[error("{0}")]
     Registry(String),
@@ -336,6 +341,18 @@ pub fn signature_of(url: &Url) -> Url {
     let path = format!("{}.sig", url.path());
     url.set_path(&path);
     url
+}
+
+/// The trust roots in these files, in PEM, as far as they can be read: without roots no https server is believed, and http
+/// still works.
+#[must_use]
+pub fn roots<P: AsRef<Path>>(files: &[P]) -> Vec<u8> {
+    let mut roots = Vec::new();
+    for file in files {
+        roots.extend(std::fs::read(file).unwrap_or_default());
+        roots.push(b'\n');
+    }
+    roots
 }
 
 /// Makes a client that trusts these roots, in PEM.

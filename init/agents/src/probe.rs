@@ -10,6 +10,7 @@ mod dns;
 mod http;
 mod tcp;
 
+use crate::fetch;
 use crate::probe::{api::Api, dns::Dns, http::Http, tcp::Tcp};
 use prost::Message as _;
 use serde::Deserialize;
@@ -63,8 +64,8 @@ enum Probe {
 pub struct Surroundings {
     /// How names are resolved.
     pub names: Names,
-    /// The trust roots for https, in PEM.
-    pub roots: PathBuf,
+    /// The trust roots for https: files in PEM.
+    pub roots: Vec<PathBuf>,
 }
 
 /// Why the agent ends.
@@ -97,7 +98,10 @@ impl Surroundings {
                 resolv_conf: "/etc/resolv.conf".into(),
                 port: 53,
             },
-            roots: "/usr/share/ca-certificates/ca-certificates.crt".into(),
+            roots: vec![
+                "/usr/share/ca-certificates/ca-certificates.crt".into(),
+                "/run/stele/trust/roots.pem".into(),
+            ],
         }
     }
 }
@@ -124,8 +128,7 @@ pub fn run(
         .build()
         .map_err(ProbeError::Start)?;
     let names = Arc::new(surroundings.names);
-    // Without roots no https server is believed, and http still works.
-    let roots = std::fs::read(surroundings.roots).unwrap_or_default();
+    let roots = fetch::roots(&surroundings.roots);
     let client = http::client(&roots, Arc::clone(&names)).map_err(ProbeError::Client)?;
     runtime.block_on(async {
         let (sender, mut queue) = mpsc::channel(QUEUE);

@@ -81,7 +81,7 @@ impl Lab {
             resolv_conf: self.folder.join("resolv.conf"),
             port: DNS,
         };
-        let surroundings = Surroundings { names, roots: self.folder.join("roots.pem") };
+        let surroundings = Surroundings { names, roots: vec![self.folder.join("roots.pem")] };
         let (sender, reports) = channel();
         thread::spawn(move || probe::run(task, surroundings, &mut Pipe(sender)));
         Reports(reports)

@@ -8,6 +8,7 @@ mod access;
 mod health;
 mod kernel;
 mod network;
+mod trust;
 mod upgrade;
 
 use std::fmt;
@@ -72,6 +73,9 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(upgrade::policy(old, new));
     changes.extend(kernel::modules(old, new));
     changes.extend(kernel::sysctls(old, new));
+    changes.extend(trust::roots(old, new));
+    changes.extend(trust::mirrors(old, new));
+    changes.extend(trust::auths(old, new));
     changes
 }
 

@@ -5,9 +5,11 @@ use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::node::{Entry, Node, Tree};
 use crate::record::{Check, did_you_mean, record};
+use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::{Report, quote};
 use crate::shape::Shape;
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
+use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::value::{Secrets, Value};
 use crate::{
     API_VERSION, ClientAccess, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog,
@@ -102,6 +104,9 @@ kinds! {
     UpgradePolicy: UpgradePolicy, Count::AtMostOne, "Which images it takes.";
     KernelModule: KernelModule, Count::NamedUpTo(MAX_MODULES), "A module that no device asks for.";
     Sysctl: Sysctl, Count::NamedUpTo(MAX_SYSCTLS), "A setting of the kernel.";
+    TrustedRoots: TrustedRoots, Count::NamedUpTo(MAX_ROOTS), "Whom it believes besides.";
+    RegistryMirror: RegistryMirror, Count::NamedUpTo(MAX_REGISTRIES), "Where else a registry's things are.";
+    RegistryAuth: RegistryAuth, Count::NamedUpTo(MAX_REGISTRIES), "With which password it is asked.";
 }
 
 /// Reads one document, whose place in the stream the report knows.

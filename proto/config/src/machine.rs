@@ -5,8 +5,10 @@ use crate::document::{Document, HostnameDocument};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::node::Node;
+use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::Report;
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
+use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::{
     ClientAccess, HealthCheck, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog,
 };
@@ -26,6 +28,9 @@ pub struct MachineConfig {
     upgrade_policy: Option<UpgradePolicy>,
     kernel_modules: Vec<KernelModule>,
     sysctls: Vec<Sysctl>,
+    trusted_roots: Vec<TrustedRoots>,
+    registry_mirrors: Vec<RegistryMirror>,
+    registry_auths: Vec<RegistryAuth>,
 }
 
 impl MachineConfig {
@@ -96,6 +101,24 @@ impl MachineConfig {
         &self.sysctls
     }
 
+    /// Authorities that the machine believes besides those of the image, in the order of their names.
+    #[must_use]
+    pub fn trusted_roots(&self) -> &[TrustedRoots] {
+        &self.trusted_roots
+    }
+
+    /// Where else to look for what registries have, in the order of their names.
+    #[must_use]
+    pub fn registry_mirrors(&self) -> &[RegistryMirror] {
+        &self.registry_mirrors
+    }
+
+    /// With which passwords registries are asked, in the order of their names.
+    #[must_use]
+    pub fn registry_auths(&self) -> &[RegistryAuth] {
+        &self.registry_auths
+    }
+
     /// Its documents, in canonical order.
     pub(crate) fn documents(&self) -> Vec<Document> {
         let mut documents = vec![Document::Identity(self.identity.clone())];
@@ -112,6 +135,9 @@ impl MachineConfig {
         documents.extend(self.upgrade_policy.clone().map(Document::UpgradePolicy));
         documents.extend(self.kernel_modules.iter().cloned().map(Document::KernelModule));
         documents.extend(self.sysctls.iter().cloned().map(Document::Sysctl));
+        documents.extend(self.trusted_roots.iter().cloned().map(Document::TrustedRoots));
+        documents.extend(self.registry_mirrors.iter().cloned().map(Document::RegistryMirror));
+        documents.extend(self.registry_auths.iter().cloned().map(Document::RegistryAuth));
         documents
     }
 
@@ -157,6 +183,9 @@ impl MachineConfig {
             upgrade_policy: parts.upgrade_policy.map(|(policy, _)| policy),
             kernel_modules: sorted(parts.kernel_modules, KernelModule::name),
             sysctls: sorted(parts.sysctls, Sysctl::name),
+            trusted_roots: sorted(parts.trusted_roots, TrustedRoots::name),
+            registry_mirrors: sorted(parts.registry_mirrors, RegistryMirror::name),
+            registry_auths: sorted(parts.registry_auths, RegistryAuth::name),
         })
     }
 }
@@ -176,6 +205,9 @@ struct Parts {
     upgrade_policy: Option<(UpgradePolicy, u32)>,
     kernel_modules: Vec<(KernelModule, u32)>,
     sysctls: Vec<(Sysctl, u32)>,
+    trusted_roots: Vec<(TrustedRoots, u32)>,
+    registry_mirrors: Vec<(RegistryMirror, u32)>,
+    registry_auths: Vec<(RegistryAuth, u32)>,
 }
 
 impl Parts {
@@ -206,6 +238,39 @@ impl Parts {
                 let each = "one Sysctl for each setting";
                 push(&mut self.sysctls, sysctl, Sysctl::name, ("Sysctl", each), node, report);
             }
+            Document::TrustedRoots(roots) => {
+                let each = "another name for each";
+                push(
+                    &mut self.trusted_roots,
+                    roots,
+                    TrustedRoots::name,
+                    ("TrustedRoots", each),
+                    node,
+                    report,
+                );
+            }
+            Document::RegistryMirror(mirror) => {
+                let each = "one RegistryMirror for each registry";
+                push(
+                    &mut self.registry_mirrors,
+                    mirror,
+                    RegistryMirror::name,
+                    ("RegistryMirror", each),
+                    node,
+                    report,
+                );
+            }
+            Document::RegistryAuth(auth) => {
+                let each = "one RegistryAuth for each registry";
+                push(
+                    &mut self.registry_auths,
+                    auth,
+                    RegistryAuth::name,
+                    ("RegistryAuth", each),
+                    node,
+                    report,
+                );
+            }
         }
     }
 
@@ -214,6 +279,9 @@ impl Parts {
         limit(&self.health_checks, MAX_CHECKS, "health checks", report);
         limit(&self.kernel_modules, MAX_MODULES, "kernel modules", report);
         limit(&self.sysctls, MAX_SYSCTLS, "sysctls", report);
+        limit(&self.trusted_roots, MAX_ROOTS, "documents of trusted roots", report);
+        limit(&self.registry_mirrors, MAX_REGISTRIES, "registry mirrors", report);
+        limit(&self.registry_auths, MAX_REGISTRIES, "registry passwords", report);
     }
 }
 

@@ -52,7 +52,7 @@ fn value(shape: &Shape) -> Value {
             json!({"type": "string", "pattern": pattern, "examples": [example]})
         }
         Shape::Setting { what: _, example } => {
-            json!({"type": ["string", "integer"], "examples": [example]})
+            json!({"type": ["string", "number"], "examples": [example]})
         }
         Shape::Pem { what: _, label } => {
             json!({"type": "string", "pattern": format!("-----BEGIN {label}-----")})

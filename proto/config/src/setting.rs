@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// The longest one: a page, less what the kernel needs.
 const MAX: usize = 2048;
 
-/// Text on one line, which may be written as a whole number.
+/// Text on one line, which may be written as a number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Setting(String);
 
@@ -56,13 +56,14 @@ impl fmt::Display for Setting {
 
 impl Value for Setting {
     fn shape() -> Shape {
-        Shape::Setting { what: "text on one line or a whole number", example: "1" }
+        Shape::Setting { what: "text on one line or a number", example: "1" }
     }
 
     fn read(node: &Node, report: &mut Report) -> Option<Setting> {
         let text = match &node.tree {
             Tree::Text(text) => text.clone(),
             Tree::Integer(number) => number.to_string(),
+            Tree::Number(number) => number.clone(),
             _ => {
                 refuse_type(node, &Self::shape(), report);
                 return None;

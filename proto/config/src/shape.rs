@@ -34,7 +34,7 @@ pub(crate) enum Shape {
         /// A regular expression that every good one matches.
         pattern: &'static str,
     },
-    /// Text of a form, or a whole number, which is read as its text.
+    /// Text of a form, or a number, which is read as its text.
     Setting {
         /// What it is, with its article.
         what: &'static str,

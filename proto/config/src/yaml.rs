@@ -34,6 +34,7 @@ fn inspect(document: &Document, node: &Node, report: &mut Report) {
     match document {
         Document::Identity(identity) => x509::check(identity, node, report),
         Document::UpgradePolicy(policy) => x509::check_keys(policy, node, report),
+        Document::TrustedRoots(roots) => x509::check_roots(roots, node, report),
         _ => {}
     }
 }

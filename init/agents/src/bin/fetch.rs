@@ -8,13 +8,18 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use stele_agents::fetch::place::Registries;
 use stele_agents::fetch::reference::Reference;
 use stele_agents::fetch::registry::Registry;
 use stele_agents::fetch::{
-    FetchError, Origin, Wanted, client, fetch, parse, sentence, shown, signature_of,
+    FetchError, Origin, Wanted, client, fetch, parse, roots, sentence, shown, signature_of,
 };
 
-const ROOTS: &str = "/usr/share/ca-certificates/ca-certificates.crt";
+/// The image's, and the configuration's.
+const ROOTS: [&str; 2] =
+    ["/usr/share/ca-certificates/ca-certificates.crt", "/run/stele/trust/roots.pem"];
+/// What the configuration says of registries.
+const REGISTRIES: &str = "/run/stele/fetch/registries.json";
 const USAGE: &str =
     "fetch URL [--signature] | fetch --registry REFERENCE (--documents | --blob SHA256)
        [--max BYTES] [--from BYTE] [--rate BYTES]";
@@ -62,9 +67,10 @@ fn main() -> ExitCode {
 /// Does it. `name` becomes how what was fetched may be called.
 async fn run(arguments: Arguments, name: &mut String) -> Result<(), FetchError> {
     let Arguments { place, what, wanted } = arguments;
-    let path = std::env::var_os("SSL_CERT_FILE").unwrap_or_else(|| ROOTS.into());
-    // Without roots no https server is believed, and http still works.
-    let roots = std::fs::read(path).unwrap_or_default();
+    let roots = match std::env::var_os("SSL_CERT_FILE") {
+        Some(file) => roots(&[file]),
+        None => roots(&ROOTS),
+    };
     let mut output = io::stdout().lock();
     let origin = match what {
         What::Body | What::Signature => {
@@ -77,7 +83,8 @@ async fn run(arguments: Arguments, name: &mut String) -> Result<(), FetchError> 
             Origin::Url(url)
         }
         What::Documents => {
-            let mut registry = Registry::new(Reference::parse(&place)?);
+            let registries = Registries::read(REGISTRIES.as_ref())?;
+            let mut registry = Registry::new(Reference::parse(&place)?, &registries);
             let documents = registry.documents(&client(&roots)?).await?;
             let bytes = serde_json::to_vec(&documents)
                 .map_err(|error| FetchError::Registry(error.to_string()))?;
@@ -87,7 +94,8 @@ async fn run(arguments: Arguments, name: &mut String) -> Result<(), FetchError> 
                 .map_err(FetchError::Output);
         }
         What::Blob(sha256) => {
-            let registry = Registry::new(Reference::parse(&place)?);
+            let registries = Registries::read(REGISTRIES.as_ref())?;
+            let registry = Registry::new(Reference::parse(&place)?, &registries);
             Origin::Blob(Box::new(registry), format!("sha256:{sha256}"))
         }
     };

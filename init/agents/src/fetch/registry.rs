@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A registry of the OCI distribution specification: an artifact's manifest, what is signed about it, and its blobs.
 //!
-//! Who may read without a password gets a token from where the registry sends everyone for one.
+//! Mirrors are asked first. One that can't be reached, or lets nobody in, is asked no more; what it does not have, the next one
+//! may. Who wants a token is given one from where the registry sends everyone, with the password for it, if there is one.
 
 use base64ct::{Base64, Encoding as _};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use stele_signature::cosign::{ANNOTATION, BUNDLE, Document, SIMPLE};
 
+use crate::fetch::place::{Permit, Place, Registries};
 use crate::fetch::reference::Reference;
 use crate::fetch::{FetchError, send, whole};
 use crate::stage::Sha256Sum;
@@ -27,7 +29,10 @@ const MAX_SIGNATURES: usize = 16;
 #[derive(Debug)]
 pub struct Registry {
     reference: Reference,
-    token: Option<HeaderValue>,
+    /// Where to ask, in this order.
+    places: Vec<Place>,
+    /// The first of them that is worth a try.
+    first: usize,
 }
 
 #[derive(Deserialize)]
@@ -60,8 +65,9 @@ struct Token {
 impl Registry {
     /// The repository that this name is in.
     #[must_use]
-    pub fn new(reference: Reference) -> Registry {
-        Registry { reference, token: None }
+    pub fn new(reference: Reference, registries: &Registries) -> Registry {
+        let places = registries.places(&reference);
+        Registry { reference, places, first: 0 }
     }
 
     /// The artifact's manifest, and everything that is signed about it.
@@ -145,55 +151,143 @@ impl Registry {
             .map_err(|_| FetchError::Registry("a signature in the registry is no text".into()))
     }
 
-    /// Asks the registry for something of this repository, with a token if it wants one.
+    /// Asks for something of this repository: the first that has it.
     ///
     /// # Errors
-    /// When it can't be reached, or gives no token.
+    /// When nobody can be reached, or lets one in: what the registry itself said.
     pub async fn get(
         &mut self,
         client: &Client,
         what: &str,
         headers: HeaderMap,
     ) -> Result<Response, FetchError> {
-        let url = self.reference.base.join(what).map_err(|error| FetchError::Url(error.into()))?;
-        let mut headers = headers;
-        headers.extend(self.token.clone().map(|token| (AUTHORIZATION, token)));
-        let response = send(client.get(url.clone()).headers(headers.clone())).await?;
+        let last = self.places.len().saturating_sub(1);
+        let mut at = self.first;
+        // Who says that it has no such thing is believed if those behind it say nothing.
+        let mut missing = None;
+        loop {
+            let Some(place) = self.places.get_mut(at) else {
+                return Err(FetchError::Registry("there is nobody to ask".to_owned()));
+            };
+            let answer = place.get(client, &self.reference.name, what, headers.clone()).await;
+            let closed = match &answer {
+                Ok(answer) => answer.status().is_server_error() || is_denied(answer.status()),
+                Err(_) => true,
+            };
+            match answer {
+                Ok(answer) if answer.status() == StatusCode::NOT_FOUND && at < last => {
+                    missing = Some(answer);
+                }
+                answer if !closed => return answer,
+                answer if at >= last => return missing.map_or(answer, Ok),
+                _ if missing.is_none() => self.first = at + 1,
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+}
+
+fn is_denied(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+impl Place {
+    /// Asks this one, with a token or the password if it wants that.
+    async fn get(
+        &mut self,
+        client: &Client,
+        name: &str,
+        what: &str,
+        headers: HeaderMap,
+    ) -> Result<Response, FetchError> {
+        let url = self.base.join(what).map_err(|error| FetchError::Url(error.into()))?;
+        let response = self.ask(client, &url, &headers).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         let challenge = response.headers().get(WWW_AUTHENTICATE);
         let challenge = challenge.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let token = self.token(client, challenge).await?;
-        headers.insert(AUTHORIZATION, token.clone());
-        self.token = Some(token);
-        send(client.get(url).headers(headers)).await
+        self.permit = Some(self.permit(client, name, challenge).await?);
+        let response = self.ask(client, &url, &headers).await?;
+        if is_denied(response.status())
+            && let Some(password) = &self.password
+        {
+            let message = format!("the registry refuses {} with this password", password.username);
+            return Err(FetchError::Registry(message));
+        }
+        Ok(response)
+    }
+
+    async fn ask(
+        &self,
+        client: &Client,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Response, FetchError> {
+        let request = client.get(url.clone()).headers(headers.clone());
+        send(match &self.permit {
+            Some(Permit::Password(password)) => password.tell(request),
+            Some(Permit::Token(token)) => request.header(AUTHORIZATION, token.clone()),
+            None => request,
+        })
+        .await
+    }
+
+    /// What this challenge asks for (RFC 9110, 11.6.1).
+    async fn permit(
+        &self,
+        client: &Client,
+        name: &str,
+        challenge: &str,
+    ) -> Result<Permit, FetchError> {
+        let denied = || FetchError::Registry("the registry wants a password".to_owned());
+        let (scheme, rest) = challenge.split_once(' ').unwrap_or((challenge, ""));
+        if scheme.eq_ignore_ascii_case("basic") {
+            return self.password.clone().map(Permit::Password).ok_or_else(denied);
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(denied());
+        }
+        self.token(client, name, &parameters(rest)).await.map(Permit::Token)
     }
 
     /// Gets a token from where the registry sends everyone for one.
-    async fn token(&self, client: &Client, challenge: &str) -> Result<HeaderValue, FetchError> {
+    async fn token(
+        &self,
+        client: &Client,
+        name: &str,
+        parameters: &[(&str, String)],
+    ) -> Result<HeaderValue, FetchError> {
         let denied = || FetchError::Registry("the registry wants a password".to_owned());
-        let challenge = challenge.strip_prefix("Bearer ").ok_or_else(denied)?;
-        let parameters = parameters(challenge);
         let find = |name: &str| {
             parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
         };
         let realm = find("realm").ok_or_else(denied)?;
         let mut url = Url::parse(realm).map_err(|error| FetchError::Url(error.into()))?;
-        if url.scheme() != "https" && url.scheme() != self.reference.base.scheme() {
+        if url.scheme() != "https" && url.scheme() != self.base.scheme() {
             return Err(FetchError::Registry(
                 "the registry wants a token that would come over http".to_owned(),
             ));
         }
-        let scope = format!("repository:{}:pull", self.reference.name);
+        let scope = format!("repository:{name}:pull");
         url.query_pairs_mut().append_pair("scope", find("scope").unwrap_or(&scope));
         if let Some(service) = find("service") {
             url.query_pairs_mut().append_pair("service", service);
         }
-        let response = send(client.get(url)).await?;
+        let request = client.get(url);
+        let response = send(match &self.password {
+            Some(password) => password.tell(request),
+            None => request,
+        })
+        .await?;
         if !response.status().is_success() {
+            let whom = match &self.password {
+                Some(password) => format!("{} with this password", password.username),
+                None => "those without a password".to_owned(),
+            };
             return Err(FetchError::Registry(format!(
-                "the registry gives no token to those without a password: {}",
+                "the registry gives no token to {whom}: {}",
                 response.status()
             )));
         }

@@ -192,3 +192,33 @@ fn the_kernel() {
         ],
     );
 }
+
+#[test]
+fn whom_the_machine_believes_and_where_it_looks() {
+    let roots = r#""kind":"TrustedRoots","name":"ours","certificates":"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n""#;
+    let mirror =
+        r#""kind":"RegistryMirror","name":"r.example","endpoints":["https://m.example/a"]"#;
+    let auth = r#""kind":"RegistryAuth","name":"m.example","username":"me","password":"first""#;
+    let other = &auth.replace("first", "second");
+    check(
+        &[],
+        &[roots, mirror, auth],
+        &expect![[r#"
+        TrustedRoots ours: 1 authority is believed, live
+        RegistryMirror r.example: asked at https://m.example/a first, live
+        RegistryAuth m.example: asked as me, live"#]],
+    );
+    check(
+        &[auth],
+        &[other],
+        &expect!["RegistryAuth m.example: asked as me, with a password that may be another, live"],
+    );
+    check(
+        &[roots, mirror, auth],
+        &[],
+        &expect![[r#"
+        TrustedRoots ours: 1 authority is no longer believed, live
+        RegistryMirror r.example: asked itself alone, live
+        RegistryAuth m.example: asked without a password, live"#]],
+    );
+}

@@ -7,7 +7,7 @@
 use crate::node::Node;
 use crate::pem;
 use crate::report::Report;
-use crate::{Identity, UpgradePolicy};
+use crate::{Identity, TrustedRoots, UpgradePolicy};
 use aws_lc_rs::signature::{
     self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RsaKeyPair,
 };
@@ -48,6 +48,13 @@ pub(super) fn check_keys(policy: &UpgradePolicy, node: &Node, report: &mut Repor
             report.find_item(node, ("keys", index), "is no point of the curve P-256", expected);
         }
     }
+}
+
+/// Says which certificates are none of authorities.
+pub(super) fn check_roots(roots: &TrustedRoots, node: &Node, report: &mut Report) {
+    // The document was read, so its PEM decodes.
+    let ders = pem::decode(roots.certificates(), "CERTIFICATE").unwrap_or_default();
+    let _told = certificates("certificates", &ders, node, report);
 }
 
 /// All certificates of a field, each that of an authority; none if something is wrong with one.

@@ -4,7 +4,7 @@
 use crate::findings::check;
 use crate::pki;
 use expect_test::expect;
-use stele_config::{reference, schema, yaml};
+use stele_config::{canonical, reference, schema, yaml};
 
 #[test]
 fn every_example_is_good() {
@@ -55,7 +55,7 @@ value: '|/bin/sh'
 apiVersion: stele/v1
 kind: Sysctl
 name: fs.binfmt_misc.register
-value: 1.5
+value: true
 ---
 apiVersion: stele/v1
 kind: Sysctl
@@ -80,10 +80,10 @@ value: 2
         &expect![[r#"
             document 2 (Sysctl), line 5, name: kernel.modprobe can't be set: the kernel starts no programs; KernelModule loads modules; expected another setting
             document 3 (Sysctl), line 11, value: has the kernel start a program for each crash, as root and outside of every sandbox; expected the name of a file
-            document 4 (Sysctl), line 16, value: is the number 1.5; expected text on one line or a whole number, such as 1
+            document 4 (Sysctl), line 16, value: is true; expected text on one line or a number, such as 1
             document 5 (Sysctl), line 20, name: "../etc" is not the name of a kernel setting: a part of it is empty; expected the name of a kernel setting, such as vm.swappiness
-            document 5 (Sysctl), line 21, value: is a list; expected text on one line or a whole number, such as 1
-            document 7 (Sysctl), line 31, value: "a\nb" is no setting: '\n' has no place in it; expected text on one line or a whole number, such as 1
+            document 5 (Sysctl), line 21, value: is a list; expected text on one line or a number, such as 1
+            document 7 (Sysctl), line 31, value: "a\nb" is no setting: '\n' has no place in it; expected text on one line or a number, such as 1
             document 8 (Sysctl), line 35, name: there is another Sysctl vm.swappiness, on line 50; expected one Sysctl for each setting
         "#]],
     );
@@ -111,6 +111,68 @@ name: ../x.ko
             document 3 (KernelModule), line 10, parameters[1]: "a=1 b=2" is not a parameter of a module: ' ' has no place in its value; expected a parameter of a module, such as numdummies=2
             document 3 (KernelModule), line 10, parameters[3]: is the same as item [2]; expected each item once
             document 4 (KernelModule), line 14, name: "../x.ko" is not the name of a kernel module: '.' is not a letter, a digit, - or _; expected the name of a kernel module, such as br_netfilter
+        "#]],
+    );
+}
+
+#[test]
+fn registries_and_secrets() {
+    check(
+        "
+apiVersion: stele/v1
+kind: RegistryMirror
+name: https://registry.example
+endpoints: [mirror.example, 'https://mirror.example/?a=b']
+---
+apiVersion: stele/v1
+kind: RegistryAuth
+name: registry.example:0
+username: 'a:b'
+password: 42
+---
+apiVersion: stele/v1
+kind: RegistryAuth
+name: registry.example
+username: me
+password: \"[redacted]\"
+---
+apiVersion: stele/v1
+kind: RegistryAuth
+name: registry.example
+username: me
+password: \"s3cret\\n\"
+",
+        &expect![[r#"
+            document 2 (RegistryMirror), line 5, name: "https://registry.example" is not a registry: the port is no number from 1 to 65535; expected a registry, such as registry.example.com:5000
+            document 2 (RegistryMirror), line 6, endpoints[0]: "mirror.example" is not a URL: it does not begin with http:// or https://; expected a URL, such as http://127.0.0.1:8080/healthz
+            document 3 (RegistryAuth), line 10, name: "registry.example:0" is not a registry: the port is no number from 1 to 65535; expected a registry, such as registry.example.com:5000
+            document 3 (RegistryAuth), line 12, password: is not text; expected a password, such as a long one
+            document 4 (RegistryAuth), line 18, password: is redacted: this configuration was shown without its secrets; expected a password, such as a long one
+            document 5 (RegistryAuth), line 24, password: is no password; expected text on one line, not empty
+        "#]],
+    );
+}
+
+#[test]
+fn passwords_are_redacted() {
+    let auth = "apiVersion: stele/v1\nkind: RegistryAuth\nname: R.example\nusername: me\npassword: s3cret\n";
+    let stream = format!("{}---\n{auth}", pki::make("authority").yaml());
+    let config = yaml::parse(stream.as_bytes()).unwrap();
+    assert_eq!(config.registry_auths()[0].password(), "s3cret");
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let redacted = String::from_utf8(canonical::redact(&config)).unwrap();
+    assert!(redacted.contains(r#""name":"r.example","username":"me","password":"[redacted]""#));
+}
+
+#[test]
+fn trusted_roots_are_authorities() {
+    let leaf = pki::make("authority").leaf.replace('\n', "\n  ");
+    check(
+        &format!(
+            "apiVersion: stele/v1\nkind: TrustedRoots\nname: ours\ncertificates: |\n  {leaf}\n"
+        ),
+        &expect![[r#"
+            document 2 (TrustedRoots), line 5, certificates: is no certificate of an authority; expected basicConstraints with CA:TRUE
         "#]],
     );
 }
