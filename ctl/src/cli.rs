@@ -4,8 +4,8 @@
 use crate::{
     app::Global,
     command::{
-        apply, boots, completion, config, drift, edit, generate, generations, get, health, logs,
-        machine, patch, slots, status, upgrade, validate,
+        apply, boots, completion, config, drift, edit, events, generate, generations, get, health,
+        logs, machine, patch, slots, status, support, upgrade, validate,
     },
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -125,6 +125,19 @@ A JSON path is one of RFC 9535, into what -o json prints.")]
   ctl dmesg -f
   ctl dmesg --boot -1")]
     Dmesg(logs::DmesgArgs),
+    /// Show what happened, who made it happen, and by which request
+    #[command(after_help = "Examples:
+  ctl events --since 10m
+  ctl events -f -n web1,web2
+  ctl events --request 6265de1d-9 what a line of ctl logs audit has caused")]
+    Events(events::Args),
+    /// Write all that nodes tell of themselves into archives, without their secrets
+    #[command(after_help = "Examples:
+  ctl support -n web1
+  ctl support -n all -o /tmp --age age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
+
+What could not be read is named in the archive's README, and does not keep the rest out of it.")]
+    Support(support::Args),
     /// Show how nodes are, in one look
     #[command(after_help = "Examples:
   ctl status
@@ -206,8 +219,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Look",
         &[
-            "status", "health", "drift", "boots", "get", "services", "logs", "dmesg", "version",
-            "slots",
+            "status", "health", "drift", "boots", "get", "services", "logs", "dmesg", "events",
+            "version", "slots", "support",
         ],
     ),
     ("Operate", &["confirm", "edit", "patch", "upgrade", "rollback", "reboot", "shutdown"]),

@@ -22,9 +22,9 @@ use std::{
     time::Duration,
 };
 use stele_proto::v1::{
-    config_service_client::ConfigServiceClient, log_service_client::LogServiceClient,
-    machine_service_client::MachineServiceClient, resource_service_client::ResourceServiceClient,
-    upgrade_service_client::UpgradeServiceClient,
+    config_service_client::ConfigServiceClient, event_service_client::EventServiceClient,
+    log_service_client::LogServiceClient, machine_service_client::MachineServiceClient,
+    resource_service_client::ResourceServiceClient, upgrade_service_client::UpgradeServiceClient,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
@@ -103,6 +103,16 @@ impl Session {
     /// Its images.
     pub(crate) fn upgrade(&self) -> UpgradeServiceClient<Connection> {
         UpgradeServiceClient::new(self.connection.clone())
+    }
+
+    /// Its events.
+    pub(crate) fn events(&self) -> EventServiceClient<Connection> {
+        EventServiceClient::new(self.connection.clone())
+    }
+
+    /// How long to wait for each part of an answer.
+    pub(crate) fn patience(&self) -> Duration {
+        self.deadlines.answer
     }
 
     /// Its logs.

@@ -8,6 +8,7 @@ pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod drift;
 pub(crate) mod edit;
+pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod generate;
 pub(crate) mod generations;
@@ -19,6 +20,7 @@ pub(crate) mod patch;
 pub(crate) mod slots;
 pub(crate) mod status;
 pub(crate) mod submit;
+pub(crate) mod support;
 pub(crate) mod upgrade;
 pub(crate) mod validate;
 pub(crate) mod watch;
@@ -38,6 +40,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
         Command::ApplyConfig(args) => apply::run(app, args).await,
         Command::Confirm(args) => generations::confirm(app, &args).await,
         Command::Drift(args) => drift::run(app, &args).await,
+        Command::Events(args) => events::run(app, args).await,
+        Command::Support(args) => support::run(app, args).await,
         Command::Edit(args) => edit::run(app, args).await,
         Command::Patch(args) => patch::run(app, args).await,
         Command::Get(args) => get::run(app, args).await,

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod age;
 mod app;
 mod cli;
 mod client;

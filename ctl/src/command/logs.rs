@@ -79,7 +79,8 @@ struct Reading {
     format: FormatArg,
 }
 
-fn since_now(text: &str) -> Result<OffsetDateTime> {
+/// A moment that has been: at a time, or so long ago.
+pub(crate) fn since_now(text: &str) -> Result<OffsetDateTime> {
     span::parse_since(text, OffsetDateTime::now_utc())
 }
 

@@ -97,7 +97,8 @@ pub(crate) fn mode(version: &VersionResponse) -> &'static str {
     }
 }
 
-fn value(version: &VersionResponse) -> Value {
+/// What a node says of itself, for programs.
+pub(crate) fn value(version: &VersionResponse) -> Value {
     json!({
         "client": VERSION,
         "version": version.version,

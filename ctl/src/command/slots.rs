@@ -97,7 +97,8 @@ fn tries(slot: &Slot) -> String {
     }
 }
 
-fn value(status: &StatusResponse) -> Value {
+/// The slots, for programs.
+pub(crate) fn value(status: &StatusResponse) -> Value {
     let slot = |slot: &Slot| {
         json!({
             "id": slot.id, "version": slot.version, "state": state(slot), "running": slot.running,

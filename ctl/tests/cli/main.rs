@@ -3,6 +3,7 @@
 
 mod arrive;
 mod configuration;
+mod diagnosis;
 mod generate;
 mod health;
 mod look;
