@@ -15,7 +15,7 @@ use crate::{
     cgroup,
     configuration::Restored,
     devices::Devices,
-    events,
+    environment, etc_files, events,
     fault::{self, Fault},
     figures, health, identity, kernel_log, network,
     node::{Node, Release},
@@ -204,6 +204,8 @@ async fn come_up(node: Rc<Node>) {
     let restored =
         if state_kept { node.configuration.restore(&node).await } else { Restored::Nothing };
     tokio::task::spawn_local(trust::keep(Rc::clone(&node)));
+    tokio::task::spawn_local(environment::keep(Rc::clone(&node)));
+    tokio::task::spawn_local(etc_files::keep(Rc::clone(&node)));
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
     network::start(&node);
     tokio::task::spawn_local(figures::agent::keep(Rc::clone(&node)));

@@ -29,6 +29,8 @@ parts! {
     KernelModules = "kernel modules";
     Sysctls = "kernel settings";
     Trust = "trust roots and registries";
+    Environment = "the environment of services";
+    Files = "files";
 }
 
 /// What the parts said of a generation.

@@ -17,6 +17,8 @@ mod configuration;
 mod convergence;
 mod descriptors;
 mod devices;
+mod environment;
+mod etc_files;
 mod events;
 mod evidence;
 mod executor;

@@ -7,7 +7,7 @@ use crate::{
     process::{Child, Program, SpawnError},
     unit::Unit,
 };
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, process::Stdio, time::Duration};
+use std::{io, os::fd::OwnedFd, process::Stdio, time::Duration};
 use stele_kernel::process::Exit;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -96,7 +96,7 @@ fn start_unit(
         .spawn(Program {
             name,
             exec: &exec,
-            environment: BTreeMap::new(),
+            environment: crate::environment::of(node, name),
             sandbox: &unit.sandbox,
             stdin: stdin_end,
             stdout: Stdio::from(stdout_end),

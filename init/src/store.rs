@@ -58,6 +58,8 @@ kinds! {
     Boot, "A start of this machine, and how it ended.", [("IMAGE", "image"), ("GENERATION", "generation"), ("STARTED", "started"), ("HEALTH", "health"), ("ENDED", "ended"), ("CAUSE", "cause")];
     Certificate, "The certificate that the API serves.", [("FINGERPRINT", "fingerprint"), ("NOT AFTER", "notAfter"), ("NAMES", "names")];
     Descriptor, "A file that PID 1 has open.", [("KIND", "kind"), ("FAMILY", "family"), ("TARGET", "target")];
+    Environment, "Variables that the configuration gives to services.", [("STATE", "state"), ("SERVICES", "services"), ("VARIABLES", "variables"), ("REASON", "reason")];
+    Files, "Files that the configuration writes below /etc.", [("STATE", "state"), ("FILES", "files"), ("REASON", "reason")];
     Gate, "Whether the running image has proved itself.", [("STATE", "state"), ("REASON", "reason")];
     Generation, "A configuration that the machine has accepted.", [("STATE", "state"), ("TIME", "time"), ("AUTHOR", "author"), ("IMAGE", "image"), ("REASON", "reason")];
     HealthCheck, "A check of the machine's health.", [("STATE", "state"), ("NEED", "need"), ("REASON", "reason")];

@@ -77,6 +77,11 @@ impl Handle {
         self.start();
     }
 
+    /// Whether it is in this state.
+    pub(crate) fn is(&self, state: State) -> bool {
+        *self.state.borrow() == state
+    }
+
     /// Waits until it is in this state.
     pub(crate) async fn reach(&self, state: State) {
         let mut watched = self.state.clone();
@@ -309,7 +314,7 @@ impl Task {
             descriptors.push((writer, 3));
             reports = Some((reader, sender.clone()));
         }
-        let mut environment = BTreeMap::new();
+        let mut environment = crate::environment::of(&self.node, &self.name);
         let mut notify = None;
         if self.unit.notify {
             let (path, socket) = self.notify_socket().map_err(SpawnError::Descriptors)?;

@@ -15,6 +15,7 @@ use std::{
     rc::Rc,
 };
 use stele_config::{MachineConfig, Url};
+use stele_machine::service::State;
 
 /// The configuration's trust roots: for everyone to read.
 const ROOTS: &str = "/run/stele/trust/roots.pem";
@@ -97,24 +98,30 @@ pub(crate) async fn keep(node: Rc<Node>) {
     let (mut roots, mut registries) = (Written::new(ROOTS, 0), Written::new(REGISTRIES, FETCH));
     loop {
         let active = configuration.borrow_and_update().clone();
-        if let Some(Active { config, stored, .. }) = active.as_deref() {
-            let written = roots.write(bundle(config).as_bytes());
-            if matches!(written, Ok(true))
-                && let Some(probe) = node.supervisor.find(PROBE)
-            {
-                probe.restart();
-            }
-            let roots = written.map(drop).map_err(|error| report::chain(&error));
-            publish_roots(&node, config, &roots);
-            let written = describe(config).and_then(|bytes| registries.write(&bytes));
-            let registries = written.map(drop).map_err(|error| report::chain(&error));
-            publish_registries(&node, config, &registries);
-            node.convergence.report(Part::Trust, stored.number, roots.and(registries));
+        if let Some(active) = active {
+            active.cause().act(|| tell(&node, &active, &mut roots, &mut registries));
         }
         if configuration.changed().await.is_err() {
             return;
         }
     }
+}
+
+fn tell(node: &Node, active: &Active, roots: &mut Written, registries: &mut Written) {
+    let Active { config, stored, .. } = active;
+    let written = roots.write(bundle(config).as_bytes());
+    if matches!(written, Ok(true))
+        && let Some(probe) = node.supervisor.find(PROBE)
+        && !probe.is(State::Stopped)
+    {
+        probe.restart();
+    }
+    let roots = written.map(drop).map_err(|error| report::chain(&error));
+    publish_roots(node, config, &roots);
+    let written = describe(config).and_then(|bytes| registries.write(&bytes));
+    let registries = written.map(drop).map_err(|error| report::chain(&error));
+    publish_registries(node, config, &registries);
+    node.convergence.report(Part::Trust, stored.number, roots.and(registries));
 }
 
 fn bundle(config: &MachineConfig) -> String {

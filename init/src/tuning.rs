@@ -11,7 +11,6 @@ use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
-use stele_config::MachineConfig;
 
 /// How long a setting may take to appear with its link or module, after a configuration has come into force…
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -25,45 +24,66 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Keeps the kernel so for as long as the machine runs.
 pub(crate) async fn keep(node: Rc<Node>) {
     let mut configuration = node.configuration.subscribe();
-    let mut modules = Modules::default();
-    let mut settings = Settings::default();
-    let (mut generation, mut since) = (0, Instant::now());
+    let mut kernel = Kernel { node, modules: Modules::default(), settings: Settings::default() };
+    let (mut new, mut since) = (true, Instant::now());
     loop {
         let active = configuration.borrow_and_update().clone();
-        let config = active.as_deref().map(|Active { config, .. }| config);
-        let number = active.as_ref().map_or(0, |active| active.stored.number);
-        if number != generation {
-            (generation, since) = (number, Instant::now());
+        let patient = since.elapsed() < PATIENCE;
+        let wait = match active {
+            Some(active) if new => active.cause().carry(kernel.pass(&active, patient)).await,
+            Some(active) => kernel.pass(&active, patient).await,
+            None => LOOK,
+        };
+        tokio::select! {
+            changed = configuration.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                (new, since) = (true, Instant::now());
+            }
+            () = tokio::time::sleep(wait) => new = false,
         }
+    }
+}
+
+/// What of the kernel is held.
+#[derive(Debug)]
+struct Kernel {
+    node: Rc<Node>,
+    modules: Modules,
+    settings: Settings,
+}
+
+impl Kernel {
+    /// Makes it what the configuration says; returns when to look again. With patience, a setting may still be missing.
+    async fn pass(&mut self, active: &Active, patient: bool) -> Duration {
+        let Active { config, stored, .. } = active;
+        let Kernel { node, modules, settings } = self;
         let mut outcome = Ok(());
         if let Some(devices) = node.devices.get() {
-            let documents = config.map(MachineConfig::kernel_modules).unwrap_or_default();
-            let statuses = modules.pass(devices, documents).await;
+            let statuses = modules.pass(devices, config.kernel_modules()).await;
             outcome = failure("KernelModule", statuses.iter().map(|(name, s)| (name, s.failure())));
             node.store.replace(Kind::KernelModule, &statuses);
         }
-        let mut wait = if outcome.is_ok() { LOOK } else { RETRY };
-        node.convergence.report(Part::KernelModules, generation, outcome);
-        let documents = config.map(MachineConfig::sysctls).unwrap_or_default().to_vec();
+        let wait = if outcome.is_ok() { LOOK } else { RETRY };
+        node.convergence.report(Part::KernelModules, stored.number, outcome);
+        let (mut kept, documents) = (std::mem::take(settings), config.sysctls().to_vec());
         let work = tokio::task::spawn_blocking(move || {
-            let statuses = settings.pass(&documents);
-            (settings, statuses)
+            let statuses = kept.pass(&documents);
+            (kept, statuses)
         });
-        let Ok((kept, statuses)) = work.await else { return };
-        settings = kept;
+        // It fails only by panicking, which ends the machine.
+        let Ok((kept, statuses)) = work.await else { return wait };
+        *settings = kept;
         let outcome = failure("Sysctl", statuses.iter().map(|(name, s)| (name, s.failure())));
         let missing = statuses.values().any(|status| status.missing);
         node.store.replace(Kind::Sysctl, &statuses);
-        if missing && since.elapsed() < PATIENCE {
-            wait = SOON;
-        } else {
-            wait = if outcome.is_ok() { wait } else { RETRY };
-            node.convergence.report(Part::Sysctls, generation, outcome);
+        if missing && patient {
+            return SOON;
         }
-        tokio::select! {
-            changed = configuration.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(wait) => {}
-        }
+        let wait = if outcome.is_ok() { wait } else { RETRY };
+        node.convergence.report(Part::Sysctls, stored.number, outcome);
+        wait
     }
 }
 

@@ -8,6 +8,7 @@ mod access;
 mod health;
 mod kernel;
 mod network;
+mod services;
 mod trust;
 mod upgrade;
 
@@ -76,6 +77,8 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(trust::roots(old, new));
     changes.extend(trust::mirrors(old, new));
     changes.extend(trust::auths(old, new));
+    changes.extend(services::environments(old, new));
+    changes.extend(services::files(old, new));
     changes
 }
 

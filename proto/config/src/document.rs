@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The closed set of kinds, and the one walk that makes documents of trees.
 
+use crate::environment::{Environment, MAX_ENVIRONMENTS};
+use crate::files::{Files, MAX_FILES};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::node::{Entry, Node, Tree};
@@ -107,6 +109,8 @@ kinds! {
     TrustedRoots: TrustedRoots, Count::NamedUpTo(MAX_ROOTS), "Whom it believes besides.";
     RegistryMirror: RegistryMirror, Count::NamedUpTo(MAX_REGISTRIES), "Where else a registry's things are.";
     RegistryAuth: RegistryAuth, Count::NamedUpTo(MAX_REGISTRIES), "With which password it is asked.";
+    Environment: Environment, Count::NamedUpTo(MAX_ENVIRONMENTS), "Variables of services.";
+    Files: Files, Count::NamedUpTo(MAX_FILES), "Files below a few folders of /etc.";
 }
 
 /// Reads one document, whose place in the stream the report knows.

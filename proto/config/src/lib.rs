@@ -23,6 +23,8 @@ mod machine;
 
 // The kinds, and what they hold.
 mod access;
+mod environment;
+mod files;
 mod health;
 mod identity;
 mod kernel_module;
@@ -80,6 +82,8 @@ pub use access::{ClientAccess, ClientRole};
 pub use cidr::{Cidr, CidrError};
 pub use domain::{Domain, DomainError, LabelError};
 pub use endpoint::{Endpoint, EndpointError, Host};
+pub use environment::{Environment, Variable};
+pub use files::{File, FilePath, FilePathError, Files};
 pub use finding::Finding;
 pub use health::{DnsProbe, HealthCheck, HttpProbe, Probe, ServiceProbe, TcpProbe};
 pub use hostname::{Hostname, HostnameError};

@@ -2,6 +2,8 @@
 //! The whole configuration of a machine: documents that are good in themselves and together.
 
 use crate::document::{Document, HostnameDocument};
+use crate::environment::{Environment, MAX_ENVIRONMENTS};
+use crate::files::{Files, MAX_FILES};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::node::Node;
@@ -31,6 +33,8 @@ pub struct MachineConfig {
     trusted_roots: Vec<TrustedRoots>,
     registry_mirrors: Vec<RegistryMirror>,
     registry_auths: Vec<RegistryAuth>,
+    environments: Vec<Environment>,
+    files: Vec<Files>,
 }
 
 impl MachineConfig {
@@ -119,6 +123,18 @@ impl MachineConfig {
         &self.registry_auths
     }
 
+    /// Variables of services, in the order of their names.
+    #[must_use]
+    pub fn environments(&self) -> &[Environment] {
+        &self.environments
+    }
+
+    /// Files below a few folders of `/etc`, in the order of their names.
+    #[must_use]
+    pub fn files(&self) -> &[Files] {
+        &self.files
+    }
+
     /// Its documents, in canonical order.
     pub(crate) fn documents(&self) -> Vec<Document> {
         let mut documents = vec![Document::Identity(self.identity.clone())];
@@ -138,6 +154,8 @@ impl MachineConfig {
         documents.extend(self.trusted_roots.iter().cloned().map(Document::TrustedRoots));
         documents.extend(self.registry_mirrors.iter().cloned().map(Document::RegistryMirror));
         documents.extend(self.registry_auths.iter().cloned().map(Document::RegistryAuth));
+        documents.extend(self.environments.iter().cloned().map(Document::Environment));
+        documents.extend(self.files.iter().cloned().map(Document::Files));
         documents
     }
 
@@ -186,6 +204,8 @@ impl MachineConfig {
             trusted_roots: sorted(parts.trusted_roots, TrustedRoots::name),
             registry_mirrors: sorted(parts.registry_mirrors, RegistryMirror::name),
             registry_auths: sorted(parts.registry_auths, RegistryAuth::name),
+            environments: sorted(parts.environments, Environment::name),
+            files: sorted(parts.files, Files::name),
         })
     }
 }
@@ -208,6 +228,8 @@ struct Parts {
     trusted_roots: Vec<(TrustedRoots, u32)>,
     registry_mirrors: Vec<(RegistryMirror, u32)>,
     registry_auths: Vec<(RegistryAuth, u32)>,
+    environments: Vec<(Environment, u32)>,
+    files: Vec<(Files, u32)>,
 }
 
 impl Parts {
@@ -271,6 +293,27 @@ impl Parts {
                     report,
                 );
             }
+            Document::Environment(environment) => {
+                let each = "another name for each";
+                for (other, _) in &self.environments {
+                    environment.check_beside(other, node, report);
+                }
+                push(
+                    &mut self.environments,
+                    environment,
+                    Environment::name,
+                    ("Environment", each),
+                    node,
+                    report,
+                );
+            }
+            Document::Files(files) => {
+                let each = "another name for each";
+                for (other, _) in &self.files {
+                    files.check_beside(other, node, report);
+                }
+                push(&mut self.files, files, Files::name, ("Files", each), node, report);
+            }
         }
     }
 
@@ -282,6 +325,8 @@ impl Parts {
         limit(&self.trusted_roots, MAX_ROOTS, "documents of trusted roots", report);
         limit(&self.registry_mirrors, MAX_REGISTRIES, "registry mirrors", report);
         limit(&self.registry_auths, MAX_REGISTRIES, "registry passwords", report);
+        limit(&self.environments, MAX_ENVIRONMENTS, "documents of variables", report);
+        limit(&self.files, MAX_FILES, "documents of files", report);
     }
 }
 

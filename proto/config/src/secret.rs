@@ -14,12 +14,32 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Password(String);
 
+/// What is in a file: any text.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Content(String);
+
 /// The longest password. Some registries have tokens for it.
 const MAX_PASSWORD: usize = 16 * 1024;
+/// The longest file.
+const MAX_CONTENT: usize = 256 * 1024;
+
 impl Password {
     /// The password.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Content {
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
     }
 }
 
@@ -42,6 +62,20 @@ impl Value for Password {
             return None;
         }
         Some(Password(text))
+    }
+
+    fn write(&self, secrets: Secrets) -> Option<Tree> {
+        Some(write(&self.0, secrets))
+    }
+}
+
+impl Value for Content {
+    fn shape() -> Shape {
+        Shape::Text { what: "the text of a file", example: "what it says", pattern: "" }
+    }
+
+    fn read(node: &Node, report: &mut Report) -> Option<Content> {
+        read(node, &Self::shape(), MAX_CONTENT, report).map(Content)
     }
 
     fn write(&self, secrets: Secrets) -> Option<Tree> {

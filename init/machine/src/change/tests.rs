@@ -222,3 +222,33 @@ fn whom_the_machine_believes_and_where_it_looks() {
         RegistryAuth m.example: asked without a password, live"#]],
     );
 }
+
+#[test]
+fn what_services_find_around_them() {
+    let proxy = |services: &str| {
+        format!(
+            r#""kind":"Environment","name":"proxy","services":[{services}],"variables":["A=1","B=s3cret"]"#
+        )
+    };
+    let file =
+        r#""kind":"Files","name":"app","files":[{"path":"/etc/opt/app/a","content":"s3cret"}]"#;
+    check(
+        &[],
+        &[&proxy(r#""probe""#), file],
+        &expect![[r#"
+        Environment proxy: sets A, B, restarts probe
+        Files app: writes /etc/opt/app/a, live"#]],
+    );
+    check(
+        &[&proxy(r#""probe""#)],
+        &[&proxy(r#""dhcp-eth0""#)],
+        &expect!["Environment proxy: changes, and sets A, B, restarts dhcp-eth0, probe"],
+    );
+    check(
+        &[&proxy(r#""probe""#), file],
+        &[],
+        &expect![[r#"
+        Environment proxy: no longer sets A, B, restarts probe
+        Files app: removes /etc/opt/app/a, live"#]],
+    );
+}

@@ -176,3 +176,79 @@ fn trusted_roots_are_authorities() {
         "#]],
     );
 }
+
+#[test]
+fn files() {
+    check(
+        "
+apiVersion: stele/v1
+kind: Files
+name: app
+files:
+- {path: /etc/opt/app/a, content: a}
+- {path: /etc/opt/app/a/b, content: b}
+- {path: /etc/container/x, content: c}
+- {path: /etc/opt/../passwd, content: d}
+- {path: /etc/opt, content: e}
+- {path: /etc/shadow, content: f, mode: \"0755\"}
+- {path: /etc/cni/x, content: 42, mode: 644}
+---
+apiVersion: stele/v1
+kind: Files
+name: one
+files: [{path: /etc/cdi/a, content: a}]
+---
+apiVersion: stele/v1
+kind: Files
+name: other
+files: [{path: /etc/cdi/a, content: a}, {path: /etc/cdi/a/b, content: b}]
+",
+        &expect![[r#"
+            document 2 (Files), line 9, files[2].path: "/etc/container/x" is not the path of a file: it is not below /etc/opt, /etc/containers, /etc/cni or /etc/cdi (did you mean "containers"?); expected the path of a file, such as /etc/opt/app/app.conf
+            document 2 (Files), line 10, files[3].path: "/etc/opt/../passwd" is not the path of a file: ".." is no name of a file or folder; expected the path of a file, such as /etc/opt/app/app.conf
+            document 2 (Files), line 11, files[4].path: "/etc/opt" is not the path of a file: "" is no name of a file or folder; expected the path of a file, such as /etc/opt/app/app.conf
+            document 2 (Files), line 12, files[5].path: "/etc/shadow" is not the path of a file: it is not below /etc/opt, /etc/containers, /etc/cni or /etc/cdi; expected the path of a file, such as /etc/opt/app/app.conf
+            document 2 (Files), line 12, files[5].mode: "0755" is not the mode of a file: nothing in /etc is executed; expected the mode of a file, such as "0640"
+            document 2 (Files), line 13, files[6].content: is not text; expected the text of a file, such as what it says
+            document 2 (Files), line 13, files[6].mode: is the number 644; expected the mode of a file, such as "0640"
+            document 4 (Files), line 23, files[1]: /etc/cdi/a/b can't be there together with /etc/cdi/a; expected each file once, and none in another
+            document 4 (Files), line 23, files[0]: is also the file /etc/cdi/a of Files one; expected each file once
+            document 4 (Files), line 23, files[1]: can't be there together with /etc/cdi/a of Files one: one would be the other's folder; expected each file once
+        "#]],
+    );
+}
+
+#[test]
+fn environments() {
+    check(
+        "
+apiVersion: stele/v1
+kind: Environment
+name: bad
+services: [apid]
+variables: [A, 1A=x, NOTIFY_SOCKET=/x, \"A=s3cret\\n\", \"B=[redacted]\"]
+---
+apiVersion: stele/v1
+kind: Environment
+name: one
+services: [probe, x]
+variables: [A=1, NOTIFY_SOCKET=/x]
+---
+apiVersion: stele/v1
+kind: Environment
+name: other
+services: [probe]
+variables: [A=2, A=3]
+",
+        &expect![[r#"
+            document 2 (Environment), line 7, variables[0]: has no =; expected a variable, such as NAME=value
+            document 2 (Environment), line 7, variables[1]: has a name that is not of letters, digits and _; expected a variable, such as NAME=value
+            document 2 (Environment), line 7, variables[3]: has a value of more than one line; expected a variable, such as NAME=value
+            document 2 (Environment), line 7, variables[4]: is redacted: this configuration was shown without its secrets; expected a variable, such as NAME=value
+            document 3 (Environment), line 13, variables[1]: NOTIFY_SOCKET is what PID 1 sets; expected another variable
+            document 4 (Environment), line 19, variables[1]: A is there twice; expected another variable
+            document 4 (Environment), line 19, variables[0]: A is also given to probe by Environment one; expected each variable of a service once
+            document 4 (Environment), line 19, variables[1]: A is also given to probe by Environment one; expected each variable of a service once
+        "#]],
+    );
+}
