@@ -11,7 +11,7 @@ use prost::Message;
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, rc::Rc, time::Duration};
 use stele_proto::{
     internal::{Close, Frame, HalfClose, Open, frame},
-    method::{self, Role},
+    method::{self, Method, Role},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -38,6 +38,13 @@ pub(crate) const GATE: Door = Door { path: "/run/stele/init.sock", uid: APID, me
 /// Where the metrics agent does.
 pub(crate) const METRICS: Door =
     Door { path: "/run/stele/metrics.sock", uid: 207, methods: Some(&[method::FIGURES]) };
+
+/// Where the log-sink agents do.
+pub(crate) const LOG_SINK: Door = Door {
+    path: "/run/stele/log-sink.sock",
+    uid: 208,
+    methods: Some(&[method::SINK, Method::LogListLogs.path(), Method::LogStream.path()]),
+};
 
 impl Door {
     fn opens(self, method: &str) -> bool {

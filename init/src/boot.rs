@@ -19,7 +19,7 @@ use crate::{
     fault::{self, Fault},
     figures, health, identity, kernel_log, network,
     node::{Node, Release},
-    power_button, readiness, report, shutdown, sources,
+    power_button, readiness, report, shutdown, sinks, sources,
     state::State,
     trust, tuning, unit, upgrade, volumes, watchdog,
 };
@@ -117,6 +117,7 @@ fn keep_clock_sane(build_time: i64) {
 async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
     let listener = api::listen(api::GATE).map_err(BootError::Socket)?;
     let metrics = api::listen(api::METRICS).map_err(BootError::Socket)?;
+    let log_sink = api::listen(api::LOG_SINK).map_err(BootError::Socket)?;
     identity::prepare().map_err(BootError::Identity)?;
     trust::prepare().map_err(BootError::Trust)?;
     tokio::task::spawn_local(listen(
@@ -126,6 +127,7 @@ async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
     tokio::task::spawn_local(kernel_log::follow(Rc::clone(&node)));
     tokio::task::spawn_local(api::serve(Rc::clone(&node), api::GATE, listener));
     tokio::task::spawn_local(api::serve(Rc::clone(&node), api::METRICS, metrics));
+    tokio::task::spawn_local(api::serve(Rc::clone(&node), api::LOG_SINK, log_sink));
     tokio::task::spawn_local(come_up(Rc::clone(&node)));
     let mut ending = node.ending.subscribe();
     let how = match ending.wait_for(Option::is_some).await {
@@ -209,6 +211,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
     network::start(&node);
     tokio::task::spawn_local(figures::agent::keep(Rc::clone(&node)));
+    tokio::task::spawn_local(sinks::keep(Rc::clone(&node)));
     tokio::task::spawn_local(health::keep(Rc::clone(&node)));
     match restored {
         Restored::Done => {}

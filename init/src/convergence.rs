@@ -24,6 +24,7 @@ macro_rules! parts {
 }
 
 parts! {
+    LogSinks = "log sinks";
     Metrics = "the figures";
     Network = "the network";
     KernelModules = "kernel modules";

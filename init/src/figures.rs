@@ -17,6 +17,7 @@ pub(crate) fn page(node: &Node, format: Format) -> String {
     services(&mut page, node);
     health(&mut page, node);
     network_and_volumes(&mut page, node);
+    logs(&mut page, node);
     kernel(&mut page);
     page.finish()
 }
@@ -89,6 +90,24 @@ fn health(page: &mut Page, node: &Node) {
         let need = status.get("need").and_then(Value::as_str).unwrap_or_default();
         passing.add(&[("check", name), ("need", need)], u8::from(is(status, "passing")));
     });
+}
+
+fn logs(page: &mut Page, node: &Node) {
+    for (field, name, help) in [
+        ("sent", "stele_log_sink_sent", "Lines that were handed over to a sink."),
+        (
+            "lost",
+            "stele_log_sink_lost",
+            "Lines that were lost because a sink was away for too long.",
+        ),
+    ] {
+        let mut family = page.family(name, Type::Counter, help);
+        each(node, Kind::LogSink, |name, status| {
+            if let Some(count) = status.get(field).and_then(Value::as_u64) {
+                family.add(&[("sink", name)], count);
+            }
+        });
+    }
 }
 
 fn network_and_volumes(page: &mut Page, node: &Node) {

@@ -19,8 +19,8 @@ use std::{rc::Rc, time::Duration};
 use stele_kernel::power::End;
 use stele_machine::{boots::Start, figures::Format};
 use stele_proto::{
-    internal::{CertificateReport, Figures, FiguresRequest},
-    method::{Answerer, FIGURES, Method, REPORT_CERTIFICATE},
+    internal::{CertificateReport, Figures, FiguresRequest, SinkRequest},
+    method::{Answerer, FIGURES, Method, REPORT_CERTIFICATE, SINK},
     v1,
 };
 
@@ -75,6 +75,10 @@ async fn answer(
         let format = if open_metrics { Format::OpenMetrics } else { Format::Text };
         responses.add(&Figures { text: figures::page(node, format) });
         return Ok(Ok(()));
+    }
+    if path == SINK {
+        let SinkRequest { name } = only!(requests);
+        return Ok(node.sinks.task(&name).map(|task| responses.add(&task)));
     }
     let Some(method) = Method::parse(path).filter(|method| method.answerer() == Answerer::Init)
     else {

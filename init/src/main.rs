@@ -43,6 +43,7 @@ mod process;
 mod readiness;
 mod report;
 mod shutdown;
+mod sinks;
 mod sources;
 mod stage1;
 mod state;

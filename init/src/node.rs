@@ -10,6 +10,7 @@ use crate::{
     images::Images,
     logs::Logs,
     process::Children,
+    sinks::Sinks,
     state::State,
     store::Store,
     supervisor::Supervisor,
@@ -59,6 +60,7 @@ pub(crate) struct Node {
     pub(crate) images: Images,
     pub(crate) boots: Boots,
     pub(crate) health: Healths,
+    pub(crate) sinks: Sinks,
 }
 
 /// What the network calls this machine.
@@ -117,6 +119,7 @@ impl Node {
             images: Images::default(),
             boots: Boots::default(),
             health: Healths::default(),
+            sinks: Sinks::default(),
         }
     }
 

@@ -67,6 +67,7 @@ kinds! {
     KernelModule, "A kernel module that the configuration asks for.", [("STATE", "state"), ("PARAMETERS", "parameters"), ("REASON", "reason")];
     Lease, "A DHCP lease of a link.", [("ADDRESS", "address"), ("ROUTERS", "routers"), ("SERVER", "server"), ("SECONDS", "seconds")];
     Link, "A network interface.", [("STATE", "state"), ("MAC", "mac"), ("MTU", "mtu"), ("ADDRESSES", "addresses"), ("REASON", "reason")];
+    LogSink, "A place that logs are sent to.", [("STATE", "state"), ("ADDRESS", "address"), ("SENT", "sent"), ("LOST", "lost"), ("REASON", "reason")];
     Memory, "The machine's memory.", [("TOTAL", "total"), ("AVAILABLE", "available")];
     Metrics, "Where the machine's figures can be had without a certificate.", [("STATE", "state"), ("ADDRESS", "address"), ("REASON", "reason")];
     Module, "A kernel module that the machine has loaded.", [("STATE", "state"), ("REASON", "reason")];

@@ -155,6 +155,9 @@ pub const REPORT_CERTIFICATE: &str = "/stele.internal.v1.Init/ReportCertificate"
 /// The path on which apid and the metrics agent ask PID 1 for the machine's figures. Not a method of the API either.
 pub const FIGURES: &str = "/stele.internal.v1.Init/Figures";
 
+/// The path on which a log-sink agent asks PID 1 what to do. Not a method of the API either.
+pub const SINK: &str = "/stele.internal.v1.Init/Sink";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 //! * `fetch`: an URL to its body.
 //! * `stage`: an image to the ESP.
 //! * `probe`: health checks over the network.
+//! * `log-sink`: logs to where they are collected.
 //! * `metrics`: figures over plain HTTP.
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
 //!
@@ -16,6 +17,7 @@
 pub mod dhcp;
 pub mod disk;
 pub mod fetch;
+pub mod log_sink;
 pub mod metrics;
 pub mod pid1;
 pub mod probe;

@@ -70,6 +70,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(network::resolver(old, new));
     changes.extend(health::checks(old, new));
     changes.extend(health::metrics(old, new));
+    changes.extend(health::log_sinks(old, new));
     changes.extend(health::watchdog(old, new));
     changes.extend(upgrade::policy(old, new));
     changes.extend(kernel::modules(old, new));

@@ -5,6 +5,7 @@ use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
+use crate::log_sink::{LogSink, MAX_SINKS};
 use crate::node::{Entry, Node, Tree};
 use crate::record::{Check, did_you_mean, record};
 use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
@@ -102,6 +103,7 @@ kinds! {
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
     Metrics: Metrics, Count::AtMostOne, "Where the machine's figures can be had.";
+    LogSink: LogSink, Count::NamedUpTo(MAX_SINKS), "Where logs are sent to.";
     Watchdog: Watchdog, Count::AtMostOne, "When a machine that hangs is reset.";
     UpgradePolicy: UpgradePolicy, Count::AtMostOne, "Which images it takes.";
     KernelModule: KernelModule, Count::NamedUpTo(MAX_MODULES), "A module that no device asks for.";

@@ -29,6 +29,7 @@ mod health;
 mod identity;
 mod kernel_module;
 mod link;
+mod log_sink;
 mod metrics;
 mod registry;
 mod resolver;
@@ -65,6 +66,7 @@ pub mod schema;
 pub mod yaml;
 
 // How a value of any type is read, written and described.
+mod choice;
 mod document;
 mod integer;
 mod list;
@@ -93,6 +95,7 @@ pub use kernel_module::{
     KernelModule, ModuleName, ModuleNameError, ModuleParameter, ModuleParameterError,
 };
 pub use link::Link;
+pub use log_sink::{LogSink, SinkFormat, SinkProtocol};
 pub use machine::MachineConfig;
 pub use methods::{Methods, MethodsError};
 pub use metrics::Metrics;

@@ -6,6 +6,7 @@ use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
+use crate::log_sink::{LogSink, MAX_SINKS};
 use crate::node::Node;
 use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::Report;
@@ -26,6 +27,7 @@ pub struct MachineConfig {
     resolver: Option<Resolver>,
     health_checks: Vec<HealthCheck>,
     metrics: Option<Metrics>,
+    log_sinks: Vec<LogSink>,
     watchdog: Option<Watchdog>,
     upgrade_policy: Option<UpgradePolicy>,
     kernel_modules: Vec<KernelModule>,
@@ -79,6 +81,12 @@ impl MachineConfig {
     #[must_use]
     pub fn metrics(&self) -> Option<&Metrics> {
         self.metrics.as_ref()
+    }
+
+    /// Where logs are sent to, in the order of their names.
+    #[must_use]
+    pub fn log_sinks(&self) -> &[LogSink] {
+        &self.log_sinks
     }
 
     /// When a machine that hangs is reset, where that is set.
@@ -147,6 +155,7 @@ impl MachineConfig {
         let checks = self.health_checks.iter().map(|check| check.document().clone());
         documents.extend(checks.map(Document::HealthCheck));
         documents.extend(self.metrics.clone().map(Document::Metrics));
+        documents.extend(self.log_sinks.iter().cloned().map(Document::LogSink));
         documents.extend(self.watchdog.clone().map(Document::Watchdog));
         documents.extend(self.upgrade_policy.clone().map(Document::UpgradePolicy));
         documents.extend(self.kernel_modules.iter().cloned().map(Document::KernelModule));
@@ -197,6 +206,7 @@ impl MachineConfig {
                 .filter_map(HealthCheck::new)
                 .collect(),
             metrics: parts.metrics.map(|(metrics, _)| metrics),
+            log_sinks: sorted(parts.log_sinks, LogSink::name),
             watchdog: parts.watchdog.map(|(watchdog, _)| watchdog),
             upgrade_policy: parts.upgrade_policy.map(|(policy, _)| policy),
             kernel_modules: sorted(parts.kernel_modules, KernelModule::name),
@@ -221,6 +231,7 @@ struct Parts {
     resolver: Option<(Resolver, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
     metrics: Option<(Metrics, u32)>,
+    log_sinks: Vec<(LogSink, u32)>,
     watchdog: Option<(Watchdog, u32)>,
     upgrade_policy: Option<(UpgradePolicy, u32)>,
     kernel_modules: Vec<(KernelModule, u32)>,
@@ -255,6 +266,10 @@ impl Parts {
                 let each = "one KernelModule for each module";
                 let (modules, name) = (&mut self.kernel_modules, KernelModule::name);
                 push(modules, module, name, ("KernelModule", each), node, report);
+            }
+            Document::LogSink(sink) => {
+                let each = "another name for each sink";
+                push(&mut self.log_sinks, sink, LogSink::name, ("LogSink", each), node, report);
             }
             Document::Sysctl(sysctl) => {
                 let each = "one Sysctl for each setting";
@@ -320,6 +335,7 @@ impl Parts {
     /// Says of which kinds there are too many documents.
     fn count(&self, report: &mut Report) {
         limit(&self.health_checks, MAX_CHECKS, "health checks", report);
+        limit(&self.log_sinks, MAX_SINKS, "log sinks", report);
         limit(&self.kernel_modules, MAX_MODULES, "kernel modules", report);
         limit(&self.sysctls, MAX_SYSCTLS, "sysctls", report);
         limit(&self.trusted_roots, MAX_ROOTS, "documents of trusted roots", report);

@@ -104,7 +104,7 @@ impl Dns {
 
 impl Names {
     /// The addresses of a host: at least one.
-    pub(super) async fn host(
+    pub(crate) async fn host(
         &self,
         name: &str,
     ) -> Result<Vec<IpAddr>, Box<dyn std::error::Error + Send + Sync>> {

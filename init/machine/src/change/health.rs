@@ -2,7 +2,7 @@
 //! What changes of how the machine's health is kept and told.
 
 use super::{Change, Fate, named};
-use stele_config::{HealthCheck, MachineConfig, Metrics, Probe};
+use stele_config::{HealthCheck, LogSink, MachineConfig, Metrics, Probe};
 
 pub(super) fn checks(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     let before = old.map(MachineConfig::health_checks).unwrap_or_default();
@@ -44,6 +44,28 @@ pub(super) fn metrics(old: Option<&MachineConfig>, new: &MachineConfig) -> Optio
         None => "figures for clients with a certificate alone".to_owned(),
     };
     Some(Change::live("Metrics", what))
+}
+
+pub(super) fn log_sinks(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
+    let before = old.map(MachineConfig::log_sinks).unwrap_or_default();
+    let what = |sink: &LogSink| {
+        let (protocol, address, format) = (sink.protocol(), sink.address(), sink.format());
+        match sink.logs().len() {
+            0 => format!("all logs go to {address} by {protocol} as {format}"),
+            1 => format!("1 log goes to {address} by {protocol} as {format}"),
+            count => format!("{count} logs go to {address} by {protocol} as {format}"),
+        }
+    };
+    named(before, new.log_sinks(), LogSink::name)
+        .into_iter()
+        .map(|fate| {
+            let (sink, what) = match fate {
+                Fate::Added(sink) | Fate::Changed(sink) => (sink, what(sink)),
+                Fate::Gone(sink) => (sink, "no log goes there any more".to_owned()),
+            };
+            Change::live(format!("LogSink {}", sink.name()), what)
+        })
+        .collect()
 }
 
 fn summary(what: &str, check: &HealthCheck) -> String {

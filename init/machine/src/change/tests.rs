@@ -91,6 +91,19 @@ fn metrics() {
 }
 
 #[test]
+fn log_sinks() {
+    let all = r#""kind":"LogSink","name":"central","address":"logs:514""#;
+    let one = r#""kind":"LogSink","name":"central","address":"logs:514","protocol":"udp","format":"json","logs":["kernel"]"#;
+    check(
+        &[],
+        &[all],
+        &expect!["LogSink central: all logs go to logs:514 by tcp as rfc5424, live"],
+    );
+    check(&[all], &[one], &expect!["LogSink central: 1 log goes to logs:514 by udp as json, live"]);
+    check(&[one], &[], &expect!["LogSink central: no log goes there any more, live"]);
+}
+
+#[test]
 fn upgrades() {
     let watchdog = r#""kind":"Watchdog","timeout":"2m""#;
     let policy =

@@ -8,6 +8,7 @@ mod health;
 mod hostile;
 mod identity;
 mod kinds;
+mod log_sink;
 mod metrics;
 mod pki;
 mod properties;

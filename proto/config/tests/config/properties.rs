@@ -142,6 +142,8 @@ fn nonsense() -> impl Strategy<Value = String> {
         "kind: UpgradePolicy\n",
         "kind: ClientAccess\n",
         "kind: Metrics\n",
+        "kind: LogSink\n",
+        "protocol: tls\n",
         "address: 0.0.0.0:9100\n",
         "roles: ",
         "revoked: ",
