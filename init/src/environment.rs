@@ -25,7 +25,8 @@ type Variables = BTreeMap<String, BTreeMap<String, String>>;
 struct Status {
     state: &'static str,
     services: Vec<String>,
-    variables: Vec<String>,
+    /// Of the variables.
+    names: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
 }
@@ -97,7 +98,7 @@ async fn pass(node: &Node, active: &Active, before: &Variables, after: &Variable
         let status = Status {
             state: if reason.is_empty() { "given" } else { "failed" },
             services: document.services().iter().map(ToString::to_string).collect(),
-            variables: document.variables().iter().map(|one| one.name().to_owned()).collect(),
+            names: document.variables().iter().map(|one| one.name().to_owned()).collect(),
             reason,
         };
         (document.name().to_string(), status)

@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(5);
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Status {
     state: &'static str,
-    files: Vec<String>,
+    paths: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
 }
@@ -103,8 +103,8 @@ impl Held {
             let errors = document.files().iter().filter_map(|file| self.write(file).err());
             let reason = errors.last().map(|error| report::chain(&error)).unwrap_or_default();
             let state = if reason.is_empty() { "written" } else { "failed" };
-            let files = document.files().iter().map(|file| file.path().to_string()).collect();
-            (document.name().to_string(), Status { state, files, reason })
+            let paths = document.files().iter().map(|file| file.path().to_string()).collect();
+            (document.name().to_string(), Status { state, paths, reason })
         });
         (statuses.collect(), left)
     }

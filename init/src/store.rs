@@ -58,8 +58,8 @@ kinds! {
     Boot, "A start of this machine, and how it ended.", [("IMAGE", "image"), ("GENERATION", "generation"), ("STARTED", "started"), ("HEALTH", "health"), ("ENDED", "ended"), ("CAUSE", "cause")];
     Certificate, "The certificate that the API serves.", [("FINGERPRINT", "fingerprint"), ("NOT AFTER", "notAfter"), ("NAMES", "names")];
     Descriptor, "A file that PID 1 has open.", [("KIND", "kind"), ("FAMILY", "family"), ("TARGET", "target")];
-    Environment, "Variables that the configuration gives to services.", [("STATE", "state"), ("SERVICES", "services"), ("VARIABLES", "variables"), ("REASON", "reason")];
-    Files, "Files that the configuration writes below /etc.", [("STATE", "state"), ("FILES", "files"), ("REASON", "reason")];
+    Environment, "Variables that the configuration gives to services.", [("STATE", "state"), ("SERVICES", "services"), ("NAMES", "names"), ("REASON", "reason")];
+    Files, "Files that the configuration writes below /etc.", [("STATE", "state"), ("PATHS", "paths"), ("REASON", "reason")];
     Gate, "Whether the running image has proved itself.", [("STATE", "state"), ("REASON", "reason")];
     Generation, "A configuration that the machine has accepted.", [("STATE", "state"), ("TIME", "time"), ("AUTHOR", "author"), ("IMAGE", "image"), ("REASON", "reason")];
     HealthCheck, "A check of the machine's health.", [("STATE", "state"), ("NEED", "need"), ("REASON", "reason")];
@@ -79,7 +79,7 @@ kinds! {
     Slot, "An image on the ESP.", [("VERSION", "version"), ("STATE", "state"), ("RUNNING", "running"), ("TRIES", "triesLeft"), ("FILE", "file")];
     Source, "A place where the machine looked for its configuration.", [("STATE", "state"), ("REASON", "reason")];
     Sysctl, "A setting of the kernel that the configuration makes.", [("STATE", "state"), ("VALUE", "value"), ("WANTED", "wanted"), ("REASON", "reason")];
-    TrustedRoots, "Authorities that the machine believes besides those of the image.", [("STATE", "state"), ("CERTIFICATES", "certificates"), ("REASON", "reason")];
+    TrustedRoots, "Authorities that the machine believes besides those of the image.", [("STATE", "state"), ("AUTHORITIES", "authorities"), ("REASON", "reason")];
     Volume, "A file system of the machine.", [("STATE", "state"), ("DEVICE", "device"), ("SIZE", "size"), ("FREE", "free"), ("REASON", "reason")];
     Watchdog, "What restarts the machine when PID 1 stops to work.", [("STATE", "state"), ("IDENTITY", "identity"), ("TIMEOUT", "timeout"), ("REASON", "reason")];
 }

@@ -167,11 +167,15 @@ impl Settings {
         wanted: &BTreeMap<String, String>,
         errors: &BTreeMap<String, String>,
     ) -> Status {
-        let value = self.read(name);
+        let mut value = self.read(name);
         let wanted = wanted.get(name).cloned().unwrap_or_default();
         let (state, reason) = match errors.get(name) {
             Some(error) => ("failed", error.clone()),
-            None if same(&value, &wanted) => ("set", String::new()),
+            // The kernel writes lists with tabs.
+            None if same(&value, &wanted) => {
+                value.clone_from(&wanted);
+                ("set", String::new())
+            }
             None => ("adjusted", String::new()),
         };
         let missing = state == "failed" && !self.paths.get(name).is_some_and(|path| path.exists());

@@ -60,7 +60,7 @@ impl std::fmt::Debug for Password<'_> {
 #[derive(Serialize)]
 struct RootsStatus {
     state: &'static str,
-    certificates: usize,
+    authorities: usize,
     reason: String,
 }
 
@@ -185,9 +185,9 @@ fn publish_roots(node: &Node, config: &MachineConfig, written: &Result<(), Strin
         .trusted_roots()
         .iter()
         .map(|roots| {
-            let certificates = roots.certificates().matches("-----BEGIN").count();
+            let authorities = roots.certificates().matches("-----BEGIN").count();
             let reason = reason.clone();
-            (roots.name().to_string(), RootsStatus { state, certificates, reason })
+            (roots.name().to_string(), RootsStatus { state, authorities, reason })
         })
         .collect();
     node.store.replace(Kind::TrustedRoots, &statuses);
