@@ -96,6 +96,26 @@ fn access() -> impl Strategy<Value = String> {
     })
 }
 
+/// A few of the smaller kinds. Between ' stands any text but that.
+fn smaller() -> impl Strategy<Value = String> {
+    let text = "[ -&(-~]{0,12}";
+    let kernel = ("[a-z]{1,8}\\.[a-z_]{1,8}(/[0-9])?", text, "[0-9A-Za-z_-]{1,8}", "[a-z-]{1,8}=[!#-&(-~]{0,8}")
+        .prop_map(|(setting, value, module, parameter)| {
+            format!("apiVersion: stele/v1\nkind: Sysctl\nname: 'net.{setting}'\nvalue: '{value}'\n---\napiVersion: stele/v1\nkind: KernelModule\nname: '{module}'\nparameters: ['{parameter}']\n")
+        });
+    let registry = ("[a-z]{1,8}", 1..=u16::MAX, "[ -&(-9;-~]{1,12}", "[!-&(-~]{1,12}").prop_map(
+        |(host, port, user, password)| {
+            format!("apiVersion: stele/v1\nkind: RegistryMirror\nname: '{host}:{port}'\nendpoints: ['https://{host}:{port}']\n---\napiVersion: stele/v1\nkind: RegistryAuth\nname: {host}.example\nusername: '{user}'\npassword: '{password}'\n")
+        },
+    );
+    let around = ("[0-9A-Za-z][0-9A-Za-z._-]{0,8}", "[A-Z_][0-9A-Z_]{0,8}", text, "[0-9a-z@+-]{1,8}", "0[0246]{3}")
+        .prop_map(|(name, variable, text, file, mode)| {
+            format!("apiVersion: stele/v1\nkind: Environment\nname: '{name}'\nservices: ['{name}']\nvariables: ['{variable}={text}']\n---\napiVersion: stele/v1\nkind: Files\nname: '{name}'\nfiles: [{{path: '/etc/opt/{file}', content: '{text}', mode: '{mode}'}}]\n")
+        });
+    (kernel, registry, around)
+        .prop_map(|(kernel, registry, around)| format!("{kernel}---\n{registry}---\n{around}"))
+}
+
 /// A good configuration.
 fn config() -> impl Strategy<Value = String> {
     let label = "[0-9A-Za-z]([0-9A-Za-z-]{0,8}[0-9A-Za-z])?";
@@ -114,9 +134,9 @@ fn config() -> impl Strategy<Value = String> {
     let checks = prop::collection::hash_map("x", health_check(), 0..2);
     let optional =
         (prop::option::of(hostname), prop::option::of(resolver), prop::option::of(upgrades()));
-    let optional = (optional, prop::option::of(access()));
+    let optional = (optional, prop::option::of(access()), prop::option::of(smaller()));
     (links, checks, optional).prop_map(
-        |(links, checks, ((hostname, resolver, upgrades), access))| {
+        |(links, checks, ((hostname, resolver, upgrades), access, smaller))| {
             let mut documents = vec![PKI.yaml()];
             documents.extend(hostname);
             documents.extend(links.into_values());
@@ -124,6 +144,7 @@ fn config() -> impl Strategy<Value = String> {
             documents.extend(checks.into_values());
             documents.extend(upgrades);
             documents.extend(access);
+            documents.extend(smaller);
             documents.reverse();
             documents.join("---\n")
         },
@@ -144,6 +165,12 @@ fn nonsense() -> impl Strategy<Value = String> {
         "kind: Metrics\n",
         "kind: LogSink\n",
         "protocol: tls\n",
+        "kind: Sysctl\n",
+        "kind: Files\n",
+        "kind: Environment\n",
+        "value: 1.5\n",
+        "files: [{path: /etc/opt/a, content: b}]\n",
+        "variables: [A=1]\n",
         "address: 0.0.0.0:9100\n",
         "roles: ",
         "revoked: ",
