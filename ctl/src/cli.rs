@@ -4,8 +4,8 @@
 use crate::{
     app::Global,
     command::{
-        apply, boots, completion, config, drift, edit, events, generate, generations, get, health,
-        logs, machine, patch, slots, status, support, upgrade, validate,
+        apply, boots, completion, config, dashboard, drift, edit, events, generate, generations,
+        get, health, logs, machine, patch, slots, status, support, upgrade, validate,
     },
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -125,6 +125,12 @@ A JSON path is one of RFC 9535, into what -o json prints.")]
   ctl dmesg -f
   ctl dmesg --boot -1")]
     Dmesg(logs::DmesgArgs),
+    /// Show nodes in a terminal: health, services, network, resources and logs
+    #[command(after_help = "Example:
+  ctl dashboard -n web1,web2
+
+1 to 5 or Tab choose a view, the arrows to the left and right another node, those up and down what is in a view. q ends it.")]
+    Dashboard(dashboard::Args),
     /// Show what happened, who made it happen, and by which request
     #[command(after_help = "Examples:
   ctl events --since 10m
@@ -219,8 +225,19 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Look",
         &[
-            "status", "health", "drift", "boots", "get", "services", "logs", "dmesg", "events",
-            "version", "slots", "support",
+            "status",
+            "dashboard",
+            "health",
+            "drift",
+            "boots",
+            "get",
+            "services",
+            "logs",
+            "dmesg",
+            "events",
+            "version",
+            "slots",
+            "support",
         ],
     ),
     ("Operate", &["confirm", "edit", "patch", "upgrade", "rollback", "reboot", "shutdown"]),

@@ -6,6 +6,7 @@ pub(crate) mod apply;
 pub(crate) mod boots;
 pub(crate) mod completion;
 pub(crate) mod config;
+pub(crate) mod dashboard;
 pub(crate) mod drift;
 pub(crate) mod edit;
 pub(crate) mod events;
@@ -39,6 +40,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
         Command::Schema => validate::schema(),
         Command::ApplyConfig(args) => apply::run(app, args).await,
         Command::Confirm(args) => generations::confirm(app, &args).await,
+        Command::Dashboard(args) => dashboard::run(app, &args).await,
         Command::Drift(args) => drift::run(app, &args).await,
         Command::Events(args) => events::run(app, args).await,
         Command::Support(args) => support::run(app, args).await,

@@ -130,7 +130,8 @@ fn print(node: &Node, events: &[Event], style: Style) -> Result<()> {
     output::print(&lines.concat())
 }
 
-fn line(event: &Event, paint: Paint) -> String {
+/// An event as a line.
+pub(crate) fn line(event: &Event, paint: Paint) -> String {
     let severity = severity(event);
     let padded = format!("{severity:<7}");
     let severity = match severity {
@@ -147,7 +148,8 @@ fn line(event: &Event, paint: Paint) -> String {
     format!("{} {severity} {}: {}{by}", moment(event), plain(subject.trim()), plain(&event.message))
 }
 
-fn severity(event: &Event) -> &'static str {
+/// How bad it is, in a word.
+pub(crate) fn severity(event: &Event) -> &'static str {
     match event.severity {
         0..=3 => "error",
         4 => "warning",

@@ -131,7 +131,12 @@ pub(crate) fn resource(resource: &Resource) -> Value {
     })
 }
 
-async fn list(session: &Session, kind: &str, name: String) -> Result<(Kind, Vec<Resource>)> {
+/// All resources of a kind, or the one of this name, with the kind itself.
+pub(crate) async fn list(
+    session: &Session,
+    kind: &str,
+    name: String,
+) -> Result<(Kind, Vec<Resource>)> {
     let kind = find_kind(session, kind).await?;
     let request = ListRequest { kind: kind.name.clone(), name: name.clone() };
     let tried = format!("Listing {}", kind.name);

@@ -6,6 +6,7 @@
 
 use crate::{
     app::{Answer, App, FormatArg, Outcome, Reach, Targets},
+    client::Session,
     failure::Failure,
     lines::{Lines, Style},
     node::Node,
@@ -203,6 +204,23 @@ async fn stream(
                     Ok(())
                 };
             }
+        }
+    }
+}
+
+/// Reads a log to its end, as lines with their time and severity.
+pub(crate) async fn read(session: &Session, request: LogRequest) -> Result<Vec<u8>> {
+    let tried = format!("Reading the log {}", request.name);
+    let failed = |status| Failure::status(tried.clone(), &status);
+    let mut stream = session.logs().stream(request).await.map_err(failed)?.into_inner();
+    let mut lines = Lines::new(Style::Severe, None, false);
+    let mut text = Vec::new();
+    loop {
+        match timeout(session.patience(), stream.message()).await {
+            Ok(Ok(Some(chunk))) => lines.chunk(&chunk.encode_to_vec(), &mut text)?,
+            Ok(Ok(None)) => return Ok(text),
+            Ok(Err(status)) => return Err(failed(status).into()),
+            Err(_) => return Err(Failure::timeout(tried, session.patience().as_secs_f64()).into()),
         }
     }
 }

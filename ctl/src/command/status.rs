@@ -150,6 +150,11 @@ impl Status {
     }
 }
 
+/// How a node is, in a few lines.
+pub(crate) async fn text(session: &Session) -> Result<String> {
+    Ok(show(&session.node.name(), &ask(session).await?, Paint::new(false)))
+}
+
 /// Shows how nodes are.
 pub(crate) async fn run(app: &App, args: &Args) -> Result<Outcome> {
     let format = args.format.output;

@@ -4,26 +4,23 @@
 //! What can't be read is named in the archive, and does not keep the rest out of it: a node that needs support may
 //! answer half of what it is asked.
 
-use super::{active::Kept, events, follow, get, submit};
+use super::{active::Kept, events, follow, get, logs, submit};
 use crate::{
     age::Recipient,
     app::{App, Misuse, Outcome, Reach},
     client::Session,
     context,
     failure::Failure,
-    lines::{Lines, Style},
     output, span,
 };
 use anyhow::{Context as _, Result};
 use flate2::{Compression, write::GzEncoder};
-use prost::Message as _;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 use stele_proto::v1::{
     EventsRequest, HistoryRequest, ListKindsRequest, ListLogsRequest, ListRequest, Log, LogRequest,
 };
 use time::OffsetDateTime;
-use tokio::time::timeout;
 
 /// Arguments of `ctl support`.
 #[derive(Debug, clap::Args)]
@@ -125,7 +122,7 @@ impl Archive {
             .map(|response| response.logs);
         for log in self.known("logs", logs) {
             let name = format!("logs/boot{}/{}.log", log.boot, safe(&log.name));
-            self.take(&name, read_log(session, log, tail, self.patience).await);
+            self.take(&name, read_log(session, log, tail).await);
         }
     }
 
@@ -216,19 +213,7 @@ async fn resources(session: &Session, kind: String) -> Result<Vec<u8>> {
     pretty(&json!(response.resources.iter().map(get::resource).collect::<Vec<_>>()))
 }
 
-async fn read_log(session: &Session, log: Log, tail: u32, patience: Duration) -> Result<Vec<u8>> {
-    let tried = format!("Reading the log {}", log.name);
-    let failed = |status| Failure::status(tried.clone(), &status);
+async fn read_log(session: &Session, log: Log, tail: u32) -> Result<Vec<u8>> {
     let request = LogRequest { name: log.name, boot: log.boot, tail, ..LogRequest::default() };
-    let mut stream = session.logs().stream(request).await.map_err(failed)?.into_inner();
-    let mut lines = Lines::new(Style::Severe, None, false);
-    let mut text = Vec::new();
-    loop {
-        match timeout(patience, stream.message()).await {
-            Ok(Ok(Some(chunk))) => lines.chunk(&chunk.encode_to_vec(), &mut text)?,
-            Ok(Ok(None)) => return Ok(text),
-            Ok(Err(status)) => return Err(failed(status).into()),
-            Err(_) => return Err(Failure::timeout(tried, patience.as_secs_f64()).into()),
-        }
-    }
+    logs::read(session, request).await
 }

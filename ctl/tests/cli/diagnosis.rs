@@ -5,7 +5,12 @@ use crate::{fleet, support::node::Reply, unknown, version};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use prost::Message as _;
-use std::{collections::BTreeMap, fs, io::Read as _};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    process::{Command, Stdio},
+};
 use stele_config::{canonical, yaml};
 use stele_proto::v1::{
     Event, EventsChunk, EventsRequest, Generation, GetResponse, Kind, ListKindsResponse,
@@ -68,16 +73,51 @@ fn answer(path: &str, body: &Bytes, documents: &[u8]) -> Reply {
             resources: vec![Resource { name: "eth0".to_owned(), ..Resource::default() }],
         }),
         "/stele.v1.LogService/ListLogs" => Reply::one(&ListLogsResponse {
-            logs: vec![Log { name: "kernel".to_owned(), boot: -1, size: 9 }],
+            logs: vec![
+                Log { name: "kernel".to_owned(), boot: -1, size: 9 },
+                Log { name: "init".to_owned(), boot: 0, size: 9 },
+            ],
         }),
         "/stele.v1.LogService/Stream" => {
             let request = LogRequest::decode(&body[5..]).unwrap();
-            assert_eq!((request.boot, request.tail), (-1, 500));
+            assert!(request.boot == 0 || request.tail == 500);
             let entry = LogEntry { message: b"Linux version 6.12".to_vec(), ..LogEntry::default() };
             Reply::one(&LogChunk { entries: vec![entry] })
         }
         _ => unknown(path),
     }
+}
+
+#[test]
+fn the_dashboard_takes_a_terminal_over_and_gives_it_back() {
+    let (user, _node) = fleet("web1", |path, body| answer(path, &body, b"[]"));
+    user.ctl(&["dashboard"]).says(2, &["needs a terminal"]);
+    // What script runs has a terminal of its own.
+    let line = format!(
+        "stty cols 100 rows 30; {} dashboard",
+        user.command(&[]).get_program().to_string_lossy()
+    );
+    let mut command = Command::new("timeout");
+    command.args(["60", "script", "-qec", &line, "/dev/null"]).env_clear();
+    command.env("HOME", user.home()).env("TERM", "xterm").env("PATH", "/usr/bin:/bin");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = String::new();
+    let mut read_until = |needle: &str| {
+        let mut buffer = [0; 4096];
+        while !shown.contains(needle) {
+            let count = screen.read(&mut buffer).unwrap();
+            assert!(count > 0, "the dashboard ended: {shown}");
+            shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    };
+    read_until("Health");
+    keys.write_all(b"5").unwrap();
+    read_until("init");
+    keys.write_all(b"q").unwrap();
+    read_until("\x1b[?1049l");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
@@ -107,6 +147,7 @@ fn an_archive_holds_what_could_be_read_and_no_secret() {
             "web1/configuration.yaml",
             "web1/events.jsonl",
             "web1/logs/boot-1/kernel.log",
+            "web1/logs/boot0/init.log",
             "web1/resources/Link.json",
             "web1/version.json",
         ]
