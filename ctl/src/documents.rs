@@ -12,9 +12,6 @@ use stele_config::canonical;
 /// What a node writes in the place of a secret that its reader may not have.
 const REDACTED: &str = "[redacted]";
 
-/// The keys that tell documents of one kind apart.
-const NAMES: [&str; 3] = ["name", "registry", "path"];
-
 /// The keys that hold secrets in kinds that only the node knows.
 const SECRETS: [&str; 4] = ["key", "password", "secret", "token"];
 
@@ -31,10 +28,7 @@ impl Title {
     /// The title of a document.
     pub(crate) fn of(document: &Value) -> Title {
         let text = |key: &str| document.get(key).and_then(Value::as_str).map(str::to_owned);
-        Title {
-            kind: text("kind").unwrap_or_default(),
-            name: NAMES.iter().find_map(|key| text(key)).unwrap_or_default(),
-        }
+        Title { kind: text("kind").unwrap_or_default(), name: text("name").unwrap_or_default() }
     }
 }
 
