@@ -4,6 +4,7 @@
 //! * [`cli`]: the commands there are; [`command`]: what each does; [`app`]: what they share.
 //! * [`context`], [`node`]: whom to talk to; [`pki`]: with what certificates.
 //! * [`client`], [`tls`], [`verifier`], [`failure`]: one connection to one node, and what is said when it fails.
+//! * [`documents`], [`diff`], [`patch`]: configurations, as they are compared and changed; [`age`]: encryption of archives.
 //! * [`output`], [`view`], [`template`], [`findings`], [`lines`], [`span`]: how things are shown.
 //!
 //! Exit codes: 0 when all went well, 1 when a node failed or refused, 2 when what was given is not valid.

@@ -36,8 +36,16 @@ impl Kept {
     /// The configuration in force; none if the node has none yet.
     pub(crate) async fn active(session: &Session) -> Result<Option<Kept>> {
         match Kept::read(session, 0).await {
-            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) if has_code(&error, Code::NotFound) => Ok(None),
             read => read.map(Some),
+        }
+    }
+
+    /// The same; none also for a client that may apply and not look.
+    pub(crate) async fn readable(session: &Session) -> Result<Option<Kept>> {
+        match Kept::active(session).await {
+            Err(error) if has_code(&error, Code::PermissionDenied) => Ok(None),
+            read => read,
         }
     }
 
@@ -55,8 +63,8 @@ impl Kept {
     }
 }
 
-fn is_absent(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Failure>().is_some_and(|failure| failure.code == Some(Code::NotFound))
+fn has_code(error: &anyhow::Error, code: Code) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(|failure| failure.code == Some(code))
 }
 
 /// What differs between what a node has and what it is to get.

@@ -61,7 +61,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             let (source, app, options) = (source.clone(), here.clone(), how.clone());
             async move {
                 // A node in maintenance mode has nothing to compare with.
-                let active = if insecure { None } else { Kept::active(&session).await? };
+                let active = if insecure { None } else { Kept::readable(&session).await? };
                 let base = given.unwrap_or(submit::base(active.as_ref()));
                 submit::submit(&session, source, (active.as_ref(), base), &options, &app).await
             }
