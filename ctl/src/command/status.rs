@@ -26,7 +26,7 @@ struct Status {
     version: VersionResponse,
     /// The boots, newest first.
     boots: Vec<Thing>,
-    generation: Option<u64>,
+    generations: Vec<Thing>,
     slot: Option<Thing>,
     gate: Option<Thing>,
     checks: Vec<Thing>,
@@ -41,10 +41,8 @@ async fn ask(session: &Session) -> Result<Status> {
     let mut boots = known("Boot").await?;
     boots.sort_by_key(|boot| std::cmp::Reverse(boot.count()));
     let is = |thing: &Thing, field: &str| thing.status.get(field) == Some(&Value::Bool(true));
-    let generations = known("Generation").await?;
-    let active = generations.iter().find(|generation| is(generation, "active"));
     Ok(Status {
-        generation: active.map(Thing::count),
+        generations: known("Generation").await?,
         slot: known("Slot").await?.into_iter().find(|slot| is(slot, "running")),
         gate: known("Gate").await?.pop(),
         checks: known("HealthCheck").await?,
@@ -59,6 +57,24 @@ async fn ask(session: &Session) -> Result<Status> {
 impl Status {
     fn is_safe(&self) -> bool {
         self.version.mode() == Mode::Safe
+    }
+
+    /// The configuration in force.
+    fn active(&self) -> Option<&Thing> {
+        let is_active = |one: &&Thing| one.status.get("active") == Some(&Value::Bool(true));
+        self.generations.iter().find(is_active)
+    }
+
+    /// The configuration in force, and what is still to come of it or after it.
+    fn generation(&self) -> String {
+        let mut text = self.active().map_or("none".to_owned(), |active| active.name.clone());
+        if self.active().is_some_and(|active| active.text("state") == "pending") {
+            text.push_str(", goes back unless it is confirmed");
+        }
+        for staged in self.generations.iter().filter(|one| one.text("state") == "staged") {
+            let _ = write!(text, "; {} with the next start", staged.name);
+        }
+        text
     }
 
     fn gate(&self) -> &str {
@@ -139,7 +155,8 @@ impl Status {
             "slot": self.slot.as_ref().map(|slot| slot.value("id", json!(slot.name))),
             "boot": self.version.boot,
             "started": self.boots.first().map(|boot| boot.text("started")),
-            "generation": self.generation,
+            "generation": self.active().map(Thing::count),
+            "generationState": self.active().map(|active| active.text("state")),
             "gate": self.gate.as_ref().map(|gate| &gate.status),
             "checks": self.checks.len(),
             "failingChecks": named(self.failing()),
@@ -182,7 +199,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<Outcome> {
                 machine::mode(&status.version).to_owned(),
                 status.image(),
                 status.boot(),
-                status.generation.map(|number| number.to_string()).unwrap_or_default(),
+                status.generation(),
                 status.gate().to_owned(),
                 status.problems().join("; "),
             ]);
@@ -211,7 +228,7 @@ fn show(node: &str, status: &Status, paint: Paint) -> String {
     };
     line("image", &status.image());
     line("boot", &status.boot());
-    line("generation", &status.generation.map_or("none".to_owned(), |number| number.to_string()));
+    line("generation", &status.generation());
     match &status.gate {
         Some(gate) if status.gate() != "none" => {
             let reason = gate.text("reason");

@@ -88,7 +88,11 @@ fn machine(kind: &str) -> Option<Vec<(&'static str, Value)>> {
         "Slot" => {
             vec![("stele_1.0.0.efi", json!({"version": "1.0.0", "state": "good", "running": true}))]
         }
-        "Generation" => vec![("1", json!({"active": false})), ("2", json!({"active": true}))],
+        "Generation" => vec![
+            ("1", json!({"active": false, "state": "superseded"})),
+            ("2", json!({"active": true, "state": "pending"})),
+            ("3", json!({"active": false, "state": "staged"})),
+        ],
         "Watchdog" => vec![(
             "watchdog0",
             json!({"state": "fed", "identity": "i6300ESB timer", "timeout": 75}),
@@ -188,7 +192,7 @@ fn boots_from_the_newest() {
     expect![[r#"
         Boot 9
           image       1.1.0
-          generation  2
+          generation  2, goes back unless it is confirmed; 3 with the next start
           when        2027-01-15T08:01:40Z
           started     try 1
           health      failed
@@ -218,7 +222,7 @@ fn status_in_one_look() {
         web1: running
           image       1.0.0, good
           boot        3, fallback from 1.1.0
-          generation  2
+          generation  2, goes back unless it is confirmed; 3 with the next start
           gate        passed
           checks      1 of 3 pass
                       web (required): GET http://127.0.0.1:8080/: tcp connect error: Connection refused
@@ -260,7 +264,7 @@ fn safe_mode_is_loud() {
         !!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!
           image       1.0.0, good
           boot        3, fallback from 1.1.0
-          generation  2
+          generation  2, goes back unless it is confirmed; 3 with the next start
           gate        passed
           checks      1 of 3 pass
                       web (required): GET http://127.0.0.1:8080/: tcp connect error: Connection refused
