@@ -192,7 +192,7 @@ fn boots_from_the_newest() {
     expect![[r#"
         Boot 9
           image       1.1.0
-          generation  2, goes back unless it is confirmed; 3 with the next start
+          generation  2
           when        2027-01-15T08:01:40Z
           started     try 1
           health      failed
