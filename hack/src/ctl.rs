@@ -21,19 +21,32 @@ const PATIENCE: u32 = 240;
 pub struct Ctl {
     program: PathBuf,
     home: PathBuf,
+    editor: Option<String>,
 }
 
 impl Ctl {
     /// The client `program` with its files in `home`.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, home: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), home: home.into() }
+        Self { program: program.into(), home: home.into(), editor: None }
+    }
+
+    /// The same client of a user who edits with this.
+    #[must_use]
+    pub fn with_editor(&self, editor: &str) -> Self {
+        Self { editor: Some(editor.to_owned()), ..self.clone() }
     }
 
     /// The same client in another home.
     #[must_use]
     pub fn at_home_in(&self, home: &Path) -> Self {
         Self::new(&self.program, home)
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The home.
@@ -111,7 +124,11 @@ impl Ctl {
         command
             .env("XDG_CONFIG_HOME", &self.home)
             .env("HOME", &self.home)
-            .env_remove("STELE_CONFIG");
+            .env_remove("STELE_CONFIG")
+            .env_remove("VISUAL");
+        if let Some(editor) = &self.editor {
+            command.env("EDITOR", editor);
+        }
         command
     }
 }

@@ -9,6 +9,7 @@
 mod admission;
 mod api;
 mod broken;
+mod client;
 mod config;
 mod cuts;
 mod disk;
@@ -34,7 +35,7 @@ use std::{env, process::ExitCode};
 use world::World;
 
 /// Long ones first: what runs side by side then ends together.
-static SCENARIOS: [Scenario<World>; 45] = [
+static SCENARIOS: [Scenario<World>; 46] = [
     Scenario { name: "cuts::kills", machines: 1, run: cuts::kills },
     Scenario { name: "broken::hangs", machines: 1, run: broken::fault::<8> },
     Scenario { name: "broken::no_api", machines: 1, run: broken::fault::<10> },
@@ -77,6 +78,7 @@ static SCENARIOS: [Scenario<World>; 45] = [
         machines: 1,
         run: transaction::confirmed_or_not,
     },
+    Scenario { name: "client::configuration", machines: 1, run: client::configuration },
     Scenario { name: "config::bad_input", machines: 1, run: config::bad_input },
     Scenario { name: "power::buttons", machines: 1, run: power::buttons },
     Scenario { name: "disk::too_small", machines: 1, run: disk::too_small },
