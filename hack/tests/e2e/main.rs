@@ -17,6 +17,7 @@ mod fleet;
 mod health;
 mod http;
 mod images;
+mod kinds;
 mod live;
 mod power;
 mod proxy;
@@ -71,6 +72,7 @@ static SCENARIOS: [Scenario<World>; 46] = [
     Scenario { name: "disk::full", machines: 1, run: disk::full },
     Scenario { name: "disk::state_corrupt", machines: 1, run: disk::state_corrupt },
     Scenario { name: "service::crash_loop", machines: 1, run: service::crash_loop },
+    Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "live::node", machines: 1, run: live::node },
     Scenario { name: "api::bad_input", machines: 1, run: api::bad_input },
     Scenario {

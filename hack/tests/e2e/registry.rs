@@ -17,7 +17,7 @@ use image::{keys::Signer, progress::Progress, push};
 use std::{
     fs,
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -26,20 +26,35 @@ use tempfile::TempDir;
 const SOON: Duration = Duration::from_secs(30);
 
 /// A registry on this host. It ends when this value is dropped.
-struct Registry {
+pub(crate) struct Registry {
     child: Child,
     port: u16,
+    data: PathBuf,
     _folder: TempDir,
 }
 
 impl Registry {
-    fn start(world: &World) -> Result<Self> {
+    pub(crate) fn start(world: &World) -> Result<Self> {
         let folder = scratch()?;
+        let data = folder.path().join("data");
+        Self::serve(world, folder, data, "")
+    }
+
+    /// Another one with the same content, for who has a password of this htpasswd(1) file. It ends before this one.
+    pub(crate) fn closed(&self, world: &World, passwords: &str) -> Result<Self> {
+        let folder = scratch()?;
+        let file = folder.path().join("htpasswd");
+        fs::write(&file, passwords)?;
+        let auth = format!("auth:\n  htpasswd: {{realm: closed, path: {}}}\n", file.display());
+        Self::serve(world, folder, self.data.clone(), &auth)
+    }
+
+    fn serve(world: &World, folder: TempDir, data: PathBuf, more: &str) -> Result<Self> {
         let port = free_port()?;
         let config = folder.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
-            folder.path().join("data").display()
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n{more}",
+            data.display()
         );
         fs::write(&config, text)?;
         let child = Command::new("setpriv")
@@ -52,13 +67,18 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .context("Starting docker-registry")?;
-        let registry = Self { child, port, _folder: folder };
+        let registry = Self { child, port, data, _folder: folder };
         let deadline = Instant::now() + SOON;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             ensure!(Instant::now() < deadline, "docker-registry does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(registry)
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// A reference for this host.
@@ -71,7 +91,7 @@ impl Registry {
         format!("http://10.0.2.2:{}/stele/os:{tag}", self.port)
     }
 
-    fn push(&self, tag: &str, image: &Path, signer: Option<&Signer>) -> Result<String> {
+    pub(crate) fn push(&self, tag: &str, image: &Path, signer: Option<&Signer>) -> Result<String> {
         push::push(&format!("http://{}", self.here(tag)), image, signer, &Progress::silent())
     }
 }
