@@ -168,8 +168,11 @@ impl Settings {
         errors: &BTreeMap<String, String>,
     ) -> Status {
         let mut value = self.read(name);
+        let held_on = !wanted.contains_key(name);
         let wanted = wanted.get(name).cloned().unwrap_or_default();
         let (state, reason) = match errors.get(name) {
+            // Its document is gone, and stays so.
+            Some(error) if held_on => ("staying", format!("it stays until the next boot: {error}")),
             Some(error) => ("failed", error.clone()),
             // The kernel writes lists with tabs.
             None if same(&value, &wanted) => {

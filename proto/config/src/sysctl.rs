@@ -47,10 +47,14 @@ impl Check for Sysctl {
             let message = format!("{} can't be set: {why}", self.name);
             report.find_at(node, "name", message, "another setting");
         }
-        if self.name.as_str() == "kernel.core_pattern" && self.value().trim_start().starts_with('|')
-        {
+        let (name, value) = (self.name.as_str(), self.value().trim());
+        if name == "kernel.core_pattern" && value.starts_with('|') {
             let message = "has the kernel start a program for each crash, as root and outside of every sandbox";
             report.find_at(node, "value", message, "the name of a file");
+        }
+        if FOR_GOOD.contains(&(name, value)) {
+            let message = "can't be taken back before the next boot";
+            report.find_at(node, "value", message, "another value");
         }
     }
 }
@@ -78,11 +82,16 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("kernel.poweroff_cmd", "the kernel starts no programs"),
     ("kernel.soft_watchdog", "the kind Watchdog decides about it"),
+    ("kernel.tainted", "it says what has happened, and can't be taken back"),
     ("kernel.usermodehelper.", "the kernel starts no programs"),
     ("net.ipv4.conf.all.promote_secondaries", "the network depends on it"),
     ("vm.compact_memory", "it is an order, and no setting"),
     ("vm.drop_caches", "it is an order, and no setting"),
 ];
+
+/// Values that the kernel does not let go of.
+const FOR_GOOD: [(&str, &str); 2] =
+    [("kernel.unprivileged_bpf_disabled", "1"), ("kernel.yama.ptrace_scope", "3")];
 
 fn refused(name: &str) -> Option<&'static str> {
     let refused = REFUSED.iter().find(|(refused, _)| match refused.ends_with('.') {

@@ -59,6 +59,11 @@ value: true
 ---
 apiVersion: stele/v1
 kind: Sysctl
+name: kernel.yama.ptrace_scope
+value: 3
+---
+apiVersion: stele/v1
+kind: Sysctl
 name: ../etc
 value: [1]
 ---
@@ -81,10 +86,11 @@ value: 2
             document 2 (Sysctl), line 5, name: kernel.modprobe can't be set: the kernel starts no programs; KernelModule loads modules; expected another setting
             document 3 (Sysctl), line 11, value: has the kernel start a program for each crash, as root and outside of every sandbox; expected the name of a file
             document 4 (Sysctl), line 16, value: is true; expected text on one line or a number, such as 1
-            document 5 (Sysctl), line 20, name: "../etc" is not the name of a kernel setting: a part of it is empty; expected the name of a kernel setting, such as vm.swappiness
-            document 5 (Sysctl), line 21, value: is a list; expected text on one line or a number, such as 1
-            document 7 (Sysctl), line 31, value: "a\nb" is no setting: '\n' has no place in it; expected text on one line or a number, such as 1
-            document 8 (Sysctl), line 35, name: there is another Sysctl vm.swappiness, on line 50; expected one Sysctl for each setting
+            document 5 (Sysctl), line 21, value: can't be taken back before the next boot; expected another value
+            document 6 (Sysctl), line 25, name: "../etc" is not the name of a kernel setting: a part of it is empty; expected the name of a kernel setting, such as vm.swappiness
+            document 6 (Sysctl), line 26, value: is a list; expected text on one line or a number, such as 1
+            document 8 (Sysctl), line 36, value: "a\nb" is no setting: '\n' has no place in it; expected text on one line or a number, such as 1
+            document 9 (Sysctl), line 40, name: there is another Sysctl vm.swappiness, on line 55; expected one Sysctl for each setting
         "#]],
     );
 }
