@@ -36,7 +36,7 @@ use std::{env, process::ExitCode};
 use world::World;
 
 /// Long ones first: what runs side by side then ends together.
-static SCENARIOS: [Scenario<World>; 46] = [
+static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "cuts::kills", machines: 1, run: cuts::kills },
     Scenario { name: "broken::hangs", machines: 1, run: broken::fault::<8> },
     Scenario { name: "broken::no_api", machines: 1, run: broken::fault::<10> },
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
     // Flags are those of cargo's own test runner, which has no use here.
     let filters: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let outcome = World::new().and_then(|world| {
-        let sound = suite::run(&world, &SCENARIOS, &filters)?;
+        let sound = suite::run(&world, SCENARIOS, &filters)?;
         world.print_figures();
         Ok(sound)
     });
