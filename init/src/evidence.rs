@@ -5,22 +5,23 @@
 //! A dump is a row of records, the newest part of the log in the first: `Panic#1 Part1` and so on. They are read once,
 //! kept as the log `panic` of the boot that they are of, and removed: what holds them is small.
 
+use crate::report;
 use std::{
     fs,
     io::{self, Read as _},
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
-use stele_kernel::mount::{self, Forbid};
+use stele_kernel::{
+    kmsg,
+    mount::{self, Forbid},
+};
 
 const FOLDER: &str = "/sys/fs/pstore";
 /// Records that are read, and bytes of each: firmware keeps far less.
 const RECORDS: usize = 256;
 const LARGEST: u64 = 256 * 1024;
 
-/// How the lines begin in which PID 1 says why it can't go on: the facility is that of all who write to /dev/kmsg (1, user),
-/// the severity `report::complain`'s (2); see RFC 5424, 6.2.1.
-const LAST_WORDS: &str = "<10>";
 /// How far apart the records of one end of a kernel may be: firmware is slow, and an oops comes before its panic.
 const TOGETHER: i64 = 4;
 
@@ -51,7 +52,8 @@ impl Dump {
         let Some((_, exit)) = panic.split_once("Attempted to kill init!") else {
             return format!("kernel panic: {panic}");
         };
-        match last("stele: ", LAST_WORDS) {
+        let last_words = format!("<{}>", kmsg::priority(report::LAST_WORDS));
+        match last("stele: ", &last_words) {
             Some(words) => format!("PID 1 ended: {words}"),
             None => format!("PID 1 ended without a word ({})", exit.trim()),
         }
@@ -205,12 +207,12 @@ mod tests {
     fn the_cause_is_what_a_person_would_look_for() {
         let killed =
             "<0>[ 2.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\n";
-        let words = "<10>[ 2.0] stele: cannot go on: reading the image's units\n";
+        let words = "<26>[ 2.0] stele: cannot go on: reading the image's units\n";
         assert_eq!(
             dump(&[&format!("Panic#1 Part1\n{words}{killed}")]).cause(),
             "PID 1 ended: cannot go on: reading the image's units"
         );
-        let banner = "<14>[ 1.0] stele: Stele 1.2.3 on Linux\n";
+        let banner = "<30>[ 1.0] stele: Stele 1.2.3 on Linux\n";
         assert_eq!(
             dump(&[&format!("Panic#1 Part1\n{banner}{killed}")]).cause(),
             "PID 1 ended without a word (exitcode=0x00000100)"

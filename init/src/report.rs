@@ -18,6 +18,9 @@ use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit, sp
 /// The target of events that belong on the console.
 pub(crate) const CONSOLE: &str = "console";
 
+/// The RFC 5424 severity of what PID 1 says when it can't go on: critical.
+pub(crate) const LAST_WORDS: u8 = 2;
+
 /// O_NONBLOCK | O_NOCTTY, as in the kernel's include/uapi/asm-generic/fcntl.h.
 const NONBLOCK_NOCTTY: i32 = 0o4000 | 0o400;
 
@@ -65,7 +68,7 @@ pub(crate) fn complain(text: &str) {
     match SINKS.get() {
         Some(sinks) => {
             if let Some(kmsg) = &sinks.kmsg {
-                kmsg.write(2, &format!("stele: {text}"));
+                kmsg.write(LAST_WORDS, &format!("stele: {text}"));
             }
             console(sinks, text);
         }

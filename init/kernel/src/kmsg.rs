@@ -96,10 +96,15 @@ impl Writer {
     pub fn write(&self, severity: u8, message: &str) {
         // The kernel refuses records over 976 bytes or so (PRINTK_MESSAGE_MAX less its prefix).
         let end = message.floor_char_boundary(900);
-        let line =
-            format!("<{}>{}", (3 << 3) | (severity & 7), message.get(..end).unwrap_or_default());
+        let line = format!("<{}>{}", priority(severity), message.get(..end).unwrap_or_default());
         drop((&self.0).write(line.as_bytes()));
     }
+}
+
+/// What the records begin with that a [`Writer`] writes: facility daemon and this severity, as in RFC 5424, 6.2.1.
+#[must_use]
+pub const fn priority(severity: u8) -> u8 {
+    (3 << 3) | (severity & 7)
 }
 
 #[cfg(test)]
