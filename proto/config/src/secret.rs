@@ -51,7 +51,7 @@ impl fmt::Debug for Password {
 
 impl Value for Password {
     fn shape() -> Shape {
-        Shape::Text { what: "a password", example: "a long one", pattern: "^[^\\r\\n]+$" }
+        Shape::Setting { what: "a password", example: "a long one" }
     }
 
     fn read(node: &Node, report: &mut Report) -> Option<Password> {
@@ -71,7 +71,7 @@ impl Value for Password {
 
 impl Value for Content {
     fn shape() -> Shape {
-        Shape::Text { what: "the text of a file", example: "what it says", pattern: "" }
+        Shape::Setting { what: "the text of a file", example: "what it says" }
     }
 
     fn read(node: &Node, report: &mut Report) -> Option<Content> {
@@ -85,7 +85,8 @@ impl Value for Content {
 
 fn read(node: &Node, shape: &Shape, max: usize, report: &mut Report) -> Option<String> {
     let text = match &node.tree {
-        Tree::Text(text) => text,
+        // What is printed without quotes may look like a number that is none to the printer: 7e913.
+        Tree::Text(text) | Tree::Number(text) => text,
         Tree::Refused => return None,
         // Not `describe`: a number may be a password, too.
         _ => {

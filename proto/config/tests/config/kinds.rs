@@ -166,6 +166,8 @@ fn passwords_are_redacted() {
     let config = yaml::parse(stream.as_bytes()).unwrap();
     assert_eq!(config.registry_auths()[0].password(), "s3cret");
     assert!(!format!("{config:?}").contains("s3cret"));
+    let odd = yaml::parse(stream.replace("s3cret", "'7e913'").as_bytes()).unwrap();
+    assert_eq!(yaml::parse(yaml::print(&canonical::write(&odd)).as_bytes()).unwrap(), odd);
     let redacted = String::from_utf8(canonical::redact(&config)).unwrap();
     assert!(redacted.contains(r#""name":"r.example","username":"me","password":"[redacted]""#));
 }
