@@ -22,11 +22,22 @@ const WANTED: [(&str, &[&str], Purpose); 10] = [
     ("systemd-boot-efi", &["sid"], Purpose::Boot),
 ];
 
-/// What the test harness needs, and the image never: firmware for its machines, a registry, and who signs in it.
-const HARNESS: [(&str, &[&str], Purpose); 3] = [
+/// What the test harness needs, and the image never: firmware for its machines, a registry, and who signs in it; who collects
+/// figures and logs, with the libraries of the latter.
+const HARNESS: [(&str, &[&str], Purpose); 13] = [
     ("ovmf", &["trixie", "trixie-security"], Purpose::Firmware),
     ("docker-registry", &["trixie", "trixie-security"], Purpose::Harness),
     ("cosign", &["sid"], Purpose::Harness),
+    ("prometheus", &["trixie", "trixie-security"], Purpose::Harness),
+    ("promtool", &["trixie", "trixie-security"], Purpose::Harness),
+    ("rsyslog", &["trixie", "trixie-security"], Purpose::Harness),
+    ("rsyslog-openssl", &["trixie", "trixie-security"], Purpose::Harness),
+    ("libssl3t64", &["trixie", "trixie-security"], Purpose::Harness),
+    ("libzstd1", &["trixie", "trixie-security"], Purpose::Harness),
+    ("libestr0", &["trixie", "trixie-security"], Purpose::Harness),
+    ("libfastjson4", &["trixie", "trixie-security"], Purpose::Harness),
+    ("libsystemd0", &["trixie", "trixie-security"], Purpose::Harness),
+    ("zlib1g", &["trixie", "trixie-security"], Purpose::Harness),
 ];
 
 /// Asks apt what is newest.

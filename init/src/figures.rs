@@ -37,7 +37,7 @@ fn machine(page: &mut Page, node: &Node) {
             .add(&[], active.stored.number);
     }
     let mut ends = page.family(
-        "stele_certificate_expiry_seconds",
+        "stele_certificate_expiry_timestamp_seconds",
         Type::Gauge,
         "When the certificate that the API serves ends, since the epoch.",
     );
@@ -111,9 +111,15 @@ fn logs(page: &mut Page, node: &Node) {
 }
 
 fn network_and_volumes(page: &mut Page, node: &Node) {
-    let mut up = page.family("stele_link_up", Type::Gauge, "Whether a link is up.");
+    let mut ready = page.family(
+        "stele_link_ready",
+        Type::Gauge,
+        "Whether a link that the machine cares for is up and has its addresses.",
+    );
     each(node, Kind::Link, |name, status| {
-        up.add(&[("link", name)], u8::from(is(status, "up")));
+        if !is(status, "unmanaged") {
+            ready.add(&[("link", name)], u8::from(is(status, "ready")));
+        }
     });
     for (field, name, help) in [
         ("size", "stele_volume_size_bytes", "Size of a file system."),

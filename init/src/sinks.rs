@@ -177,3 +177,42 @@ fn start(node: &Rc<Node>, name: &str) -> bool {
     });
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use stele_proto::internal::LogPosition;
+
+    fn sink(address: &str) -> LogSink {
+        let document = format!(
+            r#""kind":"LogSink","name":"central","address":"{address}","protocol":"udp","logs":["kernel"]"#
+        );
+        fixture::config(&[document]).log_sinks().first().cloned().unwrap()
+    }
+
+    #[test]
+    fn an_agent_is_told_what_to_do_and_what_was_done() {
+        let position = LogPosition { log: "kernel".to_owned(), time_us: 5, entries: 2 };
+        let progress = SinkReport { sent: 7, positions: vec![position], ..SinkReport::default() };
+        let sinks = Sinks::default();
+        let known = Sink { document: sink("[2001:db8::1]:514"), progress: progress.clone() };
+        sinks.known.borrow_mut().insert("central".to_owned(), known);
+        let task = sinks.task("central").unwrap();
+        assert_eq!((task.host.as_str(), task.port), ("2001:db8::1", 514));
+        assert_eq!((task.protocol.as_str(), task.format.as_str()), ("udp", "rfc5424"));
+        assert_eq!((task.logs, task.progress), (vec!["kernel".to_owned()], Some(progress)));
+        assert_eq!(sinks.task("other").unwrap_err().code, Code::NotFound);
+    }
+
+    #[test]
+    fn what_is_as_it_was_goes_on() {
+        let sinks = Sinks::default();
+        let known = Sink { document: sink("logs:514"), progress: SinkReport::default() };
+        sinks.known.borrow_mut().insert("central".to_owned(), known);
+        let wanted = |address| BTreeMap::from([("central".to_owned(), sink(address))]);
+        assert!(sinks.outdated(&wanted("logs:514")).is_empty());
+        assert_eq!(sinks.outdated(&wanted("logs:515")), ["central"]);
+        assert_eq!(sinks.outdated(&BTreeMap::new()), ["central"]);
+    }
+}

@@ -10,6 +10,7 @@ mod admission;
 mod api;
 mod broken;
 mod client;
+mod collectors;
 mod config;
 mod cuts;
 mod disk;
@@ -24,6 +25,7 @@ mod proxy;
 mod raw;
 mod registry;
 mod service;
+mod sinks;
 mod source;
 mod space;
 mod transaction;
@@ -82,6 +84,9 @@ static SCENARIOS: &[Scenario<World>] = &[
     },
     Scenario { name: "client::configuration", machines: 1, run: client::configuration },
     Scenario { name: "config::bad_input", machines: 1, run: config::bad_input },
+    Scenario { name: "sinks::logs", machines: 1, run: sinks::logs },
+    Scenario { name: "sinks::figures", machines: 1, run: sinks::figures },
+    Scenario { name: "sinks::clients", machines: 1, run: sinks::clients },
     Scenario { name: "power::buttons", machines: 1, run: power::buttons },
     Scenario { name: "disk::too_small", machines: 1, run: disk::too_small },
     Scenario { name: "source::cidata", machines: 1, run: source::cidata },
