@@ -236,13 +236,7 @@ impl Configuration {
         if new.persistent {
             let needed = self.needed(node);
             let stored = new.stored.clone();
-            let identity = self.active().is_none().then(|| restore::identity_alone(&new.stored));
-            let kept = blocking(move || {
-                if let Some(identity) = identity {
-                    state::write_identity(&identity)?;
-                }
-                state::write_generation(&stored, &needed)
-            });
+            let kept = blocking(move || state::write_generation(&stored, &needed));
             self.retain(&kept.await.map_err(Refused::Keep)?);
         }
         self.note(&new.stored);
@@ -375,6 +369,15 @@ impl Configuration {
                     "keeping what became of a generation failed"
                 );
             }
+        }
+    }
+
+    /// Keeps who the node is apart, for when no generation can be read.
+    pub(crate) async fn remember_identity(&self) {
+        let Some(own) = self.own().filter(|own| own.persistent) else { return };
+        let identity = restore::identity_alone(&own.stored);
+        if let Err(error) = blocking(move || state::write_identity(&identity)).await {
+            tracing::error!(error = report::chain(&error), "keeping who the node is failed");
         }
     }
 

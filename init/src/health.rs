@@ -268,6 +268,7 @@ pub(crate) async fn settle(node: &Node, proved: bool) {
             "remembering that this image is healthy failed"
         );
     }
+    node.configuration.remember_identity().await;
 }
 
 /// The boot has not proved itself: what is known is kept, and the loader gets its turn.

@@ -157,6 +157,9 @@ pub(crate) fn read_identity() -> Result<Stored, StateError> {
 
 /// Keeps who the node is.
 pub(crate) fn write_identity(stored: &Stored) -> Result<(), StateError> {
+    if read_identity().is_ok_and(|kept| kept.sha256 == stored.sha256) {
+        return Ok(());
+    }
     write_json(&identity_file(), stored)
 }
 
