@@ -58,7 +58,7 @@ impl Part {
 /// How good or bad a state is.
 fn tone(state: &str) -> Tone {
     match state {
-        "failed" | "failing" | "conflict" | "absent" | "starving" | "crashed" => Tone::Bad,
+        "failed" | "failing" | "conflict" | "absent" | "starving" | "bad" | "lost" => Tone::Bad,
         "waiting" | "pending" | "starting" | "stopping" | "down" | "no-carrier" | "staying" => {
             Tone::Odd
         }
