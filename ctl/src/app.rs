@@ -186,6 +186,12 @@ impl Targets {
     }
 }
 
+/// Whether a reader has seen enough and gone, as in `ctl logs | head`, which is nobody's failure.
+pub(crate) fn is_gone(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 impl App {
     /// From the global options and the surroundings.
     pub(crate) fn new(global: Global) -> App {
@@ -260,6 +266,14 @@ impl App {
             }
         }
         (good, outcome)
+    }
+
+    /// How streams that were printed as they came have ended.
+    pub(crate) fn sort_streams(&self, answers: Vec<Answer<()>>) -> Outcome {
+        if answers.iter().any(|answer| answer.result.as_ref().is_err_and(is_gone)) {
+            return Outcome::Done;
+        }
+        self.sort(answers).1
     }
 
     /// Prints answers as JSON or YAML: one as it is, several as an object by node, with the failed ones' errors in it.

@@ -34,7 +34,7 @@ mod verifier;
 mod view;
 
 use app::{App, Misuse, Outcome};
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::parse();
@@ -51,13 +51,7 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(outcome) => outcome.into(),
-        Err(error)
-            if error
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
-        {
-            Outcome::Done.into() // the reader has seen enough: ctl logs | head
-        }
+        Err(error) if app::is_gone(&error) => Outcome::Done.into(),
         Err(error) => {
             app.complain(None, &error);
             if error.downcast_ref::<Misuse>().is_some() {

@@ -97,6 +97,14 @@ pub(crate) fn format_moment(moment: OffsetDateTime) -> String {
     moment.replace_nanosecond(0).unwrap_or(moment).format(&Rfc3339).unwrap_or_default()
 }
 
+/// A moment as the protocol has it.
+pub(crate) fn to_timestamp(moment: OffsetDateTime) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: moment.unix_timestamp(),
+        nanos: moment.nanosecond().cast_signed(),
+    }
+}
+
 /// A protobuf moment in UTC, to the second; empty if it is out of range.
 pub(crate) fn format_timestamp(timestamp: &prost_types::Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp(timestamp.seconds).map(format_moment).unwrap_or_default()

@@ -27,7 +27,7 @@ use crate::{
     state::{self, StateError, Stored},
 };
 use probation::Waiting;
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc};
 use stele_config::MachineConfig;
 use stele_kernel::{clock, power::End};
 use stele_machine::{
@@ -42,9 +42,6 @@ use intent::Mode;
 pub(crate) use intent::{Intent, Refused};
 pub(crate) use restore::Restored;
 pub(crate) use understand::{AcceptError, LARGEST, Understood, understand};
-
-/// How long a caller may wait for its answer before the machine restarts under it.
-const PARTING: Duration = Duration::from_millis(500);
 
 /// The configuration that is in force.
 #[derive(Clone, Debug)]
@@ -297,13 +294,9 @@ impl Configuration {
         let generation = new.stored.number;
         tracing::info!(target: report::CONSOLE, generation, "configuration staged for the next start");
         if intent.mode == Mode::Reboot {
-            let subject = intent.author.subject.clone();
-            let node = Rc::clone(node);
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(PARTING).await;
-                let why = format!("{subject} applied generation {generation} with a restart");
-                node.end(End::Restart, Reason::asked(why));
-            });
+            let subject = &intent.author.subject;
+            let why = format!("{subject} applied generation {generation} with a restart");
+            node.end_soon(End::Restart, Reason::asked(why));
         }
         Ok(())
     }

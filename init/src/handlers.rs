@@ -30,8 +30,6 @@ mod events;
 /// What a call came to: nobody left to answer, a refusal, or success.
 pub(crate) type Answer = Result<Result<(), Refusal>, Gone>;
 
-/// How long a caller may wait for its answer before the machine goes down under it.
-const PARTING: Duration = Duration::from_millis(500);
 /// How often what has no events of its own is looked at while it is watched.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -174,11 +172,7 @@ async fn end<Request: prost::Message + Default>(
         }
     }
     responses.add_encoded(&[]);
-    let node = Rc::clone(node);
-    tokio::task::spawn_local(async move {
-        tokio::time::sleep(PARTING).await;
-        node.end(how, Reason::asked(format!("{subject} asked for it")));
-    });
+    node.end_soon(how, Reason::asked(format!("{subject} asked for it")));
     Ok(Ok(()))
 }
 

@@ -22,11 +22,16 @@ use std::{
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
     net::IpAddr,
+    rc::Rc,
+    time::Duration,
 };
 use stele_kernel::power::End;
 use stele_machine::boots::Start;
 use stele_proto::v1::Mode;
 use tokio::sync::watch;
+
+/// How long a caller may wait for its answer before the machine goes down under it.
+const PARTING: Duration = Duration::from_millis(500);
 
 /// The node.
 #[derive(Debug)]
@@ -152,6 +157,15 @@ impl Node {
                 *self.reason.borrow_mut() = reason;
             }
             first
+        });
+    }
+
+    /// The same in a moment, so that who asked for it gets an answer.
+    pub(crate) fn end_soon(self: &Rc<Self>, how: End, reason: Reason) {
+        let node = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(PARTING).await;
+            node.end(how, reason);
         });
     }
 }

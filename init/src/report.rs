@@ -86,6 +86,11 @@ pub(crate) fn die(failure: &dyn std::error::Error) -> ! {
     std::process::exit(1)
 }
 
+/// So much of a text as can be shown anywhere: what an agent says may hold words of strangers.
+pub(crate) fn plain(text: &str, longest: usize) -> String {
+    text.chars().filter(|char| !char.is_control()).take(longest).collect()
+}
+
 /// An error with all its causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

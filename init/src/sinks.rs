@@ -8,6 +8,7 @@ use crate::{
     api::{Code, Refusal},
     convergence::Part,
     node::Node,
+    report,
     store::Kind,
 };
 use prost::Message as _;
@@ -88,9 +89,7 @@ impl Sinks {
                 return;
             }
         };
-        // It may hold words of strangers.
-        let plain = report.reason.chars().filter(|char| !char.is_control());
-        report.reason = plain.take(LONGEST_TEXT).collect();
+        report.reason = report::plain(&report.reason, LONGEST_TEXT);
         if let Some(sink) = self.known.borrow_mut().get_mut(name) {
             sink.progress = report;
             sink.publish(node, name);

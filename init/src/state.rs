@@ -198,11 +198,7 @@ pub(crate) fn write_probation(probation: &Probation) -> Result<(), StateError> {
 
 /// No configuration is on probation.
 pub(crate) fn remove_probation() -> Result<(), StateError> {
-    let removed = match fs::remove_file(probation_file()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => File::open(ROOT).and_then(|folder| folder.sync_all()),
-    };
-    removed.map_err(|source| StateError::Write { file: probation_file(), source })
+    remove(&probation_file()).map_err(|source| StateError::Write { file: probation_file(), source })
 }
 
 /// The number that the next generation gets: above every file there is, readable or not.
@@ -255,6 +251,14 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     match file.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+/// Removes a file of `/state` for good, if it is there.
+pub(crate) fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::open(ROOT)?.sync_all(),
     }
 }
 

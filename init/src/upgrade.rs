@@ -48,8 +48,6 @@ mod show;
 mod staging;
 mod trial;
 
-/// How long a caller may wait for its answer before the machine goes down under it.
-const PARTING: Duration = Duration::from_millis(500);
 /// How long a caller waits for its turn before it is told that another image is on its way.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Words of progress that wait for the caller.
@@ -282,11 +280,7 @@ async fn follow<Work: Future<Output = Result<(), Refusal>> + 'static>(
 }
 
 fn restart(node: &Rc<Node>) {
-    let node = Rc::clone(node);
-    tokio::task::spawn_local(async move {
-        tokio::time::sleep(PARTING).await;
-        node.end(End::Restart, Reason::asked("another image was asked for"));
-    });
+    node.end_soon(End::Restart, Reason::asked("another image was asked for"));
 }
 
 fn say(told: &mpsc::Sender<Progress>, step: Step, slot: &str, message: String) {

@@ -8,10 +8,11 @@ use crate::{
     failure::Failure,
     node::Node,
     output::{self, Format, Paint, plain},
+    span,
 };
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::{io, time::Duration};
+use std::time::Duration;
 use stele_proto::v1::{Event, EventsRequest};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
@@ -49,10 +50,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     let targets = app.targets(Reach::Look)?;
     let request = EventsRequest {
         follow: args.follow,
-        since: args.since.map(|time| prost_types::Timestamp {
-            seconds: time.unix_timestamp(),
-            nanos: time.nanosecond().cast_signed(),
-        }),
+        since: args.since.map(span::to_timestamp),
         request: args.request.unwrap_or_default(),
         tail: args.tail.unwrap_or(0),
     };
@@ -68,16 +66,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             async move { show(&targets, &node, request, style).await }
         })
         .await;
-    // A reader that has gone, as in ctl events | head, is nobody's failure.
-    let gone = |error: &anyhow::Error| {
-        error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    if answers.iter().any(|answer| answer.result.as_ref().is_err_and(gone)) {
-        return Ok(Outcome::Done);
-    }
-    Ok(app.sort(answers).1)
+    Ok(app.sort_streams(answers))
 }
 
 async fn show(targets: &Targets, node: &Node, request: EventsRequest, style: Style) -> Result<()> {

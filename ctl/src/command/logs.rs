@@ -110,10 +110,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
         name,
         follow: args.reading.follow,
         tail: args.reading.tail.unwrap_or(0),
-        since: since.map(|time| prost_types::Timestamp {
-            seconds: time.unix_timestamp(),
-            nanos: time.nanosecond().cast_signed(),
-        }),
+        since: since.map(span::to_timestamp),
         boot: args.reading.boot,
     };
     let style = match args.reading.format.output {
@@ -137,16 +134,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             async move { stream(&targets, &node, request, lines).await }
         })
         .await;
-    // A reader that has gone, as in ctl logs | head, is nobody's failure.
-    let gone = |error: &anyhow::Error| {
-        error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    if answers.iter().any(|answer| answer.result.as_ref().is_err_and(gone)) {
-        return Ok(Outcome::Done);
-    }
-    Ok(app.sort(answers).1)
+    Ok(app.sort_streams(answers))
 }
 
 /// Most bytes of lines that gather before they are written.

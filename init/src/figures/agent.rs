@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The metrics agent: one process that gives the figures to everyone, on the address of the document.
 
-use crate::{convergence::Part, node::Node, store::Kind, supervisor::Handle};
+use crate::{convergence::Part, node::Node, report, store::Kind, supervisor::Handle};
 use prost::Message as _;
 use serde::Serialize;
 use std::{net::SocketAddr, rc::Rc, time::Duration};
@@ -142,8 +142,7 @@ impl Agent {
                 return;
             }
         };
-        let plain = reason.chars().filter(|char| !char.is_control());
-        let reason: String = plain.take(LONGEST_TEXT).collect();
+        let reason = report::plain(&reason, LONGEST_TEXT);
         if let Some(Running { address, said, .. }) = &mut self.running {
             let state = if listening { "listening" } else { "waiting" };
             let status = Status { state, address: *address, reason: &reason };

@@ -2,7 +2,7 @@
 //! The probe agent: one process that makes all checks that need a network.
 
 use super::rules::Task;
-use crate::{node::Node, supervisor::Handle};
+use crate::{node::Node, report, supervisor::Handle};
 use prost::Message as _;
 use serde::Serialize;
 use std::rc::Rc;
@@ -83,12 +83,7 @@ impl Probes {
                     tracing::warn!("the probe agent reports on a check that it was not given");
                 }
                 Ok(ProbeReport { check, ok, message }) => {
-                    // It may hold words of strangers.
-                    let message = message
-                        .chars()
-                        .filter(|char| !char.is_control())
-                        .take(LONGEST_TEXT)
-                        .collect();
+                    let message = report::plain(&message, LONGEST_TEXT);
                     return Seen { check, ok, message };
                 }
                 Err(error) => {

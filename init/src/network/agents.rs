@@ -128,14 +128,11 @@ fn decode(message: &[u8]) -> Result<Report, ReportError> {
         lease_report::Report::Lease(lease) => {
             Lease::try_from(claim(lease)).map(Report::Leased).map_err(ReportError::Lease)
         }
-        lease_report::Report::Lost(why) => Ok(Report::Lost(plain(&why))),
-        lease_report::Report::Waiting(what) => Ok(Report::Waiting(plain(&what))),
+        lease_report::Report::Lost(why) => Ok(Report::Lost(report::plain(&why, LONGEST_TEXT))),
+        lease_report::Report::Waiting(what) => {
+            Ok(Report::Waiting(report::plain(&what, LONGEST_TEXT)))
+        }
     }
-}
-
-/// A text as far as it can be shown anywhere: what the agent says may hold words of strangers.
-fn plain(text: &str) -> String {
-    text.chars().filter(|char| !char.is_control()).take(LONGEST_TEXT).collect()
 }
 
 fn claim(lease: internal::Lease) -> Claim {

@@ -12,7 +12,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -52,10 +52,7 @@ pub(super) async fn set(node: &Rc<Node>, slot: &str, at: i64) -> Result<(), Refu
 
 /// Forgets the upgrade that waits, if one does. Returns its slot.
 pub(super) async fn forget(node: &Rc<Node>) -> Result<Option<String>, Refusal> {
-    let removed = tokio::task::spawn_blocking(|| match fs::remove_file(file()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::File::open(state::ROOT).and_then(|folder| folder.sync_all()),
-    });
+    let removed = tokio::task::spawn_blocking(|| state::remove(&file()));
     removed.await.unwrap_or_else(|lost| Err(io::Error::other(lost))).map_err(|error| {
         Refusal::new(Code::Internal, format!("removing {}: {error}", file().display()))
     })?;
