@@ -105,43 +105,24 @@ impl Configuration {
 
     /// Says what there is.
     pub(super) fn publish(&self, node: &Node) {
-        let known = self.known.borrow();
         let active = self.active();
         let persistent = active.as_ref().is_none_or(|active| active.persistent);
         let number = active.map(|active| active.stored.number);
-        let probation = self.probation();
-        let statuses = known.iter().map(|(generation, known)| {
-            let status = match known {
-                Ok(stored) => {
-                    let withdrawn = stored.withdrawn.as_ref();
-                    let state = state_of(*generation, withdrawn, number, probation.as_ref());
-                    Status {
-                        active: number == Some(*generation),
-                        state: word(state),
-                        time: stored.time,
-                        author: &stored.author,
-                        serial: &stored.serial,
-                        image: &stored.image,
-                        request: &stored.request,
-                        sha256: &stored.sha256,
-                        persistent,
-                        reason: withdrawn.map_or("", |withdrawn| &withdrawn.reason),
-                    }
-                }
-                Err(reason) => Status {
-                    active: false,
-                    state: word(GenerationState::Unspecified),
-                    time: 0,
-                    author: "",
-                    serial: "",
-                    image: "",
-                    request: "",
-                    sha256: "",
-                    persistent,
-                    reason,
-                },
+        let history = self.history();
+        let statuses = history.iter().map(|generation| {
+            let status = Status {
+                active: number == Some(generation.number),
+                state: word(generation.state()),
+                time: generation.time.as_ref().map_or(0, |time| time.seconds),
+                author: &generation.author,
+                serial: &generation.serial,
+                image: &generation.image,
+                request: &generation.request,
+                sha256: &generation.sha256,
+                persistent,
+                reason: &generation.reason,
             };
-            (generation.to_string(), status)
+            (generation.number.to_string(), status)
         });
         node.store.replace(Kind::Generation, &statuses.collect());
     }

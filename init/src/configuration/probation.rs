@@ -36,6 +36,14 @@ fn in_force(within: u32) -> Stage {
     Stage::InForce { until: clock::now().unwrap_or(0).saturating_add(within.into()) }
 }
 
+/// Removes what is kept of a probation. Where that fails the next start finds it, and the generation that its image was healthy
+/// with.
+pub(super) async fn forget() {
+    if let Err(error) = blocking(state::remove_probation).await {
+        tracing::error!(error = report::chain(&error), "forgetting a probation failed");
+    }
+}
+
 impl Configuration {
     /// The probation that there is.
     pub(super) fn probation(&self) -> Option<Probation> {
@@ -94,11 +102,8 @@ impl Configuration {
 
     /// There is no probation any more.
     pub(super) async fn forget_probation(&self, node: &Node) {
-        if self.waiting.take().is_some_and(|waiting| waiting.previous.persistent)
-            && let Err(error) = blocking(state::remove_probation).await
-        {
-            // The next start finds it, and the generation that its image was healthy with.
-            tracing::error!(error = report::chain(&error), "forgetting a probation failed");
+        if self.waiting.take().is_some_and(|waiting| waiting.previous.persistent) {
+            forget().await;
         }
         self.publish(node);
     }

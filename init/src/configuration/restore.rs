@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which of the saved configurations a start has.
 
-use super::{Active, Configuration, Withdrawn, blocking, probation::Waiting, understand::lines};
+use super::{
+    Active, Configuration, Withdrawn, blocking,
+    probation::{Waiting, forget},
+    understand::lines,
+};
 use crate::{
     node::Node,
     report,
@@ -158,12 +162,6 @@ impl Configuration {
             }
         }
         self.publish(node);
-    }
-}
-
-async fn forget() {
-    if let Err(error) = blocking(state::remove_probation).await {
-        tracing::error!(error = report::chain(&error), "forgetting a probation failed");
     }
 }
 
