@@ -160,6 +160,12 @@ impl Prometheus {
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .current_dir(folder.path());
         let running = Running::start(&mut command, port)?;
+        // It listens before it answers: until then it turns everybody away.
+        let deadline = Instant::now() + SOON;
+        while !get(port, "/-/ready", "*/*")?.0.contains(" 200 ") {
+            ensure!(Instant::now() < deadline, "Prometheus does not become ready");
+            sleep(Duration::from_millis(50));
+        }
         Ok(Self { _running: running, port, _folder: folder })
     }
 
