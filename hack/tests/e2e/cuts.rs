@@ -2,7 +2,9 @@
 //! Power cuts: at every write of an upgrade, its commit and a rollback, by reading; at many of them, by booting; and at
 //! random moments, by killing.
 
-use crate::world::{Kept, World, field, mode, resources, scratch, settle, version};
+use crate::world::{
+    Kept, World, field, mode, resource, resources, scratch, settle, version, with_more,
+};
 use anyhow::{Context as _, Result, ensure};
 use hack::{
     cuts::{self, Expected, Report},
@@ -16,13 +18,15 @@ use std::{
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 /// Moments that are booted.
 const BOOTED: usize = 50;
+/// The same, of moments of an apply.
+const APPLIED: usize = 16;
 /// At random moments, so many.
 const KILLS: u32 = 20;
 /// An upgrade takes about so long; a kill comes within it.
@@ -47,7 +51,7 @@ impl Written {
 }
 
 pub(crate) fn every_write(world: &World, checks: &Checks) -> Result<()> {
-    let written = record(world)?;
+    let written = record(world, "recorded", |node| move_there_and_back(world, node))?;
     let recording = Recording::open(&written.base(), &written.log())?;
     let moments = recording.moments(seed()?);
     let (old, new) = (world.artefacts.uki()?, world.variants.next());
@@ -83,9 +87,78 @@ pub(crate) fn every_write(world: &World, checks: &Checks) -> Result<()> {
         Ok(())
     });
     checks.check("booted at many of these moments, it is a healthy node", || {
-        boot(world, &written, &recording, &cuts::spread(&moments, BOOTED))
+        boot(world, &written, &recording, &cuts::spread(&moments, BOOTED), &|node| {
+            healthy(node)?;
+            version(node)
+        })
     });
     Ok(())
+}
+
+/// A power cut at any moment of an apply: the configuration before or the one after, never a mix, never none.
+pub(crate) fn every_apply(world: &World, checks: &Checks) -> Result<()> {
+    let known = Mutex::new(BTreeMap::new());
+    let written = record(world, "applying", |node| {
+        let kept = apply_in_every_way(node)?;
+        known.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
+        Ok(())
+    })?;
+    let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let recording = Recording::open(&written.base(), &written.log())?;
+    let moments = recording.moments(seed()?);
+    let old = world.artefacts.uki()?;
+    let expected = expected(&old, &old)?;
+    let report =
+        cuts::judge(&written.base(), &recording, &moments, &expected, written.folder.path())?;
+    world.figure(format!(
+        "power cuts while applying: {} boundaries checked; {} different STATEs; {} bricked",
+        report.moments, report.different.1, report.bricks
+    ));
+    checks.check("wherever the power is cut, every generation is whole", || judged(&report));
+    checks.check("booted at many of these moments, it has one of its configurations", || {
+        boot(world, &written, &recording, &cuts::spread(&moments, APPLIED), &|node| {
+            let (generation, servers) = in_force(node)?;
+            let wanted = known.get(&generation).context("It is on a generation of its own")?;
+            ensure!(*wanted == servers, "generation {generation}: {servers}, and not {wanted}");
+            Ok(format!("generation {generation}"))
+        })
+    });
+    Ok(())
+}
+
+/// Applies configurations live, confirmed, not confirmed and staged. Returns which name servers each generation has.
+fn apply_in_every_way(node: &Kept) -> Result<BTreeMap<String, String>> {
+    let mut known = BTreeMap::from([in_force(node)?]);
+    let apply = |server: &str, how: &[&str]| -> Result<()> {
+        let document = format!("---\napiVersion: stele/v1\nkind: Resolver\nservers: [{server}]\n");
+        let file = with_more(node, &document)?;
+        node.ctl.run([&["apply-config", "-f", &file.to_string_lossy()], how].concat())?;
+        Ok(())
+    };
+    apply("192.0.2.1", &[])?;
+    known.extend([in_force(node)?]);
+    apply("192.0.2.2", &["--confirm-within", "30s"])?;
+    known.extend([in_force(node)?]);
+    node.ctl.run(["confirm"])?;
+    let (kept, _) = in_force(node)?;
+    apply("192.0.2.3", &["--confirm-within", "10s"])?;
+    known.extend([in_force(node)?]);
+    node.wait_until("it has gone back", BOOT, || Ok(in_force(node)?.0 == kept))?;
+    let boot = node.boot_id()?;
+    apply("192.0.2.4", &["--mode", "reboot"])?;
+    node.wait_for_another_boot(&boot)?;
+    node.wait_until("it is in force", BOOT, || Ok(in_force(node)?.0 != kept))?;
+    known.extend([in_force(node)?]);
+    Ok(known)
+}
+
+/// The generation in force, and the name servers that the machine has.
+fn in_force(node: &Node) -> Result<(String, String)> {
+    let generations = resources(node, "generation")?;
+    let active = generations.iter().find(|one| one["status"]["active"] == true);
+    let name = active.and_then(|one| one["name"].as_str()).context("No generation is in force")?;
+    let resolver = resource(node, "resolver", "resolver")?;
+    Ok((name.to_owned(), resolver["status"]["servers"].to_string()))
 }
 
 fn judged(report: &Report) -> Result<()> {
@@ -107,35 +180,41 @@ fn expected(old: &Path, new: &Path) -> Result<Expected> {
     Ok(Expected { images, good })
 }
 
-/// An upgrade, its commit and a rollback, with every write written down.
-fn record(world: &World) -> Result<Written> {
+/// A node at work, from its start to its end, with every write written down.
+fn record(world: &World, label: &str, work: impl FnOnce(&Kept) -> Result<()>) -> Result<Written> {
     let folder = scratch()?;
     let (base, log) = (folder.path().join("base.raw"), folder.path().join("writes.log"));
     let node = world.resumed_as(
-        "recorded",
+        label,
         |disk| copy_sparse(disk, &base),
         |machine| machine.with_log(&log),
     )?;
     node.wait_until_it_answers()?;
-    let first = version(&node)?;
-    node.ctl.run(["upgrade", "--image", &world.variants.next().to_string_lossy()])?;
-    ensure!(version(&node)? == NEXT);
-    let boot = node.boot_id()?;
-    node.ctl.run(["rollback"])?;
-    node.wait_for_another_boot(&boot)?;
-    ensure!(version(&node)? == first);
-    settle(&node)?;
+    work(&node)?;
     node.ctl.run(["shutdown"])?;
     node.vm.wait_until_off(BOOT)?;
     Ok(Written { folder, node })
 }
 
-/// Boots the disk as it was at these moments.
+/// An upgrade, its commit and a rollback.
+fn move_there_and_back(world: &World, node: &Kept) -> Result<()> {
+    let first = version(node)?;
+    node.ctl.run(["upgrade", "--image", &world.variants.next().to_string_lossy()])?;
+    ensure!(version(node)? == NEXT);
+    let boot = node.boot_id()?;
+    node.ctl.run(["rollback"])?;
+    node.wait_for_another_boot(&boot)?;
+    ensure!(version(node)? == first);
+    settle(node)
+}
+
+/// Boots the disk as it was at these moments; `look` says what came up, if that is well.
 fn boot(
     world: &World,
     written: &Written,
     recording: &Recording,
     moments: &[&Moment],
+    look: &(dyn Fn(&Node) -> Result<String> + Sync),
 ) -> Result<()> {
     let queue = Mutex::new(moments.iter().enumerate());
     let failures = Mutex::new(Vec::new());
@@ -146,10 +225,10 @@ fn boot(
                 loop {
                     let next = queue.lock().map(|mut queue| queue.next()).ok().flatten();
                     let Some((number, moment)) = next else { return };
-                    match boot_one(world, written, recording, number, moment) {
-                        Ok(version) => {
+                    match boot_one(world, written, recording, (number, moment), look) {
+                        Ok(what) => {
                             if let Ok(mut came_up) = came_up.lock() {
-                                *came_up.entry(version).or_default() += 1;
+                                *came_up.entry(what).or_default() += 1;
                             }
                         }
                         Err(error) => {
@@ -177,18 +256,17 @@ fn boot_one(
     world: &World,
     written: &Written,
     recording: &Recording,
-    number: usize,
-    moment: &Moment,
+    (number, moment): (usize, &Moment),
+    look: &dyn Fn(&Node) -> Result<String>,
 ) -> Result<String> {
     let folder = scratch()?;
     let disk = folder.path().join("disk.raw");
     cuts::disk_at(&written.base(), recording, moment, &disk)?;
     let machine = Machine::from_disk(&world.artefacts, folder.path(), disk)?.with_watchdog();
-    let label = format!("cut-{number}");
+    let label = format!("{}-cut-{number}", written.node.label());
     let node = Node::resume(&world.operator, &written.node, &label, machine, folder)?;
     node.wait_until_it_answers()?;
-    healthy(&node)?;
-    version(&node)
+    look(&node)
 }
 
 /// Waits until nothing is on trial any more, and looks whether all is well then.

@@ -56,6 +56,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "broken::corrupt_squashfs", machines: 1, run: broken::fault::<4> },
     Scenario { name: "broken::no_init", machines: 1, run: broken::fault::<5> },
     Scenario { name: "cuts::every_write", machines: 2, run: cuts::every_write },
+    Scenario { name: "cuts::every_apply", machines: 2, run: cuts::every_apply },
     Scenario { name: "health::safe", machines: 1, run: health::safe },
     Scenario { name: "admission::signatures", machines: 1, run: admission::signatures },
     Scenario { name: "admission::versions", machines: 1, run: admission::versions },

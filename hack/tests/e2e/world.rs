@@ -183,6 +183,13 @@ pub(crate) fn Kept(node: Node) -> Kept {
     Kept { node, label }
 }
 
+impl Kept {
+    /// What its files are called.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+}
+
 impl Drop for Kept {
     fn drop(&mut self) {
         if let Err(error) = keep_console(&self.node, &self.label) {
