@@ -43,8 +43,10 @@ impl Configuration {
             return Restored::Nothing;
         }
         let staged = self.take_up_probation(node, &generations).await;
+        let trying = staged.as_ref().map(|staged| staged.generation);
+        self.withdraw_broken_off(node, &generations, trying).await;
         let own = node.boots.wanted_generation(node);
-        let wanted = staged.as_ref().map(|staged| staged.generation).or(own);
+        let wanted = trying.or(own);
         let on_trial = matches!(node.boots.started(), Start::Trial { .. });
         let mut reasons = Vec::new();
         for (number, stored) in in_order(generations, wanted) {
@@ -132,6 +134,27 @@ impl Configuration {
             AtStart::Forget => {
                 forget().await;
                 None
+            }
+        }
+    }
+
+    /// Those that no image ever had for its own: the machine ended while they were being put in force.
+    async fn withdraw_broken_off(
+        &self,
+        node: &Node,
+        generations: &Generations,
+        trying: Option<u64>,
+    ) {
+        let Some(last) = node.images.memory().generations.into_values().max() else { return };
+        let staged = self.probation().map(|probation| probation.generation).or(trying);
+        let newer =
+            generations.iter().filter(|(number, _)| *number > last && Some(*number) != staged);
+        for stored in newer.filter_map(|(_, stored)| stored.as_ref().ok()) {
+            // What became of it may have been told since it was read.
+            let told = matches!(self.known.borrow().get(&stored.number), Some(Ok(known)) if known.withdrawn.is_some());
+            if !told {
+                let reason = "the machine ended while it was being put in force".to_owned();
+                self.withdraw(true, stored.clone(), Withdrawn { reverted: false, reason }).await;
             }
         }
     }
