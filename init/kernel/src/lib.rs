@@ -14,12 +14,14 @@
 //! * [`clock`], [`random`], [`power`]: the machine's time, entropy and switch.
 //! * [`net`]: links, addresses and routes over rtnetlink.
 //! * [`packet`]: whole Ethernet frames of one kind.
+//! * [`capture`]: copies of what passes a link.
 //! * [`inherited`]: descriptors that a program was started with.
 //! * [`watchdog`]: what restarts a machine that hangs.
 //!
 //! This is the only crate that may hold `unsafe`; each site says why it is sound.
 
 pub mod block;
+pub mod capture;
 pub mod clock;
 pub mod efivars;
 pub mod inherited;

@@ -107,12 +107,12 @@ fn udp_to(port: u16) -> [libc::sock_filter; 11] {
     program
 }
 
-fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+pub(crate) fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt, jf, k }
 }
 
 #[expect(unsafe_code, reason = "neither rustix nor nix attaches filters")]
-fn attach(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+pub(crate) fn attach(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     let program =
         libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel reads one sock_fprog, and through it as many instructions as `len` says; both live until the call
@@ -130,7 +130,7 @@ fn attach(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<(
 }
 
 #[expect(unsafe_code, reason = "neither rustix nor nix makes addresses of packet sockets")]
-fn bind(socket: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<()> {
+pub(crate) fn bind(socket: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: protocol.to_be(),
