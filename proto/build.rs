@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "stele/v1/event.proto",
         "stele/v1/log.proto",
         "stele/v1/resource.proto",
+        "stele/v1/diagnose.proto",
         "stele/internal/v1/init.proto",
         "stele/internal/v1/agent.proto",
     ];

@@ -128,6 +128,7 @@ pub(crate) fn syscalls(name: &str) -> Option<Vec<&'static str>> {
     let more: &[&str] = match name {
         "none" => return Some(Vec::new()),
         "pure" => &[],
+        "reader" => READER,
         "packet" => PACKET,
         "client" => CLIENT,
         "server" => SERVER,
@@ -201,6 +202,9 @@ const BASE: &[&str] = &[
     "write",
     "writev",
 ];
+
+/// Folders, and how much room there is.
+const READER: &[&str] = &["fstatfs", "getdents64", "statfs"];
 
 /// A packet socket of one's own.
 const PACKET: &[&str] = &[

@@ -25,6 +25,7 @@ use stele_proto::{
 };
 
 mod config;
+mod diagnose;
 mod events;
 
 /// What a call came to: nobody left to answer, a refusal, or success.
@@ -119,6 +120,20 @@ async fn answer(
         }
         Method::ResourceList => list(node, requests, responses).await,
         Method::ResourceWatch => watch(node, requests, responses).await,
+        Method::DiagnosePing
+        | Method::DiagnoseTraceroute
+        | Method::DiagnoseResolve
+        | Method::DiagnoseProbe
+        | Method::DiagnoseCapture
+        | Method::DiagnoseProcesses
+        | Method::DiagnoseSockets
+        | Method::DiagnoseMounts
+        | Method::DiagnoseMemory
+        | Method::DiagnoseCgroups
+        | Method::DiagnosePressure
+        | Method::DiagnoseDisks => {
+            diagnose::answer(node, method, caller, requests, responses).await
+        }
         Method::HealthCheck
         | Method::HealthList
         | Method::HealthWatch

@@ -17,6 +17,7 @@ mod configuration;
 mod convergence;
 mod descriptors;
 mod devices;
+mod diagnose;
 mod environment;
 mod etc_files;
 mod events;

@@ -6,6 +6,7 @@ use crate::{
     configuration::Configuration,
     convergence::Convergence,
     devices::Devices,
+    diagnose::Places,
     health::Healths,
     images::Images,
     logs::Logs,
@@ -66,6 +67,8 @@ pub(crate) struct Node {
     pub(crate) boots: Boots,
     pub(crate) health: Healths,
     pub(crate) sinks: Sinks,
+    /// For diagnostics under way.
+    pub(crate) diagnoses: Places,
 }
 
 /// What the network calls this machine.
@@ -125,6 +128,7 @@ impl Node {
             boots: Boots::default(),
             health: Healths::default(),
             sinks: Sinks::default(),
+            diagnoses: Places::default(),
         }
     }
 

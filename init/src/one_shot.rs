@@ -71,7 +71,8 @@ pub(crate) fn start(
     start_unit(node, name, unit, arguments, input)
 }
 
-fn start_unit(
+/// Starts a unit with more arguments, under this name.
+pub(crate) fn start_unit(
     node: &Node,
     name: &str,
     unit: &Unit,

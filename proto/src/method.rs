@@ -129,6 +129,30 @@ methods! {
     ResourceList = "/stele.v1.ResourceService/List", Reader, Init;
     /// Watch resources.
     ResourceWatch = "/stele.v1.ResourceService/Watch", Reader, Init;
+    /// Send echo requests.
+    DiagnosePing = "/stele.v1.DiagnoseService/Ping", Operator, Init;
+    /// Find the way to a host.
+    DiagnoseTraceroute = "/stele.v1.DiagnoseService/Traceroute", Operator, Init;
+    /// Ask a name server.
+    DiagnoseResolve = "/stele.v1.DiagnoseService/Resolve", Operator, Init;
+    /// Try to reach a server.
+    DiagnoseProbe = "/stele.v1.DiagnoseService/Probe", Operator, Init;
+    /// Capture packets.
+    DiagnoseCapture = "/stele.v1.DiagnoseService/Capture", Admin, Init;
+    /// List the processes.
+    DiagnoseProcesses = "/stele.v1.DiagnoseService/Processes", Reader, Init;
+    /// List the sockets.
+    DiagnoseSockets = "/stele.v1.DiagnoseService/Sockets", Reader, Init;
+    /// List what is mounted.
+    DiagnoseMounts = "/stele.v1.DiagnoseService/Mounts", Reader, Init;
+    /// Show the memory.
+    DiagnoseMemory = "/stele.v1.DiagnoseService/Memory", Reader, Init;
+    /// List the control groups.
+    DiagnoseCgroups = "/stele.v1.DiagnoseService/Cgroups", Reader, Init;
+    /// Show what threads wait for.
+    DiagnosePressure = "/stele.v1.DiagnoseService/Pressure", Reader, Init;
+    /// List the disks.
+    DiagnoseDisks = "/stele.v1.DiagnoseService/Disks", Reader, Init;
     /// gRPC health, once.
     HealthCheck = "/grpc.health.v1.Health/Check", Reader, Apid;
     /// gRPC health, all services.

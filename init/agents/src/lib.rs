@@ -8,6 +8,7 @@
 //! * `probe`: health checks over the network.
 //! * `log-sink`: logs to where they are collected.
 //! * `metrics`: figures over plain HTTP.
+//! * `diagnose`: one question about the network or the machine.
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
 //!
 //! [`pid1`] is how they ask PID 1 for something.
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dhcp;
+pub mod diagnose;
 pub mod disk;
 pub mod fetch;
 pub mod log_sink;

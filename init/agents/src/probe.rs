@@ -6,8 +6,8 @@
 //! * What a server says is looked at as far as the check needs it, and no further.
 
 mod api;
-mod dns;
-mod http;
+pub(crate) mod dns;
+pub(crate) mod http;
 mod tcp;
 
 use crate::fetch;

@@ -54,7 +54,7 @@ pub struct Names {
 
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
-enum NameError {
+pub(crate) enum NameError {
     #[error("reading {}", file.display())]
     Read { file: PathBuf, source: io::Error },
     #[error("the machine has no name servers")]
@@ -113,17 +113,28 @@ impl Names {
         if known.is_empty() { Ok(self.ask(name).await?) } else { Ok(known) }
     }
 
-    /// Asks the servers of the machine.
-    async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
-        let text = std::fs::read_to_string(&self.resolv_conf)
-            .map_err(|source| NameError::Read { file: self.resolv_conf.clone(), source })?;
-        let servers: Vec<SocketAddr> = words(&text, "nameserver")
+    /// The servers of the machine: at least one.
+    pub(crate) fn servers(&self) -> Result<Vec<SocketAddr>, NameError> {
+        self.servers_in(&self.read()?)
+    }
+
+    fn read(&self) -> Result<String, NameError> {
+        std::fs::read_to_string(&self.resolv_conf)
+            .map_err(|source| NameError::Read { file: self.resolv_conf.clone(), source })
+    }
+
+    fn servers_in(&self, text: &str) -> Result<Vec<SocketAddr>, NameError> {
+        let servers: Vec<SocketAddr> = words(text, "nameserver")
             .filter_map(|word| word.parse().ok())
             .map(|address| SocketAddr::new(address, self.port))
             .collect();
-        if servers.is_empty() {
-            return Err(NameError::NoServers);
-        }
+        if servers.is_empty() { Err(NameError::NoServers) } else { Ok(servers) }
+    }
+
+    /// Asks the servers of the machine.
+    async fn ask(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
+        let text = self.read()?;
+        let servers = self.servers_in(&text)?;
         // As resolv.conf(5) has it: a name with a dot is tried as it is first.
         let mut candidates: Vec<String> =
             words(&text, "search").map(|domain| format!("{name}.{domain}")).collect();
@@ -215,7 +226,11 @@ fn addresses(answer: &Message) -> Vec<IpAddr> {
 }
 
 /// One question and its answer.
-async fn exchange(server: SocketAddr, name: &Name, kind: RecordType) -> Result<Message, NameError> {
+pub(crate) async fn exchange(
+    server: SocketAddr,
+    name: &Name,
+    kind: RecordType,
+) -> Result<Message, NameError> {
     // Not from `Message::query`: in a static program it looks for random numbers in /dev, which this one does not see.
     let mut id = [0; 2];
     getrandom(&mut id[..], GetRandomFlags::empty())

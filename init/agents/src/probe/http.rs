@@ -41,7 +41,7 @@ enum HttpError {
 }
 
 /// A client that keeps no connection, follows nothing, and resolves names as this agent does.
-pub(super) fn client(roots: &[u8], names: Arc<Names>) -> Result<Client, ClientError> {
+pub(crate) fn client(roots: &[u8], names: Arc<Names>) -> Result<Client, ClientError> {
     Client::builder()
         .tls_backend_preconfigured(fetch::tls(roots).map_err(ClientError::Tls)?)
         .dns_resolver(Resolver(names))

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The diagnose agent in network namespaces of its own: nothing leaves them. What it captures is read by the real tcpdump.
+//!
+//! ```text
+//!   here (agent) 10.78.0.2 ─── 10.78.0.1 router 10.79.0.1 ─── 10.79.0.9 there (dnsmasq)
+//!                fd78::2       fd78::1          fd79::1       fd79::9
+//! ```
+
+use prost::Message;
+use std::{
+    io::{Read as _, Write as _},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use stele_proto::v1::{
+    CaptureChunk, CaptureEnd, CaptureFilter, CaptureRequest, PingReply, PingRequest, ProbeRequest,
+    ProbeResponse, ResolveRequest, ResolveResponse, TcpProbe, TracerouteHop, TracerouteRequest,
+    probe_request::Target,
+};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_diagnose");
+/// Longer than anything here should take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Leaves the agent what PID 1 leaves it.
+const CONFINE: &str = "exec setpriv --reuid 209 --regid 209 --clear-groups --no-new-privs \
+    --bounding-set -all,+net_raw --inh-caps -all,+net_raw --ambient-caps +net_raw \"$@\"";
+
+/// Runs a program to its end.
+fn run(program: &str, arguments: &str) {
+    let output = Command::new(program)
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; install iproute2 and procps"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments} (this test needs root): {complaint}");
+}
+
+/// Three namespaces and what runs in them. All of it goes when this does.
+struct Lab {
+    name: String,
+    folder: PathBuf,
+    children: Vec<Child>,
+}
+
+impl Lab {
+    fn new(test: &str) -> Lab {
+        let name = format!("stele-{test}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(&name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let lab = Lab { name, folder, children: Vec::new() };
+        for side in ["here", "router", "there"] {
+            run("ip", &format!("netns add {}", lab.side(side)));
+            // Addresses are there at once: nobody else has them.
+            let settings = "cd /proc/sys/net; echo 1 >ipv4/ip_forward; echo 1 >ipv6/conf/all/forwarding; \
+                for which in all default; do echo 0 >ipv6/conf/$which/accept_dad; done";
+            let status = lab.inside(side).args(["sh", "-c", settings]).status().expect("sh");
+            assert!(status.success());
+            lab.ip(side, "link set lo up");
+        }
+        for (side, near, far, number) in [("here", 2, 1, 78), ("there", 9, 1, 79)] {
+            lab.ip(
+                "router",
+                &format!("link add to-{side} type veth peer name {side} netns {}", lab.side(side)),
+            );
+            for (space, link, host) in [(side, side, near), ("router", &format!("to-{side}"), far)]
+            {
+                lab.ip(space, &format!("address add 10.{number}.0.{host}/24 dev {link}"));
+                lab.ip(space, &format!("address add fd{number}::{host}/64 dev {link} nodad"));
+                lab.ip(space, &format!("link set {link} up"));
+            }
+            lab.ip(side, &format!("route add default via 10.{number}.0.1"));
+            lab.ip(side, &format!("-6 route add default via fd{number}::1"));
+        }
+        // IPv6 takes a second or two to find its neighbours.
+        let since = Instant::now();
+        let one = PingRequest { count: 1, ..ping("fd79::9") };
+        while lab.ask::<PingReply>("ping", &one).iter().any(|reply| reply.address != "fd79::9") {
+            assert!(since.elapsed() < PATIENCE, "the way to the other side is not there");
+        }
+        lab
+    }
+
+    fn side(&self, side: &str) -> String {
+        format!("{}-{side}", self.name)
+    }
+
+    fn ip(&self, side: &str, arguments: &str) {
+        run("ip", &format!("-n {} {arguments}", self.side(side)));
+    }
+
+    fn inside(&self, side: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.side(side)]);
+        command
+    }
+
+    /// Starts the agent, as PID 1 would, with its question.
+    fn begin(&self, action: &str, request: &impl Message) -> Child {
+        let mut command = self.inside("here");
+        command.args(["sh", "-c", CONFINE, "sh", AGENT, action]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("ip, from iproute2");
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(&request.encode_to_vec()).expect("writing the request");
+        child
+    }
+
+    /// The agent's answers, and what it complains of.
+    fn end<M: Message + Default>(child: Child) -> (Vec<M>, String) {
+        let output = child.wait_with_output().expect("the agent's output");
+        let mut answers = Vec::new();
+        let mut bytes = output.stdout.as_slice();
+        while let Some((length, rest)) = bytes.split_first_chunk() {
+            let (message, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+            answers.push(M::decode(message).expect("an answer"));
+            bytes = rest;
+        }
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), complaint.is_empty(), "{complaint}");
+        (answers, complaint)
+    }
+
+    fn ask<M: Message + Default>(&self, action: &str, request: &impl Message) -> Vec<M> {
+        let (answers, complaint) = Lab::end(self.begin(action, request));
+        assert_eq!(complaint, "");
+        answers
+    }
+
+    /// Starts a name server on the other side.
+    fn serve_names(&mut self) {
+        let pid = self.folder.join("pid");
+        let mut command = self.inside("there");
+        command.args(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts"]);
+        command.args(["--no-resolv", "--user=root", "--log-facility=/dev/null", "--local=/lab/"]);
+        command.arg(format!("--pid-file={}", pid.display()));
+        command.args(["--host-record=web.lab,10.79.0.9,fd79::9,300"]);
+        command.args(["--mx-host=web.lab,mail.lab,10", "--txt-record=web.lab,two words"]);
+        self.children.push(command.spawn().expect("ip, from iproute2"));
+        let since = Instant::now();
+        while !pid.exists() {
+            assert!(since.elapsed() < PATIENCE, "dnsmasq, from dnsmasq-base, does not start");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A capture that has begun.
+    fn capture(&self, link: &str, filter: CaptureFilter, limits: CaptureRequest) -> Child {
+        let request = CaptureRequest { link: link.to_owned(), filter: Some(filter), ..limits };
+        let mut child = self.begin("capture", &request);
+        let mut first = [0; 4];
+        let stdout = child.stdout.as_mut().expect("a pipe");
+        stdout.read_exact(&mut first).expect("the first chunk");
+        let mut chunk = vec![0; u32::from_be_bytes(first) as usize];
+        stdout.read_exact(&mut chunk).expect("the first chunk");
+        let chunk = CaptureChunk::decode(&chunk[..]).expect("a chunk");
+        std::fs::write(self.folder.join("pcap"), chunk.pcap).expect("writing a file");
+        child
+    }
+
+    /// Waits for its end. What tcpdump reads, a line each, and what the agent says of its end.
+    fn captured(&self, child: Child) -> (Vec<String>, CaptureEnd) {
+        let (chunks, complaint) = Lab::end::<CaptureChunk>(child);
+        assert_eq!(complaint, "");
+        let file = self.folder.join("pcap");
+        let mut pcap = std::fs::read(&file).expect("reading a file");
+        pcap.extend(chunks.iter().flat_map(|chunk| &chunk.pcap));
+        std::fs::write(&file, pcap).expect("writing a file");
+        let output = Command::new("tcpdump")
+            .args(["-n", "-t", "-r"])
+            .arg(&file)
+            .output()
+            .unwrap_or_else(|error| panic!("tcpdump: {error}; install it for this test"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let end = chunks.last().and_then(|chunk| chunk.end.clone()).expect("an end");
+        (text.lines().map(str::to_owned).collect(), end)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // What has ended already can't be killed; everything else here is as good as it gets.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for side in ["here", "router", "there"] {
+            let _ = Command::new("ip").args(["netns", "delete", &self.side(side)]).status();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn ping(host: &str) -> PingRequest {
+    PingRequest {
+        host: host.to_owned(),
+        count: 3,
+        interval_ms: 200,
+        timeout_ms: 500,
+        size: 56,
+        ..PingRequest::default()
+    }
+}
+
+fn limits() -> CaptureRequest {
+    CaptureRequest {
+        count: 1000,
+        duration_ms: 2000,
+        bytes: 1_000_000,
+        snap_length: 65_535,
+        ..CaptureRequest::default()
+    }
+}
+
+#[test]
+fn a_host_answers_each_request() {
+    let lab = Lab::new("ping");
+    for (host, ttl) in [("10.78.0.1", 64), ("10.79.0.9", 63), ("fd79::9", 0)] {
+        let replies: Vec<PingReply> = lab.ask("ping", &ping(host));
+        assert_eq!(replies.len(), 3, "{replies:?}");
+        for (reply, sequence) in replies.iter().zip(1..) {
+            assert_eq!((reply.sequence, reply.address.as_str()), (sequence, host));
+            assert_eq!((reply.ttl, reply.reason.as_str()), (ttl, ""));
+            assert!((1..500_000).contains(&reply.time_us), "{reply:?}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_answer_is_told_apart() {
+    let lab = Lab::new("lost");
+    lab.ip("router", "route add blackhole 192.0.2.1");
+    lab.ip("router", "route add unreachable 192.0.2.2");
+    lab.ip("here", "route add unreachable 192.0.2.3");
+    let reply =
+        |host| lab.ask::<PingReply>("ping", &PingRequest { count: 1, ..ping(host) })[0].clone();
+    assert_eq!((reply("192.0.2.1").address, reply("192.0.2.1").reason), <_>::default());
+    let refused = reply("192.0.2.2");
+    assert_eq!(refused.address, "10.78.0.1");
+    assert_eq!(refused.reason, "the host is unreachable");
+    assert!(
+        reply("192.0.2.3").reason.to_lowercase().contains("no route"),
+        "{:?}",
+        reply("192.0.2.3")
+    );
+    let (replies, complaint) = Lab::end::<PingReply>(lab.begin("ping", &ping("a..b")));
+    assert!(replies.is_empty() && complaint.starts_with("looking up a..b: "), "{complaint}");
+}
+
+#[test]
+fn each_hop_of_the_way() {
+    let lab = Lab::new("trace");
+    for (host, router) in [("10.79.0.9", "10.78.0.1"), ("fd79::9", "fd78::1")] {
+        let request = TracerouteRequest {
+            host: host.to_owned(),
+            max_hops: 10,
+            tries: 2,
+            timeout_ms: 500,
+            ..TracerouteRequest::default()
+        };
+        let hops: Vec<TracerouteHop> = lab.ask("traceroute", &request);
+        let way: Vec<(u32, &str, bool)> =
+            hops.iter().map(|hop| (hop.hop, hop.tries[0].address.as_str(), hop.last)).collect();
+        assert_eq!(way, [(1, router, false), (2, host, true)]);
+        assert!(hops.iter().flat_map(|hop| &hop.tries).all(|tried| !tried.address.is_empty()));
+    }
+}
+
+#[test]
+fn a_name_server_is_asked() {
+    let mut lab = Lab::new("resolve");
+    lab.serve_names();
+    let ask = |name: &str, kind: &str| -> ResolveResponse {
+        let request = ResolveRequest {
+            name: name.to_owned(),
+            r#type: kind.to_owned(),
+            server: "10.79.0.9".to_owned(),
+            timeout_ms: 2000,
+        };
+        lab.ask("resolve", &request).remove(0)
+    };
+    let address = ask("web.lab", "");
+    assert_eq!((address.code.as_str(), address.server.as_str()), ("NoError", "10.79.0.9:53"));
+    assert!(address.authoritative);
+    let record = &address.answers[0];
+    assert_eq!((record.name.as_str(), record.r#type.as_str(), record.ttl), ("web.lab.", "A", 300));
+    let data = |name, kind| ask(name, kind).answers.remove(0).data;
+    assert_eq!(data("web.lab", "AAAA"), "fd79::9");
+    assert_eq!(data("web.lab", "mx"), "10 mail.lab.");
+    assert!(data("web.lab", "TXT").contains("two words"));
+    assert_eq!(data("10.79.0.9", ""), "web.lab.");
+    assert_eq!(ask("nothing.lab", "").code, "NXDomain");
+}
+
+#[test]
+fn a_server_is_there_or_not() {
+    let mut lab = Lab::new("reach");
+    lab.serve_names();
+    let probe = |address: &str| -> ProbeResponse {
+        let target = Some(Target::Tcp(TcpProbe { address: address.to_owned() }));
+        lab.ask("probe", &ProbeRequest { target, timeout_ms: 1000 }).remove(0)
+    };
+    let there = probe("10.79.0.9:53");
+    assert!(there.ok && there.address == "10.79.0.9:53" && there.connect_us > 0, "{there:?}");
+    let nobody = probe("[fd79::9]:54");
+    assert!(!nobody.ok && nobody.reason.to_lowercase().contains("refused"), "{nobody:?}");
+    assert!(!probe("nonsense").ok);
+}
+
+#[test]
+fn tcpdump_reads_what_is_captured() {
+    let lab = Lab::new("capture");
+    // Without what IPv6 says of its own accord.
+    let filter = CaptureFilter { protocol: "ip".to_owned(), ..CaptureFilter::default() };
+    let capture = lab.capture("here", filter, CaptureRequest { count: 6, ..limits() });
+    lab.ask::<PingReply>("ping", &ping("10.79.0.9"));
+    let (lines, end) = lab.captured(capture);
+    let echoes = lines.iter().filter(|line| line.contains("ICMP echo re")).count();
+    assert!(lines.len() == 6 && echoes == 6, "{lines:#?}");
+    assert_eq!((end.packets, end.dropped, end.reason.as_str()), (6, 0, "count"));
+}
+
+#[test]
+fn only_what_fits_the_filter_is_captured() {
+    let mut lab = Lab::new("filter");
+    lab.serve_names();
+    let traffic = || {
+        lab.ask::<PingReply>("ping", &PingRequest { count: 1, ..ping("10.79.0.9") });
+        lab.ask::<PingReply>("ping", &PingRequest { count: 1, ..ping("fd79::9") });
+        for server in ["10.79.0.9", "fd79::9"] {
+            let request = ResolveRequest {
+                name: "web.lab".to_owned(),
+                server: server.to_owned(),
+                timeout_ms: 1000,
+                ..ResolveRequest::default()
+            };
+            lab.ask::<ResolveResponse>("resolve", &request);
+        }
+        for port in [53, 50000] {
+            let target = Some(Target::Tcp(TcpProbe { address: format!("10.79.0.9:{port}") }));
+            lab.ask::<ProbeResponse>("probe", &ProbeRequest { target, timeout_ms: 500 });
+        }
+    };
+    let check = |host: &str, port: u32, protocol: &str, with_api: bool, like: &[&str]| {
+        let filter = CaptureFilter { host: host.into(), port, protocol: protocol.into() };
+        let capture = lab.capture("here", filter, CaptureRequest { with_api, ..limits() });
+        traffic();
+        let (lines, end) = lab.captured(capture);
+        assert_eq!((end.reason.as_str(), end.packets as usize), ("duration", lines.len()));
+        assert!(!lines.is_empty(), "{host} {port} {protocol}");
+        for line in &lines {
+            assert!(
+                like.iter().any(|like| line.contains(like)),
+                "{host} {port} {protocol}: {line}"
+            );
+        }
+        for like in like {
+            assert!(lines.iter().any(|line| line.contains(like)), "{like}: {lines:#?}");
+        }
+    };
+    check("", 0, "icmp", false, &["ICMP echo request", "ICMP echo reply"]);
+    check("fd79::9", 0, "", false, &["ICMP6, echo request", "ICMP6, echo reply", "fd79::9.53"]);
+    check("10.79.0.9", 53, "udp", false, &["10.79.0.9.53: ", "IP 10.79.0.9.53 >"]);
+    check("", 53, "ip6", false, &["> fd79::9.53: ", "IP6 fd79::9.53 >"]);
+    check(
+        "",
+        53,
+        "tcp",
+        false,
+        &[
+            "> 10.79.0.9.53: Flags [S]",
+            "> 10.79.0.9.53: Flags [F.]",
+            "> 10.79.0.9.53: Flags [.]",
+            "IP 10.79.0.9.53 >",
+        ],
+    );
+    // The API's port: not unless it is asked for.
+    check("", 50000, "", false, &["> 10.79.0.9.50000: Flags [S]", "IP 10.79.0.9.50000 >"]);
+    check("", 0, "tcp", false, &["10.79.0.9.53: ", "IP 10.79.0.9.53 >"]);
+    check("", 0, "tcp", true, &["10.79.0.9.53", "10.79.0.9.50000"]);
+}
+
+#[test]
+fn limits_end_a_capture_and_packets_are_cut() {
+    let lab = Lab::new("limits");
+    let filter = CaptureFilter { protocol: "icmp".to_owned(), ..CaptureFilter::default() };
+    // The beginning of the file, and one packet of 40 bytes with what is in front of it.
+    let small = CaptureRequest { bytes: 24 + 16 + 40 + 10, snap_length: 40, ..limits() };
+    let capture = lab.capture("here", filter.clone(), small);
+    lab.ask::<PingReply>("ping", &ping("10.79.0.9"));
+    let (lines, end) = lab.captured(capture);
+    assert_eq!((lines.len(), end.packets, end.reason.as_str()), (1, 1, "bytes"));
+    assert!(lines[0].contains("length 64") || lines[0].contains("[|icmp]"), "{lines:?}");
+    // What a machine sends to itself passes once.
+    let capture = lab.capture("lo", filter, CaptureRequest { duration_ms: 1000, ..limits() });
+    lab.ask::<PingReply>("ping", &PingRequest { count: 1, ..ping("127.0.0.1") });
+    let (lines, _) = lab.captured(capture);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let missing = CaptureRequest { link: "no-such-link".to_owned(), ..limits() };
+    let (_, complaint) = Lab::end::<CaptureChunk>(lab.begin("capture", &missing));
+    assert_eq!(complaint.trim(), "there is no link no-such-link");
+}
