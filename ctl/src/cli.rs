@@ -4,8 +4,8 @@
 use crate::{
     app::Global,
     command::{
-        apply, boots, completion, config, dashboard, drift, edit, events, generate, generations,
-        get, health, logs, machine, patch, slots, status, support, upgrade, validate,
+        apply, boots, completion, config, dashboard, diagnose, drift, edit, events, generate,
+        generations, get, health, logs, machine, patch, slots, status, support, upgrade, validate,
     },
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -208,6 +208,71 @@ runs the new image and has marked it good, or with exit code 1 when it went back
     #[command(after_help = "Example:
   ctl shutdown -n web1")]
     Shutdown(machine::PowerArgs),
+    /// Send echo requests from nodes
+    #[command(after_help = "Examples:
+  ctl ping 10.0.0.1
+  ctl ping example.com -c 10 -i 200ms -n web1,web2
+
+Exit code 1 if nothing is answered. For os:operator, as all that sends packets.")]
+    Ping(diagnose::ping::Args),
+    /// Find the routers between nodes and a host
+    #[command(after_help = "Example:
+  ctl traceroute example.com -n web1
+
+Exit code 1 if the host is not reached.")]
+    Traceroute(diagnose::traceroute::Args),
+    /// Ask name servers from nodes
+    #[command(after_help = "Examples:
+  ctl dig example.com
+  ctl dig example.com --type MX --server 192.0.2.53
+  ctl dig 192.0.2.7               the name of an address
+
+Exit code 1 if the answer is not NoError.")]
+    Dig(diagnose::dig::Args),
+    /// Try to reach a server from nodes, by TCP, TLS or HTTP
+    #[command(subcommand)]
+    Probe(diagnose::probe::Command),
+    /// Capture packets of a node's link, as a file for tcpdump and Wireshark
+    #[command(after_help = "Examples:
+  ctl pcap eth0 -w eth0.pcap -n web1
+  ctl pcap eth0 --filter 'host 10.0.0.5 and port 53 and udp' | tcpdump -nr -
+  ctl pcap lo --filter icmp -c 10 -w lo.pcap
+
+A filter is made of host ADDRESS, port NUMBER and proto NAME, each at most once; all of them must hold. NAME is ip, ip6, arp, tcp, udp, icmp or icmp6, and needs no proto before it. For os:admin: packets hold what others say.")]
+    Pcap(diagnose::pcap::Args),
+    /// Show the processes
+    #[command(after_help = "Examples:
+  ctl ps
+  ctl ps --sort memory
+  ctl ps --arguments -n web1      with what each was started with, for os:admin")]
+    Ps(diagnose::machine::ProcessArgs),
+    /// Show the sockets and their connections
+    #[command(after_help = "Examples:
+  ctl netstat
+  ctl netstat --listening -n web1")]
+    Netstat(diagnose::machine::SocketArgs),
+    /// Show what is mounted
+    #[command(after_help = "Example:
+  ctl mounts -n web1")]
+    Mounts(diagnose::machine::Args),
+    /// Show what memory is used for
+    #[command(after_help = "Example:
+  ctl memory -n web1")]
+    Memory(diagnose::machine::Args),
+    /// Show the control groups, and what they use
+    #[command(after_help = "Example:
+  ctl cgroups -n web1")]
+    Cgroups(diagnose::machine::Args),
+    /// Show how long threads have waited for processors, memory and disks
+    #[command(after_help = "Example:
+  ctl pressure -n web1,web2
+
+some: at least one thread waited. full: all that had something to do did.")]
+    Pressure(diagnose::machine::Args),
+    /// Show the disks and their partitions
+    #[command(after_help = "Example:
+  ctl disks -n web1")]
+    Disks(diagnose::machine::Args),
     /// Contexts: fleets and the credentials for them; and the configurations that nodes have had
     #[command(subcommand)]
     Config(config::Command),
@@ -238,6 +303,23 @@ const GROUPS: &[(&str, &[&str])] = &[
             "version",
             "slots",
             "support",
+        ],
+    ),
+    (
+        "Diagnose",
+        &[
+            "ping",
+            "traceroute",
+            "dig",
+            "probe",
+            "pcap",
+            "ps",
+            "netstat",
+            "mounts",
+            "memory",
+            "cgroups",
+            "pressure",
+            "disks",
         ],
     ),
     ("Operate", &["confirm", "edit", "patch", "upgrade", "rollback", "reboot", "shutdown"]),
@@ -322,6 +404,9 @@ mod tests {
             &["ctl", "logs", "--tail", "-1"],
             &["ctl", "get", "link", "--timeout", "soon"],
             &["ctl", "gen", "client", "--role", "os:root"],
+            &["ctl", "ping", "web", "-c", "101"],
+            &["ctl", "pcap", "eth0", "--filter", "src 10.0.0.1"],
+            &["ctl", "probe", "udp", "web:53"],
         ] {
             assert!(command().try_get_matches_from(line).is_err(), "{line:?}");
         }

@@ -22,9 +22,10 @@ use std::{
     time::Duration,
 };
 use stele_proto::v1::{
-    config_service_client::ConfigServiceClient, event_service_client::EventServiceClient,
-    log_service_client::LogServiceClient, machine_service_client::MachineServiceClient,
-    resource_service_client::ResourceServiceClient, upgrade_service_client::UpgradeServiceClient,
+    config_service_client::ConfigServiceClient, diagnose_service_client::DiagnoseServiceClient,
+    event_service_client::EventServiceClient, log_service_client::LogServiceClient,
+    machine_service_client::MachineServiceClient, resource_service_client::ResourceServiceClient,
+    upgrade_service_client::UpgradeServiceClient,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
@@ -108,6 +109,11 @@ impl Session {
     /// Its events.
     pub(crate) fn events(&self) -> EventServiceClient<Connection> {
         EventServiceClient::new(self.connection.clone())
+    }
+
+    /// Its diagnostics.
+    pub(crate) fn diagnose(&self) -> DiagnoseServiceClient<Connection> {
+        DiagnoseServiceClient::new(self.connection.clone())
     }
 
     /// How long to wait for each part of an answer.

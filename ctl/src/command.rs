@@ -7,6 +7,7 @@ pub(crate) mod boots;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod dashboard;
+pub(crate) mod diagnose;
 pub(crate) mod drift;
 pub(crate) mod edit;
 pub(crate) mod events;
@@ -41,6 +42,18 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Outcome> {
         Command::ApplyConfig(args) => apply::run(app, args).await,
         Command::Confirm(args) => generations::confirm(app, &args).await,
         Command::Dashboard(args) => dashboard::run(app, &args).await,
+        Command::Ping(args) => diagnose::ping::run(app, args).await,
+        Command::Traceroute(args) => diagnose::traceroute::run(app, args).await,
+        Command::Dig(args) => diagnose::dig::run(app, args).await,
+        Command::Probe(command) => diagnose::probe::run(app, command).await,
+        Command::Pcap(args) => diagnose::pcap::run(app, args).await,
+        Command::Ps(args) => diagnose::machine::processes(app, args).await,
+        Command::Netstat(args) => diagnose::machine::sockets(app, args).await,
+        Command::Mounts(args) => diagnose::machine::mounts(app, args).await,
+        Command::Memory(args) => diagnose::machine::memory(app, args).await,
+        Command::Cgroups(args) => diagnose::machine::cgroups(app, args).await,
+        Command::Pressure(args) => diagnose::machine::pressure(app, args).await,
+        Command::Disks(args) => diagnose::machine::disks(app, args).await,
         Command::Drift(args) => drift::run(app, &args).await,
         Command::Events(args) => events::run(app, args).await,
         Command::Support(args) => support::run(app, args).await,
