@@ -9,15 +9,15 @@
 use prost::Message;
 use std::{
     io::{Read as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 use stele_proto::v1::{
-    CaptureChunk, CaptureEnd, CaptureFilter, CaptureRequest, PingReply, PingRequest, ProbeRequest,
-    ProbeResponse, ResolveRequest, ResolveResponse, TcpProbe, TracerouteHop, TracerouteRequest,
-    probe_request::Target,
+    CaptureChunk, CaptureEnd, CaptureFilter, CaptureRequest, HttpProbe, PingReply, PingRequest,
+    ProbeRequest, ProbeResponse, ResolveRequest, ResolveResponse, TcpProbe, TlsProbe,
+    TracerouteHop, TracerouteRequest, probe_request::Target,
 };
 
 const AGENT: &str = env!("CARGO_BIN_EXE_diagnose");
@@ -143,6 +143,25 @@ impl Lab {
             assert!(since.elapsed() < PATIENCE, "dnsmasq, from dnsmasq-base, does not start");
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Starts a server on the other side, and waits until it takes connections.
+    fn serve(&mut self, port: u16, program: &[&str], files: &[&Path]) {
+        let mut command = self.inside("there");
+        command.args(program).args(files);
+        // openssl ends when this does.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.children.push(command.spawn().expect("ip, from iproute2"));
+        let since = Instant::now();
+        let tcp = TcpProbe { address: format!("10.79.0.9:{port}") };
+        while !self.probe(Target::Tcp(tcp.clone())).ok {
+            assert!(since.elapsed() < PATIENCE, "{program:?} does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn probe(&self, target: Target) -> ProbeResponse {
+        self.ask("probe", &ProbeRequest { target: Some(target), timeout_ms: 1000 }).remove(0)
     }
 
     /// A capture that has begun.
@@ -298,15 +317,61 @@ fn a_name_server_is_asked() {
 fn a_server_is_there_or_not() {
     let mut lab = Lab::new("reach");
     lab.serve_names();
-    let probe = |address: &str| -> ProbeResponse {
-        let target = Some(Target::Tcp(TcpProbe { address: address.to_owned() }));
-        lab.ask("probe", &ProbeRequest { target, timeout_ms: 1000 }).remove(0)
-    };
+    let probe = |address: &str| lab.probe(Target::Tcp(TcpProbe { address: address.to_owned() }));
     let there = probe("10.79.0.9:53");
     assert!(there.ok && there.address == "10.79.0.9:53" && there.connect_us > 0, "{there:?}");
     let nobody = probe("[fd79::9]:54");
     assert!(!nobody.ok && nobody.reason.to_lowercase().contains("refused"), "{nobody:?}");
     assert!(!probe("nonsense").ok);
+}
+
+#[test]
+fn a_server_proves_who_it_is_even_to_those_who_do_not_trust_it() {
+    let mut lab = Lab::new("tls");
+    let certificate = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=web.lab";
+    let (key, file) = (lab.folder.join("key"), lab.folder.join("certificate"));
+    run("openssl", &format!("{certificate} -keyout {} -out {}", key.display(), file.display()));
+    lab.serve(
+        443,
+        &["openssl", "s_server", "-quiet", "-accept", "443", "-alpn", "h2", "-www", "-key"],
+        &[&key, Path::new("-cert"), &file],
+    );
+    let probe = TlsProbe {
+        address: "10.79.0.9:443".to_owned(),
+        server_name: "web.lab".to_owned(),
+        alpn: vec!["h2".to_owned()],
+    };
+    let seen = lab.probe(Target::Tls(probe));
+    assert!(!seen.ok && seen.reason.contains("UnknownIssuer"), "{}", seen.reason);
+    let tls = seen.tls.expect("what the handshake told");
+    assert_eq!((tls.version.as_str(), tls.alpn.as_str()), ("TLSv1_3", "h2"));
+    assert!(tls.certificates.len() == 1 && seen.handshake_us > 0);
+    // Who speaks HTTP does not go on.
+    let url = "https://10.79.0.9/".to_owned();
+    let seen = lab.probe(Target::Http(HttpProbe { url, head: false }));
+    assert!(!seen.ok && seen.http.is_none(), "{seen:?}");
+}
+
+#[test]
+fn a_web_server_says_how_it_is() {
+    let mut lab = Lab::new("http");
+    std::fs::create_dir(lab.folder.join("folder")).expect("a folder");
+    std::fs::write(lab.folder.join("page"), "fine\n").expect("a file");
+    let directory = lab.folder.clone();
+    lab.serve(80, &["python3", "-m", "http.server", "80", "--directory"], &[&directory]);
+    let ask = |path: &str, head| {
+        let url = format!("http://10.79.0.9/{path}");
+        lab.probe(Target::Http(HttpProbe { url, head }))
+    };
+    let page = ask("page", false);
+    let facts = page.http.expect("what the server said");
+    assert!(page.ok && page.address == "10.79.0.9:80");
+    assert_eq!((facts.status, facts.body_bytes, facts.version.as_str()), (200, 5, "HTTP/1.0"));
+    assert!(facts.server.contains("Python"), "{}", facts.server);
+    assert_eq!(ask("page", true).http.expect("facts").body_bytes, 0);
+    let missing = ask("nothing", false);
+    assert!(missing.ok && missing.http.expect("facts").status == 404);
+    assert_eq!(ask("folder", false).http.expect("facts").location, "/folder/");
 }
 
 #[test]
