@@ -13,6 +13,7 @@ mod client;
 mod collectors;
 mod config;
 mod cuts;
+mod diagnose;
 mod disk;
 mod fleet;
 mod health;
@@ -88,6 +89,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "sinks::logs", machines: 1, run: sinks::logs },
     Scenario { name: "sinks::figures", machines: 1, run: sinks::figures },
     Scenario { name: "sinks::clients", machines: 1, run: sinks::clients },
+    Scenario { name: "diagnose::every", machines: 1, run: diagnose::every },
     Scenario { name: "power::buttons", machines: 1, run: power::buttons },
     Scenario { name: "disk::too_small", machines: 1, run: disk::too_small },
     Scenario { name: "source::cidata", machines: 1, run: source::cidata },
