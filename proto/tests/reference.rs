@@ -13,8 +13,7 @@ use std::path::Path;
 use stele_proto::method::{Answerer, Method};
 
 /// The files of the public API, in the order of the manual.
-const FILES: [&str; 7] =
-    ["machine", "config", "upgrade", "event", "log", "resource", "diagnose"];
+const FILES: [&str; 7] = ["machine", "config", "upgrade", "event", "log", "resource", "diagnose"];
 
 const INTRODUCTION: &str = "# API
 

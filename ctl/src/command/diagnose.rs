@@ -9,7 +9,7 @@ pub(crate) mod probe;
 pub(crate) mod traceroute;
 
 use crate::{
-    app::{App, Targets},
+    app::{Answer, App, Outcome, Targets},
     client::Session,
     failure::Failure,
     node::Node,
@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use std::time::Duration;
+use std::{io, time::Duration};
 use stele_proto::v1::Family;
 use tokio::time::timeout;
 use tonic::{Response, Status, Streaming};
@@ -125,6 +125,21 @@ impl Style {
         }
         output::print_event(self.format, &value)
     }
+}
+
+/// How a command ends whose answers were shown as they came: well if each of them says that it is well.
+fn end(app: &App, answers: Vec<Answer<bool>>) -> Outcome {
+    // A reader that has gone, as in ctl ping | head, is nobody's failure.
+    let gone = |error: &anyhow::Error| {
+        error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if answers.iter().any(|answer| answer.result.as_ref().is_err_and(gone)) {
+        return Outcome::Done;
+    }
+    let (good, outcome) = app.sort(answers);
+    if good.iter().all(|(_, well)| *well) { outcome } else { Outcome::Failed }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod diagnosis;
 mod generate;
 mod health;
 mod look;
+mod network;
 mod support;
 mod trust;
 mod upgrade;

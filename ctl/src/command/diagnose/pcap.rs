@@ -114,7 +114,8 @@ fn say(format: Format, file: Option<&Path>, end: &CaptureEnd) -> Result<()> {
             "bytes" => "the file is full",
             _ => "the time is over",
         };
-        eprintln!("{packets} packets{lost}: {why}");
+        let what = if *packets == 1 { "packet" } else { "packets" };
+        eprintln!("{packets} {what}{lost}: {why}");
         return Ok(());
     }
     let file = file.map(|file| file.display().to_string());

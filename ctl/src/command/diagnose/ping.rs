@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ctl ping`.
 
-use super::{FamilyArgs, Style, millis, next, took};
+use super::{FamilyArgs, Style, end, millis, next, took};
 use crate::{
     app::{App, FormatArg, Outcome, Reach, Targets},
     failure::Failure,
@@ -54,9 +54,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             async move { ping(&targets, &node, request, style).await }
         })
         .await;
-    let (good, outcome) = app.sort(answers);
-    let all = good.iter().all(|(_, answered)| *answered);
-    Ok(if all { outcome } else { Outcome::Failed })
+    Ok(end(app, answers))
 }
 
 /// Says whether anything was answered.
