@@ -4,7 +4,7 @@
 //! What can't be read is named in the archive, and does not keep the rest out of it: a node that needs support may
 //! answer half of what it is asked.
 
-use super::{active::Kept, events, follow, get, logs, submit};
+use super::{active::Kept, diagnose, events, follow, get, logs, submit};
 use crate::{
     age::Recipient,
     app::{App, Misuse, Outcome, Reach},
@@ -106,6 +106,10 @@ impl Archive {
         self.take("configuration.yaml", configuration(session).await);
         self.take("generations.json", generations(session).await);
         self.take("events.jsonl", events(session, self.patience).await);
+        for (name, value) in diagnose::machine::all(session).await {
+            let text = value.map_err(Into::into).and_then(|value| pretty(&value));
+            self.take(&format!("machine/{name}.json"), text);
+        }
         let kinds = session
             .answer("Listing the kinds", session.resources().list_kinds(ListKindsRequest {}))
             .await

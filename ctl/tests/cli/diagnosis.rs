@@ -14,7 +14,7 @@ use std::{
 use stele_config::{canonical, yaml};
 use stele_proto::v1::{
     Event, EventsChunk, EventsRequest, Generation, GetResponse, Kind, ListKindsResponse,
-    ListLogsResponse, ListResponse, Log, LogChunk, LogEntry, LogRequest, Resource,
+    ListLogsResponse, ListResponse, Log, LogChunk, LogEntry, LogRequest, MemoryResponse, Resource,
 };
 
 fn happened() -> EventsChunk {
@@ -84,6 +84,7 @@ fn answer(path: &str, body: &Bytes, documents: &[u8]) -> Reply {
             let entry = LogEntry { message: b"Linux version 6.12".to_vec(), ..LogEntry::default() };
             Reply::one(&LogChunk { entries: vec![entry] })
         }
+        "/stele.v1.DiagnoseService/Memory" => Reply::one(&MemoryResponse::default()),
         _ => unknown(path),
     }
 }
@@ -129,7 +130,7 @@ fn an_archive_holds_what_could_be_read_and_no_secret() {
     documents.set(canonical::write(&yaml::parse(&text).unwrap())).unwrap();
     fs::create_dir(user.path("out")).unwrap();
     let run = ["support", "-o", "out", "--tail", "500"];
-    user.ctl(&run).says(0, &["out/stele-support-web1-", "without 2 parts"]);
+    user.ctl(&run).says(0, &["out/stele-support-web1-", "without 8 parts"]);
     let path = fs::read_dir(user.path("out")).unwrap().next().unwrap().unwrap().path();
     let mut archive = tar::Archive::new(GzDecoder::new(fs::File::open(&path).unwrap()));
     let mut files = BTreeMap::new();
@@ -148,6 +149,7 @@ fn an_archive_holds_what_could_be_read_and_no_secret() {
             "web1/events.jsonl",
             "web1/logs/boot-1/kernel.log",
             "web1/logs/boot0/init.log",
+            "web1/machine/memory.json",
             "web1/resources/Link.json",
             "web1/version.json",
         ]

@@ -6,10 +6,12 @@ mod listing;
 use crate::{
     app::{Answer, App, FormatArg, Outcome, Reach},
     client::Session,
+    failure::Failure,
     output::{self, Format, Table},
 };
 use anyhow::Result;
 use listing::Listing;
+use serde_json::Value;
 use stele_proto::v1::{
     CgroupsRequest, DisksRequest, MemoryRequest, MountsRequest, PressureRequest, ProcessesRequest,
     ProcessesResponse, SocketsRequest, SocketsResponse,
@@ -148,6 +150,50 @@ pub(crate) async fn disks(app: &App, args: Args) -> Result<Outcome> {
         Ok(session.answer("Listing the disks", session.diagnose().disks(DisksRequest {})).await?)
     })
     .await
+}
+
+/// All of that for programs, by name. Without the arguments of processes, which may hold secrets.
+pub(crate) async fn all(session: &Session) -> [(&'static str, Result<Value, Failure>); 7] {
+    fn value<T: Listing>(answer: Result<T, Failure>) -> Result<Value, Failure> {
+        answer.map(|list| list.value())
+    }
+    let node = || session.diagnose();
+    let processes = ProcessesRequest { arguments: false };
+    [
+        (
+            "processes",
+            value(session.answer("Listing the processes", node().processes(processes)).await),
+        ),
+        (
+            "sockets",
+            value(session.answer("Listing the sockets", node().sockets(SocketsRequest {})).await),
+        ),
+        (
+            "mounts",
+            value(session.answer("Listing the mounts", node().mounts(MountsRequest {})).await),
+        ),
+        (
+            "memory",
+            value(session.answer("Asking for the memory", node().memory(MemoryRequest {})).await),
+        ),
+        (
+            "cgroups",
+            value(
+                session
+                    .answer("Listing the control groups", node().cgroups(CgroupsRequest {}))
+                    .await,
+            ),
+        ),
+        (
+            "pressure",
+            value(
+                session
+                    .answer("Asking for the pressure", node().pressure(PressureRequest {}))
+                    .await,
+            ),
+        ),
+        ("disks", value(session.answer("Listing the disks", node().disks(DisksRequest {})).await)),
+    ]
 }
 
 /// Asks all nodes for a list, and shows it.
