@@ -11,7 +11,7 @@ mod answers;
 mod questions;
 
 use crate::{
-    api::{Code, Gone, Refusal, Requests, Responses, while_connected},
+    api::{Caller, Code, Gone, Refusal, Requests, Responses, while_connected},
     cgroup::Cgroup,
     handlers::Answer,
     logs::INFORMATIONAL,
@@ -21,9 +21,9 @@ use crate::{
 use prost::Message;
 use std::{cell::Cell, io, rc::Rc, time::Duration};
 use stele_kernel::process::Exit;
+use stele_proto::method::Role;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::unix::pipe,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -31,6 +31,8 @@ pub(crate) use questions::Question;
 
 /// How many there may be at once.
 const PLACES: usize = 8;
+/// How many of them are left to admins, whatever others ask.
+const OF_ADMINS: usize = 2;
 /// How long an agent may take beside what its question takes.
 const PARTING: Duration = Duration::from_secs(10);
 /// How long a caller may take nothing.
@@ -53,11 +55,15 @@ struct Running {
 }
 
 impl Places {
-    fn is_taken(&self, place: usize) -> Option<&Cell<bool>> {
+    fn place(&self, place: usize) -> Option<&Cell<bool>> {
         self.0.get(place)
     }
 
-    fn take(&self) -> Option<usize> {
+    /// Takes a place, if that leaves so many free.
+    fn take(&self, left: usize) -> Option<usize> {
+        if self.0.iter().filter(|taken| !taken.get()).count() <= left {
+            return None;
+        }
         let place = self.0.iter().position(|taken| !taken.get())?;
         self.0.get(place)?.set(true);
         Some(place)
@@ -68,7 +74,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.cgroup.kill();
         self.cgroup.remove();
-        if let Some(taken) = self.node.diagnoses.is_taken(self.place) {
+        if let Some(taken) = self.node.diagnoses.place(self.place) {
             taken.set(false);
         }
     }
@@ -101,6 +107,7 @@ impl From<AnswerError> for Refusal {
 /// Asks an agent, and passes on what it says.
 pub(crate) async fn ask<Q: Question>(
     node: &Rc<Node>,
+    caller: &Caller,
     question: Q,
     requests: &mut Requests,
     responses: &mut Responses,
@@ -109,7 +116,7 @@ pub(crate) async fn ask<Q: Question>(
         Ok(question) => question,
         Err(message) => return Ok(Err(Refusal::new(Code::InvalidArgument, message))),
     };
-    let (piped, running) = match begin::<Q>(node) {
+    let (piped, running) = match begin::<Q>(node, caller) {
         Ok(begun) => begun,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -118,15 +125,16 @@ pub(crate) async fn ask<Q: Question>(
     answer
 }
 
-fn begin<Q: Question>(node: &Rc<Node>) -> Result<(Piped, Running), Refusal> {
+fn begin<Q: Question>(node: &Rc<Node>, caller: &Caller) -> Result<(Piped, Running), Refusal> {
     let no_unit = || Refusal::internal(&one_shot::OneShotError::NoUnit(Q::UNIT.to_owned()));
     let unit = node.units.get(Q::UNIT).ok_or_else(no_unit)?;
+    let left = if caller.role == Some(Role::Admin) { 0 } else { OF_ADMINS };
     let busy = || {
-        let message =
-            format!("{PLACES} diagnostics are under way, which is as many as there may be");
+        let most = PLACES.saturating_sub(left);
+        let message = format!("{most} diagnostics are under way, as many as there may be");
         Refusal::new(Code::ResourceExhausted, message)
     };
-    let place = node.diagnoses.take().ok_or_else(busy)?;
+    let place = node.diagnoses.take(left).ok_or_else(busy)?;
     let name = format!("diagnose-{place}");
     let running = Running { node: Rc::clone(node), place, cgroup: Cgroup::of(&name) };
     let action = [Q::ACTION.to_owned()];
@@ -208,13 +216,13 @@ fn judge<Q: Question>(
 }
 
 /// What an agent says: messages, each behind its length.
-struct Words {
-    stdout: BufReader<pipe::Receiver>,
+struct Words<R> {
+    stdout: R,
     /// Bytes that it may still say.
     left: u64,
 }
 
-impl Words {
+impl<R: AsyncRead + Unpin> Words<R> {
     async fn next<Q: Question>(&mut self) -> Result<Option<Vec<u8>>, AnswerError> {
         let length = match self.stdout.read_u32().await {
             Ok(length) => length,
@@ -235,12 +243,42 @@ impl Words {
 mod tests {
     use super::*;
 
+    type Asked = stele_proto::v1::MemoryRequest;
+
+    /// What is read of these bytes, and how it ends.
+    async fn read(bytes: &[u8], left: u64) -> (Vec<Vec<u8>>, Result<(), AnswerError>) {
+        let mut words = Words { stdout: bytes, left };
+        let mut messages = Vec::new();
+        loop {
+            match words.next::<Asked>().await {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => return (messages, Ok(())),
+                Err(error) => return (messages, Err(error)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_are_behind_their_lengths() {
+        let bytes = [0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1, 9];
+        let (messages, end) = read(&bytes, 3).await;
+        assert!(messages == [vec![7, 8], vec![], vec![9]] && end.is_ok(), "{messages:?}");
+        // More than it may say in all, and more than it may say at once.
+        let (messages, end) = read(&bytes, 2).await;
+        assert!(messages.len() == 2 && matches!(end, Err(AnswerError::TooMuch("observe"))));
+        let (_, end) = read(&u32::MAX.to_be_bytes(), u64::MAX).await;
+        assert!(matches!(end, Err(AnswerError::TooMuch(_))));
+        // It breaks off.
+        let (messages, end) = read(&[0, 0, 0, 2, 7], 100).await;
+        assert!(messages.is_empty() && matches!(end, Err(AnswerError::Read(..))));
+    }
+
     #[test]
     fn places_are_few() {
         let places = Places::default();
-        let taken: Vec<usize> = std::iter::from_fn(|| places.take()).collect();
-        assert_eq!(taken, (0..PLACES).collect::<Vec<_>>());
-        places.is_taken(3).unwrap().set(false);
-        assert_eq!((places.take(), places.take()), (Some(3), None));
+        let take = |left| std::iter::from_fn(|| places.take(left)).collect::<Vec<usize>>();
+        assert_eq!((take(OF_ADMINS), take(0)), ((0..6).collect(), vec![6, 7]));
+        places.place(3).unwrap().set(false);
+        assert_eq!((take(OF_ADMINS), take(0)), (vec![], vec![3]));
     }
 }

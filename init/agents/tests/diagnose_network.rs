@@ -32,7 +32,7 @@ fn run(program: &str, arguments: &str) {
     let output = Command::new(program)
         .args(arguments.split_whitespace())
         .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}; install iproute2 and procps"));
+        .unwrap_or_else(|error| panic!("{program}: {error}; install iproute2 and openssl"));
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments} (this test needs root): {complaint}");
 }

@@ -21,20 +21,34 @@ pub(super) async fn answer(
     responses: &mut Responses,
 ) -> Answer {
     match method {
-        Method::DiagnosePing => relay::<v1::PingRequest>(node, requests, responses).await,
+        Method::DiagnosePing => relay::<v1::PingRequest>(node, caller, requests, responses).await,
         Method::DiagnoseTraceroute => {
-            relay::<v1::TracerouteRequest>(node, requests, responses).await
+            relay::<v1::TracerouteRequest>(node, caller, requests, responses).await
         }
-        Method::DiagnoseResolve => relay::<v1::ResolveRequest>(node, requests, responses).await,
-        Method::DiagnoseProbe => relay::<v1::ProbeRequest>(node, requests, responses).await,
-        Method::DiagnoseCapture => relay::<v1::CaptureRequest>(node, requests, responses).await,
+        Method::DiagnoseResolve => {
+            relay::<v1::ResolveRequest>(node, caller, requests, responses).await
+        }
+        Method::DiagnoseProbe => relay::<v1::ProbeRequest>(node, caller, requests, responses).await,
+        Method::DiagnoseCapture => {
+            relay::<v1::CaptureRequest>(node, caller, requests, responses).await
+        }
         Method::DiagnoseProcesses => processes(node, caller, requests, responses).await,
-        Method::DiagnoseSockets => relay::<v1::SocketsRequest>(node, requests, responses).await,
-        Method::DiagnoseMounts => relay::<v1::MountsRequest>(node, requests, responses).await,
-        Method::DiagnoseMemory => relay::<v1::MemoryRequest>(node, requests, responses).await,
-        Method::DiagnoseCgroups => relay::<v1::CgroupsRequest>(node, requests, responses).await,
-        Method::DiagnosePressure => relay::<v1::PressureRequest>(node, requests, responses).await,
-        Method::DiagnoseDisks => relay::<v1::DisksRequest>(node, requests, responses).await,
+        Method::DiagnoseSockets => {
+            relay::<v1::SocketsRequest>(node, caller, requests, responses).await
+        }
+        Method::DiagnoseMounts => {
+            relay::<v1::MountsRequest>(node, caller, requests, responses).await
+        }
+        Method::DiagnoseMemory => {
+            relay::<v1::MemoryRequest>(node, caller, requests, responses).await
+        }
+        Method::DiagnoseCgroups => {
+            relay::<v1::CgroupsRequest>(node, caller, requests, responses).await
+        }
+        Method::DiagnosePressure => {
+            relay::<v1::PressureRequest>(node, caller, requests, responses).await
+        }
+        Method::DiagnoseDisks => relay::<v1::DisksRequest>(node, caller, requests, responses).await,
         other => {
             let message = format!("{} is no diagnostic", other.path());
             Ok(Err(Refusal::new(Code::Unimplemented, message)))
@@ -44,11 +58,12 @@ pub(super) async fn answer(
 
 async fn relay<Q: Question>(
     node: &Rc<Node>,
+    caller: &Caller,
     requests: &mut Requests,
     responses: &mut Responses,
 ) -> Answer {
     let question: Q = only!(requests);
-    ask(node, question, requests, responses).await
+    ask(node, caller, question, requests, responses).await
 }
 
 /// Command lines may hold secrets.
@@ -64,5 +79,5 @@ async fn processes(
             format!("the arguments of processes may hold secrets: only {} is told", Role::Admin);
         return Ok(Err(Refusal::new(Code::PermissionDenied, message)));
     }
-    ask(node, question, requests, responses).await
+    ask(node, caller, question, requests, responses).await
 }
