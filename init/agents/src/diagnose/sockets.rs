@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The sockets, out of /proc/net.
 
-use super::{DiagnoseError, plain, read};
+use super::{DiagnoseError, plain, read, text};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
@@ -16,10 +16,11 @@ pub(super) fn all(net: &Path) -> Result<Vec<Socket>, DiagnoseError> {
     let mut sockets = Vec::new();
     for protocol in INTERNET {
         // A machine without IPv6 has none of its files.
-        let Ok(text) = read(net.join(protocol)) else { continue };
-        sockets.extend(text.lines().skip(1).filter_map(|line| internet(protocol, line)));
+        let lines = text(net.join(protocol));
+        sockets.extend(lines.lines().skip(1).filter_map(|line| internet(protocol, line)));
     }
-    sockets.extend(read(net.join("packet"))?.lines().skip(1).filter_map(packet));
+    // A kernel without sockets for packets has no such file.
+    sockets.extend(text(net.join("packet")).lines().skip(1).filter_map(packet));
     sockets.extend(read(net.join("unix"))?.lines().skip(1).filter_map(unix));
     Ok(sockets)
 }
