@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How questions are read and answers written. What they say is tested against a real network, in `tests/diagnose_network.rs`.
+//! How questions are read and answers written. What they say is tested against a real network, in `tests/diagnose_network/`.
 
 use super::*;
 use stele_proto::v1::{DisksRequest, MemoryRequest, MemoryResponse, Mount};
