@@ -122,6 +122,7 @@ impl Certificate {
             not_before: seconds(life.0),
             not_after: seconds(life.1),
             names: params.subject_alt_names.iter().map(printable).collect(),
+            ..CertificateReport::default()
         };
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         Self { chain: std::iter::once(leaf).chain(intermediate).collect(), key, report, renew }
@@ -225,6 +226,7 @@ mod tests {
             hostname: "n1".into(),
             addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
             access: Access::default(),
+            generation: 0,
         }
     }
 
@@ -271,6 +273,7 @@ mod tests {
             hostname: "stele".into(),
             addresses: Vec::new(),
             access: Access::default(),
+            generation: 0,
         };
         let now = SystemTime::now();
         let certificate = Certificate::make(&identity, now).unwrap();

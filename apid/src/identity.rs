@@ -29,6 +29,9 @@ pub struct Identity {
     /// What the operator says of clients.
     #[serde(default)]
     pub access: Access,
+    /// The configuration that all this comes from; zero without one.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 /// With or without a configuration.

@@ -37,6 +37,7 @@ use stele_proto::{internal::CertificateReport, method};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
+    task::JoinHandle,
 };
 
 /// How long the identity may take to appear.
@@ -115,6 +116,11 @@ impl Serving {
         Ok(Self { identity, certificate, tls })
     }
 
+    /// What PID 1 is to know: what is served, by which configuration, and what of that failed.
+    fn report(&self, generation: u64, failed: String) -> CertificateReport {
+        CertificateReport { generation, failed, ..self.certificate.report.clone() }
+    }
+
     /// Whom a connection made before this change was verified with.
     fn trust(&self) -> Option<&str> {
         match &self.identity.mode {
@@ -131,6 +137,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     let mut identity =
         Identity::wait(&path, IDENTITY).await.map_err(|source| ServeError::Identity { source })?;
     let access = watch::Sender::new(Arc::new(std::mem::take(&mut identity.access)));
+    let mut generation = std::mem::take(&mut identity.generation);
     let mut serving = Serving::make(identity)?;
 
     let pool = Pool::new(init);
@@ -139,7 +146,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     let gate = Arc::new(Gate::new(audit.clone(), pool.clone(), descriptors, access.subscribe()));
     let connections = Connections::new(Instant::now());
     let (mut end, ended) = watch::channel(());
-    let mut report = tokio::spawn(tell(pool.clone(), serving.certificate.report.clone()));
+    let mut report = Teller::start(&pool, serving.report(generation, String::new()));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut ended = ended;
@@ -149,7 +156,14 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         let next = tokio::select! {
             biased;
             () = control.stop.notified() => break,
-            () = control.reload.notified() => reload(&path, &serving, &access),
+            () = control.reload.notified() => {
+                let next;
+                (generation, next) = reload(&path, &serving, &access);
+                if next.is_none() {
+                    report = Teller::start(&pool, serving.report(generation, String::new()));
+                }
+                next
+            }
             _ = tick.tick() => renew(&serving),
             accepted = listener.accept() => {
                 match accepted {
@@ -174,8 +188,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         let Some(next) = next else { continue };
         match next {
             Ok(next) => {
-                report.abort();
-                report = tokio::spawn(tell(pool.clone(), next.certificate.report.clone()));
+                report = Teller::start(&pool, next.report(generation, String::new()));
                 if next.trust() != serving.trust() {
                     (end, ended) = watch::channel(());
                 }
@@ -185,13 +198,13 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
             Err(error) => {
                 let error = chain(&error);
                 tracing::error!(error, "The certificate stays as it was");
+                report = Teller::start(&pool, serving.report(generation, error));
             }
         }
     }
 
     notify("STOPPING=1");
-    drop((listener, ended));
-    report.abort();
+    drop((listener, ended, report));
     drop(end);
     drain(&connections).await;
     audit.flush(limits::DRAIN / 2).await;
@@ -199,16 +212,18 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// What to serve when the identity file has changed. What it says of clients holds at once, and needs no other certificate.
+/// The configuration that the identity file comes from, and what to serve when it has changed. What it says of clients
+/// holds at once, and needs no other certificate.
 fn reload(
     path: &std::path::Path,
     serving: &Serving,
     access: &watch::Sender<Arc<Access>>,
-) -> Option<Result<Serving, ServeError>> {
+) -> (u64, Option<Result<Serving, ServeError>>) {
     let mut identity = match Identity::read(path) {
         Ok(identity) => identity,
-        Err(source) => return Some(Err(ServeError::Identity { source })),
+        Err(source) => return (0, Some(Err(ServeError::Identity { source }))),
     };
+    let generation = std::mem::take(&mut identity.generation);
     let next = std::mem::take(&mut identity.access);
     access.send_if_modified(|known| {
         let changes = **known != next;
@@ -216,13 +231,13 @@ fn reload(
         changes
     });
     if identity == serving.identity {
-        return None;
+        return (generation, None);
     }
     // In maintenance people compare the fingerprint with the console's: it stays, whatever the addresses become.
     if identity.mode == Mode::Maintenance && serving.identity.mode == Mode::Maintenance {
-        return None;
+        return (generation, None);
     }
-    Some(Serving::make(identity))
+    (generation, Some(Serving::make(identity)))
 }
 
 /// What to serve when the certificate nears its end.
@@ -234,6 +249,21 @@ async fn drain(connections: &Connections) {
     let end = Instant::now() + limits::DRAIN;
     while connections.count() > 0 && Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Tells PID 1 something for as long as this value is there.
+struct Teller(JoinHandle<()>);
+
+impl Teller {
+    fn start(pool: &Pool, report: CertificateReport) -> Self {
+        Self(tokio::spawn(tell(pool.clone(), report)))
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -24,6 +24,7 @@ macro_rules! parts {
 }
 
 parts! {
+    Api = "the API";
     LogSinks = "log sinks";
     Metrics = "the figures";
     Network = "the network";

@@ -4,6 +4,7 @@
 
 use crate::{
     configuration::Active,
+    convergence::Part,
     node::{NetworkIdentity, Node},
     report,
     store::Kind,
@@ -21,6 +22,8 @@ use stele_config::{ClientAccess, MachineConfig};
 use stele_proto::{internal::CertificateReport, method::Method, v1::Mode};
 
 const FOLDER: &str = "/run/stele/apid";
+/// The longest text of apid's that is shown.
+const LONGEST_TEXT: usize = 300;
 const FILE: &str = "/run/stele/apid/identity.json";
 
 /// What the file says; see docs/architecture.md.
@@ -38,6 +41,7 @@ enum Identity<'a> {
         hostname: &'a str,
         addresses: &'a [IpAddr],
         access: Access<'a>,
+        generation: u64,
     },
 }
 
@@ -73,11 +77,18 @@ pub(crate) async fn keep(node: Rc<Node>) {
         let active = configuration.borrow_and_update().clone();
         let addresses = network.borrow_and_update().clone();
         let running = active.is_some();
+        let generation = active.as_ref().map_or(0, |active| active.stored.number);
         if let Err(error) = write(active.as_deref(), &addresses) {
             tracing::error!(error = %error, "writing the identity of the API failed");
+            let reason = format!("who this node is could not be written down for the API: {error}");
+            node.convergence.report(Part::Api, generation, Err(reason));
         } else if let Some(apid) = node.supervisor.find("apid") {
             match mode_before.replace(running) {
-                Some(before) if before != running => apid.restart(),
+                Some(before) if before != running => {
+                    // It ends under whoever brought the configuration, who is to have an answer before.
+                    node.convergence.report(Part::Api, generation, Ok(()));
+                    apid.restart();
+                }
                 Some(_) | None => apid.reload(),
             }
         }
@@ -108,6 +119,7 @@ fn write(active: Option<&Active>, network: &NetworkIdentity) -> io::Result<()> {
                 hostname,
                 addresses,
                 access: Access::of(&active.config),
+                generation: active.stored.number,
             }
         }
     };
@@ -132,12 +144,19 @@ struct CertificateStatus<'a> {
 
 /// Takes apid's word for the certificate that it serves: it is a resource, and the console says how to reach the node.
 pub(crate) fn certificate(node: &Node, report: &CertificateReport) {
-    let CertificateReport { fingerprint, not_before, not_after, names } = report;
+    let CertificateReport { fingerprint, not_before, not_after, names, generation, failed } =
+        report;
     let hex = fingerprint.len() == 64 && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !hex || names.len() > 256 || names.iter().any(|name| name.len() > 256) {
         tracing::warn!("apid reported a certificate that makes no sense");
         return;
     }
+    let outcome = if failed.is_empty() { Ok(()) } else { Err(report::plain(failed, LONGEST_TEXT)) };
+    node.convergence.report(
+        Part::Api,
+        *generation,
+        outcome.map_err(|reason| format!("the API: {reason}")),
+    );
     node.store.put(
         Kind::Certificate,
         "apid",

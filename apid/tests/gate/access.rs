@@ -43,7 +43,15 @@ async fn a_role_of_the_operators_own_opens_its_methods_on_open_connections_too()
 
     say(&operator, &house, &json!({"roles": {"auditor": [STREAM]}}));
     until(&auditor, STREAM, 0).await;
+    let again = house.reports.recv().await.unwrap();
+    assert_eq!(again, report, "PID 1 is told each time that what it says is in force");
+    assert_eq!((again.generation, again.failed.as_str()), (7, ""));
     assert_eq!(auditor.call(VERSION, b"").await.unwrap().code, 7, "nothing else");
+
+    write_identity(&house.identity(), "{}");
+    house.control.reload.notify_one();
+    let failed = house.reports.recv().await.unwrap().failed;
+    assert!(failed.contains("identity.json: missing field"), "{failed}");
     let again = Client::connect(house.address, Some(&operator.client("auditor"))).await.unwrap();
     let fingerprint = apid::certificate::fingerprint(&again.chain[0]);
     assert_eq!(fingerprint, report.fingerprint, "no new certificate for that");

@@ -102,6 +102,7 @@ impl Operator {
     pub(crate) fn json_with(&self, addresses: &[&str], access: &serde_json::Value) -> String {
         serde_json::json!({
             "mode": "running", "hostname": "n1", "addresses": addresses, "access": access,
+            "generation": 7,
             "ca": self.ca.certificate, "certificate": self.node.certificate, "key": self.node.key,
         })
         .to_string()
