@@ -218,6 +218,7 @@ const PACKET: &[&str] = &[
     "setsockopt",
     "signalfd4",
     "socket",
+    "socketpair",
     "timerfd_create",
     "timerfd_settime",
 ];
