@@ -236,13 +236,7 @@ impl App {
             let paint = self.paint_error;
             eprint!(
                 "{}",
-                findings::render(
-                    &failure.findings,
-                    "error",
-                    &format!("{name}the configuration"),
-                    "",
-                    paint
-                )
+                findings::render(&failure.findings, &format!("{name}the configuration"), "", paint)
             );
         }
         eprintln!(

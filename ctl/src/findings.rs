@@ -7,42 +7,43 @@ use stele_config::Finding;
 
 /// A finding as the API carries it.
 pub(crate) fn from_wire(finding: stele_proto::v1::Finding) -> Finding {
-    let stele_proto::v1::Finding { document, kind, path, line, message, expected } = finding;
-    Finding { document, kind, path, line, message, expected }
+    let stele_proto::v1::Finding { document, kind, path, line, message, expected, warning } =
+        finding;
+    Finding { document, kind, path, line, message, expected, warning }
 }
 
 /// All findings, with the lines that they are about.
-pub(crate) fn render(
-    findings: &[Finding],
-    level: &str,
-    name: &str,
-    source: &str,
-    paint: Paint,
-) -> String {
+pub(crate) fn render(findings: &[Finding], name: &str, source: &str, paint: Paint) -> String {
     let mut text = String::new();
     for finding in findings {
-        one(&mut text, finding, level, name, source, paint);
+        one(&mut text, finding, name, source, paint);
     }
     text
 }
 
-/// How many, in words.
+/// Whether it keeps the configuration from being taken.
+pub(crate) fn is_error(finding: &&Finding) -> bool {
+    !finding.warning
+}
+
+/// How many keep the configuration from being taken, in words.
 pub(crate) fn count(findings: &[Finding], name: &str) -> String {
-    match findings.len() {
+    match findings.iter().filter(is_error).count() {
         1 => format!("1 thing is wrong with {name}"),
         many => format!("{many} things are wrong with {name}"),
     }
 }
 
-fn one(text: &mut String, finding: &Finding, level: &str, name: &str, source: &str, paint: Paint) {
-    let bad = if level == "warning" { paint.yellow(level) } else { paint.red(level) };
+fn one(text: &mut String, finding: &Finding, name: &str, source: &str, paint: Paint) {
+    let bad = if finding.warning { paint.yellow("warning") } else { paint.red("error") };
     let _ = writeln!(text, "{bad}: {}", plain(&finding.message));
     let mut place = name.to_owned();
     if finding.line > 0 {
         let _ = write!(place, ":{}", finding.line);
     }
     match (finding.document, finding.kind.as_str()) {
-        (0, _) => {}
+        (0, "") => {}
+        (0, kind) => place.push_str(&format!(", {}", plain(kind))),
         (document, "") => place.push_str(&format!(", document {document}")),
         (document, kind) => place.push_str(&format!(", document {document} ({})", plain(kind))),
     }
@@ -93,6 +94,7 @@ mod tests {
                 line: 3,
                 message: "\"10.0.0.5/33\" is not an address".to_owned(),
                 expected: "an address with a prefix length, such as 10.0.0.5/24".to_owned(),
+                warning: false,
             },
             Finding {
                 document: 0,
@@ -101,6 +103,7 @@ mod tests {
                 line: 0,
                 message: "there is no Identity".to_owned(),
                 expected: String::new(),
+                warning: false,
             },
         ];
         let source = "kind: Link\naddresses:\n- 10.0.0.5/33\n";
@@ -116,7 +119,7 @@ mod tests {
              --> machine.yaml
 
         "#]]
-        .assert_eq(&render(&findings, "error", "machine.yaml", source, Paint::new(false)));
+        .assert_eq(&render(&findings, "machine.yaml", source, Paint::new(false)));
     }
 
     #[test]
@@ -128,14 +131,13 @@ mod tests {
             line: 9,
             message: "x\x1b[2J".to_owned(),
             expected: String::new(),
+            warning: false,
         };
         assert!(
-            !render(std::slice::from_ref(&finding), "error", "f", "a\n", Paint::new(false))
-                .contains('\x1b')
+            !render(std::slice::from_ref(&finding), "f", "a\n", Paint::new(false)).contains('\x1b')
         );
         let long = "é".repeat(5000);
-        let shown =
-            render(&[Finding { line: 1, ..finding }], "error", "f", &long, Paint::new(false));
+        let shown = render(&[Finding { line: 1, ..finding }], "f", &long, Paint::new(false));
         assert!(shown.chars().count() < 300);
     }
 }

@@ -117,19 +117,24 @@ impl Configuration {
     pub(crate) async fn accept_understood(
         &self,
         node: &Rc<Node>,
-        Understood { canonical, config }: Understood,
+        understood: Understood,
         intent: &Intent,
     ) -> Result<v1::ApplyResponse, AcceptError> {
         let _turn = self.turn.lock().await;
         let active = self.active();
         self.admit(intent)?;
+        let found = inspect::inspect(node, &understood).await;
+        if found.iter().any(|finding| !finding.warning) {
+            return Err(AcceptError::Invalid(found));
+        }
+        let Understood { canonical, config, places: _ } = understood;
         let plan = change::plan(active.as_ref().map(|active| &active.config), &config);
         let persistent = node.state.get().is_some_and(|state| state.persistent);
         intent.fits(active.is_none(), persistent, &plan)?;
         intent.locks_out(&config)?;
         let mut response = v1::ApplyResponse {
             generation: None,
-            warnings: inspect::inspect(node, &config),
+            warnings: found.into_iter().map(understand::to_finding).collect(),
             changes: plan.into_iter().map(to_change).collect(),
         };
         if intent.dry_run {

@@ -104,6 +104,16 @@ impl Devices {
         }
     }
 
+    /// Whether a module could be held, as far as the image decides it.
+    pub(crate) async fn check(&self, module: &KernelModule) -> Result<(), ModuleError> {
+        let (done, answer) = oneshot::channel();
+        let asked = self.wanted.send(Wanted::Check(module.clone(), done));
+        match asked.map(|()| answer) {
+            Ok(answer) => answer.await.unwrap_or(Err(ModuleError::Ended)),
+            Err(_thread_gone) => Err(ModuleError::Ended),
+        }
+    }
+
     /// Unloads what was loaded for a module.
     pub(crate) async fn release(&self, present: Present) -> Result<(), ModuleError> {
         let (done, answer) = oneshot::channel();

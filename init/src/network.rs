@@ -289,6 +289,7 @@ fn observe(
         name: link.name,
         mac: link.mac,
         mtu: link.mtu,
+        max_mtu: link.max_mtu,
         up: link.up,
         carrier: link.carrier,
         physical: link.physical,

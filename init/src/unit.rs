@@ -139,4 +139,16 @@ mod tests {
         }
         assert!(count >= 5);
     }
+
+    #[test]
+    fn what_documents_can_name_are_the_image_s_units() {
+        use stele_config::services::{ERRANDS, FOR_LINKS, FOR_SINKS, SERVICES};
+        let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/units")).unwrap();
+        let mut units: Vec<String> =
+            files.map(|entry| name_of(&entry.unwrap().path()).unwrap()).collect();
+        units.sort();
+        let mut named = [&SERVICES[..], &ERRANDS[..], &[FOR_LINKS, FOR_SINKS]].concat();
+        named.sort_unstable();
+        assert_eq!(units, named);
+    }
 }

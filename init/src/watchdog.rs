@@ -31,6 +31,9 @@ struct Status<'a> {
     identity: &'a str,
     /// Seconds.
     timeout: u64,
+    /// The longest timeout that a configuration can give it, where its driver says so, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longest: Option<u64>,
     /// Whether it restarted the machine before this boot.
     restarted: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -109,12 +112,18 @@ fn start_new(running: &mut BTreeMap<String, Running>) {
 }
 
 impl Running {
+    /// How much longer it waits than PID 1 may be silent.
+    fn extra(&self) -> Duration {
+        if self.identity == KERNELS_OWN { Duration::ZERO } else { HARDWARE_WAITS }
+    }
+
+    /// How long PID 1 may be silent at most, where its driver says so.
+    fn longest(&self) -> Option<Duration> {
+        Some(self.watchdog.longest()?.saturating_sub(self.extra()))
+    }
+
     fn set_timeout(&mut self, wanted: Duration) {
-        let wanted = if self.identity != KERNELS_OWN {
-            wanted.saturating_add(HARDWARE_WAITS)
-        } else {
-            wanted
-        };
+        let wanted = wanted.saturating_add(self.extra());
         if self.wanted == wanted {
             return;
         }
@@ -144,6 +153,7 @@ impl Running {
                 state: if starving { "starving" } else { "fed" },
                 identity: &self.identity,
                 timeout: self.timeout.as_secs(),
+                longest: self.longest().map(|longest| longest.as_secs()),
                 restarted: self.restarted,
                 reason: &self.reason,
             },

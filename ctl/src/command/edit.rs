@@ -237,6 +237,7 @@ mod tests {
             line: 2,
             message: "is text".to_owned(),
             expected: "a number".to_owned(),
+            warning: false,
         };
         let body = "kind: Link\nmtu: big\n# a comment of the user\n";
         let text = format!("{}{body}", notes(&[finding]));

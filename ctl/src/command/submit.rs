@@ -130,7 +130,7 @@ impl Refused {
     pub(crate) fn render(&self, app: &App) {
         match self {
             Refused::Invalid { source, findings } => {
-                eprint!("{}", source.render(findings, "error", app.paint_error));
+                eprint!("{}", source.render(findings, app.paint_error));
             }
             Refused::Conflict { failure: _, difference } => eprint!("{difference}"),
         }
@@ -204,7 +204,7 @@ pub(crate) fn report(
         for (node, Submitted { source, difference, response }) in good {
             let warnings: Vec<_> =
                 response.warnings.iter().cloned().map(findings::from_wire).collect();
-            eprint!("{}", source.render(&warnings, "warning", app.paint_error));
+            eprint!("{}", source.render(&warnings, app.paint_error));
             if with_difference {
                 output::print(&difference)?;
             }

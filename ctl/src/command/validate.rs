@@ -12,7 +12,10 @@ use std::{
     io::{self, Read as _},
     path::Path,
 };
-use stele_config::{Finding, MAX_BYTES, yaml};
+use stele_config::{
+    Finding, MAX_BYTES, services,
+    yaml::{self, Located},
+};
 
 /// Arguments of `ctl validate`.
 #[derive(Debug, clap::Args)]
@@ -61,27 +64,38 @@ impl Source {
         yaml::parse(&self.bytes).err().unwrap_or_default()
     }
 
+    /// The same, and what an image of this version could not do of it.
+    fn findings_for_image(&self) -> Vec<Finding> {
+        match yaml::locate(&self.bytes) {
+            Ok(Located { config, places }) => places.find(services::unknown(&config)),
+            Err(findings) => findings,
+        }
+    }
+
     /// Findings with the lines that they are about.
-    pub(crate) fn render(&self, findings: &[Finding], level: &str, paint: Paint) -> String {
+    pub(crate) fn render(&self, findings: &[Finding], paint: Paint) -> String {
         let text = String::from_utf8_lossy(&self.bytes);
         let text = self.shown.as_deref().unwrap_or(&text);
-        findings::render(findings, level, &self.name, text, paint)
+        findings::render(findings, &self.name, text, paint)
     }
 }
 
 /// Checks a configuration.
 pub(crate) fn run(app: &App, args: &Args) -> Result<Outcome> {
     let source = Source::read(&args.file)?;
-    let findings = source.findings();
+    let findings = source.findings_for_image();
+    let valid = !findings.iter().any(|finding| findings::is_error(&finding));
     if args.format.output != Format::Table {
         output::print_value(args.format.output, &serde_json::to_value(&findings)?)?;
-    } else if findings.is_empty() {
-        output::print(&format!("{} is valid.\n", source.name))?;
     } else {
-        output::print(&source.render(&findings, "error", app.paint))?;
-        output::print(&format!("{}.\n", findings::count(&findings, &source.name)))?;
+        output::print(&source.render(&findings, app.paint))?;
+        let result = match valid {
+            true => format!("{} is valid", source.name),
+            false => findings::count(&findings, &source.name),
+        };
+        output::print(&format!("{result}.\n"))?;
     }
-    Ok(if findings.is_empty() { Outcome::Done } else { Outcome::Invalid })
+    Ok(if valid { Outcome::Done } else { Outcome::Invalid })
 }
 
 /// Prints the JSON Schema.

@@ -88,6 +88,34 @@ fn findings_come_at_once_and_nothing_is_sent() {
 }
 
 #[test]
+fn what_the_image_does_not_have_is_found_without_a_node() {
+    let user = User::new();
+    user.fleet("web1", "10.0.0.5");
+    let config = fs::read_to_string(user.path("web1/machine.yaml")).unwrap();
+    let with = |more: &str| {
+        fs::write(user.path("more.yaml"), format!("{more}---\n{config}")).unwrap();
+        user.ctl(&["validate", "-f", "more.yaml"])
+    };
+    with("apiVersion: stele/v1\nkind: Environment\nname: a\nservices: [prob]\nvariables: [A=1]\n")
+        .says(
+            2,
+            &[
+                "error: this image has no service prob (did you mean \"probe\"?)",
+                "more.yaml:4",
+                "1 thing is wrong",
+            ],
+        );
+    with("apiVersion: stele/v1\nkind: HealthCheck\nname: a\nservice: {name: apd}\n").says(
+        0,
+        &[
+            "warning: this image has no service apd (did you mean \"apid\"?)",
+            "more.yaml:4",
+            "is valid",
+        ],
+    );
+}
+
+#[test]
 fn contexts_are_chosen_and_removed() {
     let user = User::new();
     user.fleet("web1", "10.0.0.5");

@@ -136,6 +136,7 @@ fn the_nodes_findings_are_shown_like_our_own() {
             line: 4,
             message: "taken".to_owned(),
             expected: "another".to_owned(),
+            warning: false,
         };
         let value = Findings { findings: vec![finding] }.encode_to_vec();
         Reply::refused(

@@ -68,6 +68,7 @@ pub(crate) fn every(world: &World, checks: &Checks) -> Result<()> {
         apply(&node, "")
     });
     kernel(&node, checks);
+    looked_at(&node, checks);
     surroundings(&node, checks);
     believed(&node, checks)?;
     mirrored(world, &node, checks)
@@ -101,7 +102,7 @@ fn kernel(node: &Kept, checks: &Checks) {
         (
             "a setting that this kernel does not have",
             "kind: Sysctl\nname: vm.swapiness\nvalue: 10\n",
-            &["Sysctl vm.swapiness", "no setting"],
+            &["(Sysctl), name", "no setting vm.swapiness (did you mean \"vm.swappiness\"?)"],
         ),
         (
             "a value that the kernel does not take",
@@ -111,7 +112,7 @@ fn kernel(node: &Kept, checks: &Checks) {
         (
             "a module that the image does not have",
             "kind: KernelModule\nname: floppy\n",
-            &["KernelModule floppy", "no module"],
+            &["(KernelModule), name", "no module floppy"],
         ),
         (
             "a parameter that the module does not have",
@@ -121,10 +122,10 @@ fn kernel(node: &Kept, checks: &Checks) {
         (
             "a service that the machine does not have",
             "kind: Environment\nname: x\nservices: [prob]\nvariables: [A=1]\n",
-            &["Environment x", "no service prob"],
+            &["(Environment), services[0]", "no service prob (did you mean \"probe\"?)"],
         ),
     ] {
-        checks.check(&format!("{what} leads back, with the reason"), || {
+        checks.check(&format!("{what} changes nothing, and the reason is told"), || {
             let before = node.ctl.run(["get", "config"])?;
             // What is good is undone with the rest.
             let more = format!("{}---\napiVersion: stele/v1\n{document}", example("Files")?);
@@ -137,6 +138,29 @@ fn kernel(node: &Kept, checks: &Checks) {
             })
         });
     }
+}
+
+/// What is found before anything is done.
+fn looked_at(node: &Kept, checks: &Checks) {
+    checks.check("a dry run tells at once all that this machine can't do, with the lines", || {
+        let more = "---\napiVersion: stele/v1\nkind: Link\nname: eth0\ndhcp4: true\nmtu: 9216\n\
+            ---\napiVersion: stele/v1\nkind: Metrics\naddress: 192.0.2.9:9100\n\
+            ---\napiVersion: stele/v1\nkind: Sysctl\nname: vm.nr_hugepages\nvalue: 1000000\n\
+            ---\napiVersion: stele/v1\nkind: KernelModule\nname: dumy\n";
+        let file = with_more(node, more)?;
+        let lines = std::fs::read_to_string(&file)?;
+        let line = |text: &str| lines.lines().position(|line| line == text).map_or(0, |at| at + 1);
+        let said = node.ctl.fails(["apply-config", "-f", &file.to_string_lossy(), "--dry-run"])?;
+        for (text, document, path, message) in [
+            ("address: 192.0.2.9:9100", "(Metrics)", "address", "does not have the address"),
+            ("value: 1000000", "(Sysctl)", "value", "and the machine has"),
+            ("name: dumy", "(KernelModule)", "name", "did you mean \"dummy\"?"),
+        ] {
+            says(&said, &[&format!(":{}, document", line(text)), &format!("{document}, {path}")])?;
+            says(&said, &[message])?;
+        }
+        says(&said, &["warning: ", "error: "])
+    });
 }
 
 fn surroundings(node: &Kept, checks: &Checks) {

@@ -69,6 +69,12 @@ impl Index {
         self.built_in.contains(&name.replace('-', "_"))
     }
 
+    /// The modules of the image, in no order.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.files.keys().map(String::as_str).collect()
+    }
+
     /// A module and all that it needs, in the order to load them: (name, file). Empty when there is no such module: it
     /// is built into the kernel, or not part of the image.
     #[must_use]

@@ -48,6 +48,8 @@ pub struct Link {
     pub mtu: u32,
     /// The largest packet it carried when it was first seen: what its driver chose.
     pub first_mtu: u32,
+    /// The largest packet that it can carry, where its driver says so.
+    pub max_mtu: Option<u32>,
     /// Whether it is administratively up.
     pub up: bool,
     /// Whether it has a carrier; always false while it is down.

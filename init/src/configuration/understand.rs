@@ -10,7 +10,7 @@ use crate::{
 };
 use prost::Message as _;
 use std::time::Duration;
-use stele_config::{Finding, MachineConfig, canonical};
+use stele_config::{Finding, MachineConfig, Places, canonical};
 use stele_kernel::process::Exit;
 use stele_proto::v1;
 
@@ -68,8 +68,8 @@ impl From<AcceptError> for Refusal {
 
 /// A finding as the API tells it.
 pub(super) fn to_finding(finding: Finding) -> v1::Finding {
-    let Finding { document, kind, path, line, message, expected } = finding;
-    v1::Finding { document, kind, path, line, message, expected }
+    let Finding { document, kind, path, line, message, expected, warning } = finding;
+    v1::Finding { document, kind, path, line, message, expected, warning }
 }
 
 /// A configuration that is valid and not in force.
@@ -77,13 +77,22 @@ pub(super) fn to_finding(finding: Finding) -> v1::Finding {
 pub(crate) struct Understood {
     pub(super) canonical: Vec<u8>,
     pub(super) config: MachineConfig,
+    /// Where its documents stood, if that is known.
+    pub(super) places: Places,
 }
 
 impl Understood {
     /// What a generation holds, if this image can read it.
     pub(super) fn of_generation(documents: &str) -> Result<Understood, AcceptError> {
         let config = canonical::read(documents.as_bytes()).map_err(AcceptError::Invalid)?;
-        Ok(Understood { canonical: canonical::write(&config), config })
+        Ok(Understood { canonical: canonical::write(&config), config, places: Places::default() })
+    }
+
+    /// What the configure agent answers: the documents, and on the next line their places.
+    fn of_answer(answer: &str) -> Result<Understood, AcceptError> {
+        let (documents, places) = answer.split_once('\n').unwrap_or((answer, ""));
+        let places = serde_json::from_str(places).map_err(AcceptError::Answer)?;
+        Ok(Understood { places, ..Understood::of_generation(documents)? })
     }
 }
 
@@ -96,10 +105,42 @@ pub(crate) async fn understand(node: &Node, documents: &[u8]) -> Result<Understo
         .await
         .map_err(AcceptError::Agent)?;
     match output.exit {
-        Exit::Code(0) => Understood::of_generation(&String::from_utf8_lossy(&output.stdout)),
+        Exit::Code(0) => Understood::of_answer(&String::from_utf8_lossy(&output.stdout)),
         Exit::Code(2) => Err(AcceptError::Invalid(
             serde_json::from_slice(&output.stdout).map_err(AcceptError::Answer)?,
         )),
         exit => Err(AcceptError::AgentFailed { exit, complaint: output.complaint }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use stele_config::Remark;
+
+    #[test]
+    fn an_answer_has_documents_and_their_places() {
+        let documents = canonical::write(&fixture::config::<&str>(&[]));
+        let documents = String::from_utf8(documents).unwrap();
+        let place = r#"{"kind":"Metrics","name":"","document":2,"line":7,"keys":{"address":[9]}}"#;
+        let understood = Understood::of_answer(&format!("{documents}\n[{place}]")).unwrap();
+        assert_eq!(understood.canonical, documents.as_bytes());
+        let remark = Remark {
+            kind: "Metrics",
+            name: String::new(),
+            path: "address".to_owned(),
+            warning: true,
+            message: String::new(),
+            expected: String::new(),
+        };
+        let finding = understood.places.find(vec![remark]).remove(0);
+        assert_eq!((finding.document, finding.line), (2, 9));
+        for wrong in [documents.clone(), format!("{documents}\n"), format!("{documents}\n[[]]")] {
+            assert!(
+                matches!(Understood::of_answer(&wrong), Err(AcceptError::Answer(_))),
+                "{wrong}"
+            );
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     sync::mpsc,
     time::Duration,
 };
-use stele_config::{KernelModule, ModuleParameter};
+use stele_config::{KernelModule, ModuleParameter, did_you_mean};
 use stele_kernel::modules;
 use stele_machine::modules::{Index, parameters};
 use tokio::sync::{mpsc as to_init, oneshot, watch};
@@ -27,6 +27,8 @@ pub(super) enum Wanted {
     Module(String, &'static str, oneshot::Sender<()>),
     /// The module of a document.
     Hold(KernelModule, oneshot::Sender<Result<Present, ModuleError>>),
+    /// Whether that could be had, as far as the image decides it.
+    Check(KernelModule, oneshot::Sender<Result<(), ModuleError>>),
     /// It is no longer wanted.
     Release(Present, oneshot::Sender<Result<(), ModuleError>>),
 }
@@ -42,8 +44,8 @@ pub(crate) struct Present {
 /// Why a module is not what a document says.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModuleError {
-    #[error("this image has no module {0}")]
-    NotInTheImage(String),
+    #[error("this image has no module {name}{hint}")]
+    NotInTheImage { name: String, hint: String },
     #[error("{0} is part of this kernel, and can't be given parameters")]
     BuiltIn(String),
     #[error("the module {module} has no parameter {key}; it has: {known}")]
@@ -142,6 +144,7 @@ impl Loader {
             }
             // Who asked waits for the answer as long as the machine runs.
             Wanted::Hold(module, answer) => drop(answer.send(self.hold(&module))),
+            Wanted::Check(module, answer) => drop(answer.send(self.check(&module))),
             Wanted::Release(present, answer) => drop(answer.send(self.release(&present))),
         }
     }
@@ -164,16 +167,36 @@ impl Loader {
         }
     }
 
-    fn hold(&mut self, module: &KernelModule) -> Result<Present, ModuleError> {
-        let name = module.name().to_string();
-        if self.index.is_built_in(&name) {
+    /// The module and what it needs, in the order to load them; nothing for one that is part of the kernel.
+    fn order(&self, module: &KernelModule) -> Result<Vec<(String, String)>, ModuleError> {
+        let name = module.name().as_str();
+        if self.index.is_built_in(name) {
             return match module.parameters() {
-                [] => Ok(Present { name, loaded: Vec::new() }),
-                [_, ..] => Err(ModuleError::BuiltIn(name)),
+                [] => Ok(Vec::new()),
+                [_, ..] => Err(ModuleError::BuiltIn(name.to_owned())),
             };
         }
-        let order = self.index.in_order(&name);
-        let Some((_, file)) = order.last() else { return Err(ModuleError::NotInTheImage(name)) };
+        let order = self.index.in_order(name);
+        if order.is_empty() {
+            let hint = did_you_mean(name, &self.index.names());
+            return Err(ModuleError::NotInTheImage { name: name.to_owned(), hint });
+        }
+        Ok(order)
+    }
+
+    fn check(&self, module: &KernelModule) -> Result<(), ModuleError> {
+        match self.order(module)?.last() {
+            Some((_, file)) => self.check_keys(module, file),
+            None => Ok(()),
+        }
+    }
+
+    fn hold(&mut self, module: &KernelModule) -> Result<Present, ModuleError> {
+        let name = module.name().to_string();
+        let order = self.order(module)?;
+        let Some((_, file)) = order.last() else {
+            return Ok(Present { name, loaded: Vec::new() });
+        };
         if is_loaded(&name) {
             check_values(module)?;
             return Ok(Present { name, loaded: Vec::new() });

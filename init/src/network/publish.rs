@@ -32,6 +32,9 @@ struct LinkStatus {
     mac: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mtu: Option<u32>,
+    /// The largest that it can have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_mtu: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     carrier: Option<bool>,
     addresses: Vec<String>,
@@ -135,6 +138,7 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
             index: link.map(|link| link.index),
             mac: link.and_then(|link| link.mac).map(colons),
             mtu: link.map(|link| link.mtu),
+            max_mtu: link.and_then(|link| link.max_mtu),
             carrier: link.map(|link| link.carrier),
             addresses: addresses.into_iter().map(|address| address.cidr.to_string()).collect(),
             reason: status.reason,

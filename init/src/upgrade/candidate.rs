@@ -166,6 +166,7 @@ mod tests {
             line: 0,
             message: "is not a key of this document".into(),
             expected: String::new(),
+            warning: false,
         };
         let refusal = refuse("1.1.0", 4, vec![finding]);
         assert_eq!(

@@ -19,6 +19,9 @@ pub struct Finding {
     pub message: String,
     /// What would have been right; empty when the message says it all.
     pub expected: String,
+    /// Whether the configuration may be taken all the same.
+    #[serde(default)]
+    pub warning: bool,
 }
 
 impl fmt::Display for Finding {
@@ -26,7 +29,8 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut place = Vec::new();
         match (self.document, self.kind.as_str()) {
-            (0, _) => place.push("configuration".to_owned()),
+            (0, "") => place.push("configuration".to_owned()),
+            (0, kind) => place.push(kind.to_owned()),
             (document, "") => place.push(format!("document {document}")),
             (document, kind) => place.push(format!("document {document} ({kind})")),
         }
@@ -36,7 +40,8 @@ impl fmt::Display for Finding {
         if !self.path.is_empty() {
             place.push(self.path.clone());
         }
-        write!(f, "{}: {}", place.join(", "), self.message)?;
+        let level = if self.warning { "warning: " } else { "" };
+        write!(f, "{level}{}: {}", place.join(", "), self.message)?;
         if !self.expected.is_empty() {
             write!(f, "; expected {}", self.expected)?;
         }

@@ -20,6 +20,8 @@
 // What people see.
 mod finding;
 mod machine;
+mod remark;
+pub mod services;
 
 // The kinds, and what they hold.
 mod access;
@@ -101,7 +103,9 @@ pub use methods::{Methods, MethodsError};
 pub use metrics::Metrics;
 pub use name::{Name, NameError};
 pub use need::Need;
+pub use record::did_you_mean;
 pub use registry::{RegistryAuth, RegistryMirror, RegistryName};
+pub use remark::{Places, Remark};
 pub use resolver::Resolver;
 pub use route::Route;
 pub use serial::{Serial, SerialError};

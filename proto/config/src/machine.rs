@@ -172,7 +172,7 @@ impl MachineConfig {
     /// `inspect` may look closer at each document that is good in itself.
     pub(crate) fn read(
         nodes: &[(u32, Node)],
-        inspect: impl Fn(&Document, &Node, &mut Report),
+        mut inspect: impl FnMut(&Document, &Node, &mut Report),
         report: &mut Report,
     ) -> Option<MachineConfig> {
         let mut parts = Parts::default();

@@ -170,7 +170,8 @@ pub(crate) fn field<T: Value>(
 }
 
 /// ` (did you mean "mtu"?)`, if something known is close to it.
-pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
+#[must_use]
+pub fn did_you_mean(word: &str, known: &[&str]) -> String {
     // Far more than any key has; the distance takes time in proportion to the length.
     if word.len() > 64 {
         return String::new();

@@ -40,6 +40,12 @@ impl Report {
         self.path.clear();
     }
 
+    /// Which document it is at.
+    #[cfg(feature = "yaml")]
+    pub(crate) fn document(&self) -> u32 {
+        self.document
+    }
+
     /// Names the kind of the document, also in the findings that it already has.
     pub(crate) fn kind(&mut self, kind: &str) {
         kind.clone_into(&mut self.kind);
@@ -85,6 +91,7 @@ impl Report {
             line,
             message: message.into(),
             expected: expected.into(),
+            warning: false,
         });
     }
 
@@ -135,6 +142,7 @@ impl Report {
                 line: 0,
                 message: format!("there are {} more findings", self.untold),
                 expected: "these to be mended first".to_owned(),
+                warning: false,
             });
         }
         self.findings

@@ -12,7 +12,16 @@ mod x509;
 use crate::document::Document;
 use crate::node::{Node, Tree};
 use crate::report::Report;
-use crate::{Finding, MachineConfig};
+use crate::{Finding, MachineConfig, Places};
+
+/// A configuration, and where its documents stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The configuration.
+    pub config: MachineConfig,
+    /// Where its documents stood.
+    pub places: Places,
+}
 
 /// Reads a YAML stream. Besides what [`crate::canonical::read`] checks, the certificates must fit each other and the
 /// key.
@@ -21,6 +30,27 @@ use crate::{Finding, MachineConfig};
 ///
 /// Everything that is wrong with it, in all documents.
 pub fn parse(bytes: &[u8]) -> Result<MachineConfig, Vec<Finding>> {
+    read(bytes, inspect)
+}
+
+/// Reads a YAML stream, and notes where its documents stand.
+///
+/// # Errors
+///
+/// The same.
+pub fn locate(bytes: &[u8]) -> Result<Located, Vec<Finding>> {
+    let mut places = Places::default();
+    let config = read(bytes, |document, node, report| {
+        inspect(document, node, report);
+        places.note(report.document(), document, node);
+    })?;
+    Ok(Located { config, places })
+}
+
+fn read(
+    bytes: &[u8],
+    inspect: impl FnMut(&Document, &Node, &mut Report),
+) -> Result<MachineConfig, Vec<Finding>> {
     let mut report = Report::default();
     let config = stream::text(bytes, &mut report).and_then(|text| {
         let documents = stream::documents(text, &mut report);

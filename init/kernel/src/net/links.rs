@@ -16,6 +16,8 @@ pub struct LinkInfo {
     pub mac: Option<[u8; 6]>,
     /// The largest packet it carries.
     pub mtu: u32,
+    /// The largest packet that it can carry, where its driver says so.
+    pub max_mtu: Option<u32>,
     /// Whether it is administratively up.
     pub up: bool,
     /// Whether it has a carrier; always false while it is down.
@@ -57,6 +59,7 @@ impl Netlink {
                     .filter(|_| ethernet)
                     .and_then(|mac| mac.try_into().ok()),
                 mtu: attributes.get_mtu().unwrap_or_default(),
+                max_mtu: attributes.get_max_mtu().ok().filter(|max| *max > 0),
                 up,
                 carrier: up && header.ifi_flags & libc::IFF_LOWER_UP as u32 != 0,
                 physical: ethernet && device.exists(),

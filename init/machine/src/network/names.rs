@@ -184,6 +184,7 @@ mod tests {
             mac,
             mtu: 1500,
             first_mtu: 1500,
+            max_mtu: None,
             up: true,
             carrier: true,
             physical,

@@ -126,6 +126,7 @@ mod tests {
             mac: None,
             mtu: 1500,
             first_mtu: 1500,
+            max_mtu: None,
             up: true,
             carrier: true,
             physical: true,

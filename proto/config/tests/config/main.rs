@@ -12,5 +12,6 @@ mod log_sink;
 mod metrics;
 mod pki;
 mod properties;
+mod remarks;
 mod schema;
 mod upgrade;

@@ -64,6 +64,7 @@ fn link(index: u32, name: &str) -> Link {
         mac: None,
         mtu: 1500,
         first_mtu: 1500,
+        max_mtu: None,
         up: false,
         carrier: false,
         physical: name != "lo",

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The programs and logs of the image, as documents name them.
+//!
+//! The list is that of the image's units; a test of PID 1 holds the two together. So a wrong name is found before there is a
+//! machine.
+
+use crate::record::did_you_mean;
+use crate::{Environment, MachineConfig, Name, Probe, Remark};
+
+/// What is kept running.
+pub const SERVICES: [&str; 3] = ["apid", "metrics", "probe"];
+/// What runs until it has done one thing.
+pub const ERRANDS: [&str; 11] = [
+    "capture",
+    "configure",
+    "diagnose",
+    "disk",
+    "examine",
+    "fetch",
+    "judge",
+    "observe",
+    "ping",
+    "receive",
+    "stage",
+];
+/// What runs once for each link with DHCP: `dhcp-eth0`.
+pub const FOR_LINKS: &str = "dhcp";
+/// What runs once for each log sink: `log-sink-central`.
+pub const FOR_SINKS: &str = "log-sink";
+/// The logs that no program of that name writes.
+const LOGS: [&str; 4] = ["audit", "candidate", "init", "kernel"];
+
+/// What documents name, and neither the image nor the configuration itself brings.
+#[must_use]
+pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
+    let services = services(config);
+    let is_link = |name: &str| {
+        // Without any, which links there are is the machine's business.
+        config.links().is_empty() && name.strip_prefix(FOR_LINKS).is_some_and(|rest| rest.len() > 1)
+    };
+    let mut programs = services.clone();
+    programs.extend(ERRANDS.map(str::to_owned));
+    let mut logs = programs.clone();
+    logs.extend(LOGS.map(str::to_owned));
+    let mut remarks = Vec::new();
+    let mut look = |known: &[String], name: &Name, remark: Remark| {
+        if known.iter().any(|known| known == name.as_str()) || is_link(name.as_str()) {
+            return;
+        }
+        let names: Vec<&str> = known.iter().map(String::as_str).collect();
+        remarks.push(Remark {
+            message: format!("{}{}", remark.message, did_you_mean(name.as_str(), &names)),
+            expected: format!("one of {}", names.join(", ")),
+            ..remark
+        });
+    };
+    for check in config.health_checks() {
+        let Probe::Service(probe) = check.probe() else { continue };
+        let message = format!("this image has no service {}", probe.name());
+        let path = "service.name".to_owned();
+        look(&services, probe.name(), remark("HealthCheck", check.name(), path, true, message));
+    }
+    for sink in config.log_sinks() {
+        for (index, log) in sink.logs().iter().enumerate() {
+            let message = format!("this image has no log {log}");
+            look(
+                &logs,
+                log,
+                remark("LogSink", sink.name(), format!("logs[{index}]"), true, message),
+            );
+        }
+    }
+    for environment in config.environments() {
+        for (index, service) in environment.services().iter().enumerate() {
+            let message = format!("this image has no service {service}");
+            let (name, path) = (Environment::name(environment), format!("services[{index}]"));
+            look(&programs, service, remark("Environment", name, path, false, message));
+        }
+    }
+    remarks
+}
+
+/// What is kept running with this configuration.
+fn services(config: &MachineConfig) -> Vec<String> {
+    let links = config.links().iter().filter(|link| link.dhcp4());
+    let links = links.map(|link| format!("{FOR_LINKS}-{}", link.name()));
+    let sinks = config.log_sinks().iter().map(|sink| format!("{FOR_SINKS}-{}", sink.name()));
+    SERVICES.map(str::to_owned).into_iter().chain(links).chain(sinks).collect()
+}
+
+fn remark(kind: &'static str, name: &Name, path: String, warning: bool, message: String) -> Remark {
+    Remark { kind, name: name.to_string(), path, warning, message, expected: String::new() }
+}
