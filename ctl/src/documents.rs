@@ -17,16 +17,16 @@ const SECRETS: [&str; 4] = ["key", "password", "secret", "token"];
 
 /// Which document of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Title {
+pub struct Title {
     /// Its kind.
-    pub(crate) kind: String,
+    pub kind: String,
     /// Its name; empty where there can be but one.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 impl Title {
     /// The title of a document.
-    pub(crate) fn of(document: &Value) -> Title {
+    pub fn of(document: &Value) -> Title {
         let text = |key: &str| document.get(key).and_then(Value::as_str).map(str::to_owned);
         Title { kind: text("kind").unwrap_or_default(), name: text("name").unwrap_or_default() }
     }
@@ -44,11 +44,11 @@ impl fmt::Display for Title {
 
 /// A secret that was put aside.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret {
+pub struct Secret {
     /// What stands in its place.
-    pub(crate) mark: String,
+    pub mark: String,
     /// The secret; none if the node did not tell.
-    pub(crate) value: Option<String>,
+    pub value: Option<String>,
 }
 
 impl fmt::Debug for Secret {
@@ -59,16 +59,16 @@ impl fmt::Debug for Secret {
 
 /// The documents of a configuration, without its secrets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Documents {
+pub struct Documents {
     /// The documents in the order of the canonical form.
-    pub(crate) list: Vec<Value>,
+    pub list: Vec<Value>,
     /// What was put aside.
-    pub(crate) secrets: Vec<Secret>,
+    pub secrets: Vec<Secret>,
 }
 
 impl Documents {
     /// Reads the canonical form, redacted by the node or not.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Documents> {
+    pub fn read(bytes: &[u8]) -> Result<Documents> {
         let mut documents = Documents {
             list: parse(bytes).context("Reading the configuration of the node")?,
             secrets: Vec::new(),
@@ -85,13 +85,13 @@ impl Documents {
     }
 
     /// As a YAML stream.
-    pub(crate) fn print(&self) -> Result<String> {
+    pub fn print(&self) -> Result<String> {
         print(&self.list)
     }
 
     /// A text, made of what [`Documents::print`] returned, with the secrets in their places again. Each line stays
     /// what it is.
-    pub(crate) fn restore(&self, text: &str) -> Result<String> {
+    pub fn restore(&self, text: &str) -> Result<String> {
         let mut text = text.to_owned();
         for Secret { mark, value } in &self.secrets {
             if let Some(value) = value {
@@ -105,7 +105,7 @@ impl Documents {
     }
 
     /// True if the node did not tell all of it.
-    pub(crate) fn is_redacted(&self) -> bool {
+    pub fn is_redacted(&self) -> bool {
         self.secrets.iter().any(|secret| secret.value.is_none())
     }
 }

@@ -13,7 +13,7 @@ const DIRECTIVE: &str = "$patch";
 
 /// Merges documents into a configuration. Each goes into the one of its kind and name: mappings are merged, `null`
 /// removes a key, and lists and all else are replaced. One that finds none is added.
-pub(crate) fn merge(documents: &mut Documents, patch: &str) -> Result<()> {
+pub fn merge(documents: &mut Documents, patch: &str) -> Result<()> {
     let mut found = false;
     for document in serde_yaml::Deserializer::from_str(patch) {
         let value = Value::deserialize(document).context("The patch is not YAML")?;
@@ -97,7 +97,7 @@ fn join(target: &mut Value, patch: Value) {
 }
 
 /// Applies a patch of RFC 6902. To it the configuration is one object: `/Hostname/hostname`, `/Link/eth0/mtu`.
-pub(crate) fn operations(documents: &mut Documents, patch: &str) -> Result<()> {
+pub fn operations(documents: &mut Documents, patch: &str) -> Result<()> {
     let patch: json_patch::Patch =
         serde_json::from_str(patch).context("The patch is not one of RFC 6902, such as [{\"op\": \"remove\", \"path\": \"/Link/eth0/mtu\"}]")?;
     let mut tree = Map::new();

@@ -18,7 +18,7 @@
 //! * [`scratch`]: folders for what is thrown away.
 //! * [`suite`]: scenarios of checks that share boots.
 //! * [`variants`], [`broken`]: images for tests; [`tools`]: programs that they are tried against.
-//! * [`up`], [`check`], [`reproducible`], [`bench`]: the commands.
+//! * [`up`], [`check`], [`reproducible`], [`bench`], [`fuzz`]: the commands.
 //!
 //! Machines listen on loopback only, end with the process that started them, and leave nothing on disk.
 
@@ -36,6 +36,7 @@ pub mod ctl;
 pub mod cuts;
 pub mod disk;
 pub mod esp;
+pub mod fuzz;
 pub mod json;
 pub mod machine;
 pub mod node;

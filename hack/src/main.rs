@@ -9,6 +9,7 @@ use hack::{
     artefacts::Artefacts,
     bench::{self, Subject},
     check::{self, Part},
+    fuzz::{self, Target},
     machine::{Drive, Machine},
     scratch, up,
     vm::Vm,
@@ -50,6 +51,14 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Search for inputs that break a reader of strangers' bytes
+    Fuzz {
+        /// What to fuzz [default: everything]
+        targets: Vec<Target>,
+        /// How long, each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Boot the image, with the console on the terminal
     Vm(VmArguments),
@@ -104,6 +113,7 @@ fn main() -> Result<()> {
         Command::Down => up::down(),
         Command::Test { parts, filters } => check::test(&parts, &filters),
         Command::Bench { subjects, runs, json } => bench::bench(&subjects, runs, json),
+        Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, Duration::from_secs(seconds)),
         Command::Vm(arguments) => run_vm(arguments),
         Command::Keep { dir } => up::keep(&dir),
     }

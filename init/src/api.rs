@@ -274,7 +274,7 @@ fn allowed(stream: &UnixStream, door: Door) -> bool {
 }
 
 /// One connection: one call after the other.
-async fn converse(node: &Rc<Node>, door: Door, stream: UnixStream) -> Result<(), Gone> {
+pub(crate) async fn converse(node: &Rc<Node>, door: Door, stream: UnixStream) -> Result<(), Gone> {
     let (reader, writer) = stream.into_split();
     let mut requests =
         Requests { reader: BufReader::with_capacity(16 * 1024, reader), closed: false };

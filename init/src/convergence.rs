@@ -14,7 +14,7 @@ macro_rules! parts {
         pub(crate) enum Part { $($name,)* }
 
         impl Part {
-            const ALL: &'static [Part] = &[$(Part::$name,)*];
+            pub(crate) const ALL: &'static [Part] = &[$(Part::$name,)*];
 
             const fn word(self) -> &'static str {
                 match self { $(Part::$name => $word,)* }

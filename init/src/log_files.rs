@@ -193,7 +193,7 @@ impl FileReader {
 }
 
 /// How many of these bytes are whole entries.
-fn whole_entries(bytes: &[u8]) -> usize {
+pub(crate) fn whole_entries(bytes: &[u8]) -> usize {
     let mut whole: usize = 0;
     while let Some(rest) = bytes.get(whole.saturating_add(1)..) {
         let Ok(length) = prost::decode_length_delimiter(rest) else { break };

@@ -97,7 +97,8 @@ fn make_mutable(path: &Path) -> io::Result<()> {
 }
 
 /// A variable's text: behind four bytes of attributes, UTF-16 up to the first NUL.
-fn decode(bytes: &[u8]) -> Option<String> {
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<String> {
     let (_attributes, value) = bytes.split_at_checked(ATTRIBUTES.len())?;
     let units = value
         .chunks_exact(2)
@@ -105,7 +106,9 @@ fn decode(bytes: &[u8]) -> Option<String> {
     char::decode_utf16(units.take_while(|unit| *unit != 0)).collect::<Result<String, _>>().ok()
 }
 
-fn encode(text: &str) -> Vec<u8> {
+/// What a variable with this text holds.
+#[must_use]
+pub fn encode(text: &str) -> Vec<u8> {
     let units = text.encode_utf16().chain([0]);
     ATTRIBUTES.into_iter().chain(units.flat_map(u16::to_le_bytes)).collect()
 }

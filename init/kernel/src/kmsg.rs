@@ -70,7 +70,8 @@ impl AsFd for Reader {
 }
 
 /// Reads `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,…];MESSAGE\n[ KEY=VALUE\n…]`.
-fn parse(text: &str) -> Option<Record> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Record> {
     let (head, rest) = text.split_once(';')?;
     let mut fields = head.split(',');
     let priority: u32 = fields.next()?.parse().ok()?;

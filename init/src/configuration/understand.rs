@@ -83,7 +83,7 @@ pub(crate) struct Understood {
 
 impl Understood {
     /// What a generation holds, if this image can read it.
-    pub(super) fn of_generation(documents: &str) -> Result<Understood, AcceptError> {
+    pub(crate) fn of_generation(documents: &str) -> Result<Understood, AcceptError> {
         let config = canonical::read(documents.as_bytes()).map_err(AcceptError::Invalid)?;
         Ok(Understood { canonical: canonical::write(&config), config, places: Places::default() })
     }

@@ -23,7 +23,8 @@ pub(super) fn read(
     report: &mut Report,
     documents: &mut Vec<(u32, Node)>,
 ) {
-    let mut reader = Reader { parser: Parser::new_from_str(part), before, depth: 0, budget };
+    let lines = u32::try_from(part.lines().count()).unwrap_or(u32::MAX);
+    let mut reader = Reader { parser: Parser::new_from_str(part), before, lines, depth: 0, budget };
     loop {
         report.enter(*number);
         match reader.document(report) {
@@ -52,6 +53,7 @@ pub(super) fn read(
 struct Reader<'i, 'b> {
     parser: Parser<'i, StrInput<'i>>,
     before: u32,
+    lines: u32,
     depth: usize,
     budget: &'b mut usize,
 }
@@ -75,8 +77,9 @@ impl<'i> Reader<'i, '_> {
             None => Ok(None),
             Some(Ok(event)) => Ok(Some(event)),
             Some(Err(error)) => {
-                let line =
-                    self.before.saturating_add(u32::try_from(error.marker().line()).unwrap_or(0));
+                // What is missing at the end, the parser misses on the line behind it.
+                let line = u32::try_from(error.marker().line()).unwrap_or(0).min(self.lines);
+                let line = self.before.saturating_add(line);
                 report.find(line, format!("is not YAML: {}", error.info()), "");
                 Err(Stop)
             }

@@ -359,7 +359,7 @@ fn all_of_several_documents_at_once() {
         &expect![[r#"
             document 2 (Link), line 5, mtu: 1 is out of range; expected a whole number from 1280 to 9216
             document 2 (Link), line 6, adresses: there is no key "adresses" here (did you mean "addresses"?); expected one of name, mtu, dhcp4, addresses, routes
-            document 3, line 9, a: is not YAML: while parsing a flow sequence, expected ',' or ']'
+            document 3, line 8, a: is not YAML: while parsing a flow sequence, expected ',' or ']'
             document 4 (Resolver), line 10, apiVersion: is missing; expected stele/v1
             document 4 (Resolver), line 11, servers[0]: "x" is not an IP address: invalid IP address syntax; expected an IP address, such as 192.0.2.1
         "#]],
@@ -398,8 +398,8 @@ fn not_yaml() {
     check_all(
         "{\"a\": ",
         &expect![[r#"
-        document 1, line 2: is not YAML: while parsing a node, did not find expected node content
-    "#]],
+            document 1, line 1: is not YAML: while parsing a node, did not find expected node content
+        "#]],
     );
     check_all(
         "",
@@ -484,5 +484,15 @@ fn byte_order_mark_and_windows_line_ends_are_read() {
         &expect![[r#"
         good
     "#]],
+    );
+}
+
+#[test]
+fn what_ends_too_early_is_found_on_a_line_that_there_is() {
+    check(
+        "apiVersion: stele/v1\nkind: Link\naddresses: [a",
+        &expect![[r#"
+            document 2, line 4, addresses: is not YAML: while parsing a flow sequence, expected ',' or ']'
+        "#]],
     );
 }

@@ -176,7 +176,7 @@ fn wide() {
     check(
         &fill("%a b\n"),
         &expect![
-            "1 in all, first: document 1, line 209716: is not YAML: did not find expected <document start>"
+            "1 in all, first: document 1, line 209715: is not YAML: did not find expected <document start>"
         ],
     );
     check(

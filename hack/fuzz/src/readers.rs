@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What networks, disks, registries and the firmware say. The first byte picks the reader of the rest.
+
+use crate::Target;
+use std::{cmp::Ordering, io::Cursor, sync::LazyLock};
+use stele_agents::{
+    dhcp::{Mac, frame, message},
+    disk::{ext4, table::Table},
+    fetch::{self, reference::Reference},
+    stage::{anatomy, judge},
+};
+use stele_kernel::{efivars, kmsg};
+use stele_layout::{
+    slot::{SlotFile, SlotId},
+    version::Version,
+};
+use stele_signature::{
+    PublicKey, SigningKey,
+    cosign::{self, Document},
+};
+
+/// Readers of strangers' bytes.
+pub const TARGET: Target = Target { name: "readers", run, seeds };
+
+const READERS: [fn(&[u8]); 13] = [
+    dhcp,
+    packet,
+    kernel_message,
+    variable,
+    image,
+    registry,
+    manifest,
+    statement,
+    file_names,
+    partitions,
+    superblock,
+    places,
+    keys,
+];
+
+const US: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+
+fn run(bytes: &[u8]) {
+    let Some((which, bytes)) = bytes.split_first() else { return };
+    READERS[usize::from(*which) % READERS.len()](bytes);
+}
+
+fn dhcp(bytes: &[u8]) {
+    let _message = message::parse(bytes, US);
+}
+
+fn packet(bytes: &[u8]) {
+    if let Some(received) = frame::parse(bytes, US) {
+        dhcp(received.payload);
+    }
+    let _arp = frame::parse_arp(bytes);
+}
+
+fn kernel_message(bytes: &[u8]) {
+    let record = kmsg::parse(&String::from_utf8_lossy(bytes));
+    assert!(record.is_none_or(|record| record.severity < 8 && !record.message.contains('\n')));
+}
+
+fn variable(bytes: &[u8]) {
+    if let Some(text) = efivars::decode(bytes) {
+        assert_eq!(efivars::decode(&efivars::encode(&text)), Some(text));
+    }
+}
+
+fn image(bytes: &[u8]) {
+    if let Ok(anatomy) = anatomy::examine(&bytes) {
+        let end = anatomy.rootfs.offset + anatomy.rootfs.length;
+        assert!(end <= bytes.len() as u64, "the root file system ends behind the image");
+    }
+}
+
+/// A key whose signatures are believed here.
+static KEY: LazyLock<(SigningKey, String)> = LazyLock::new(|| {
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\n\
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgmb2+J/Pw1AzYqonf\n\
+HkaNp+WZ2O3pHogbuHwUsNLTzVyhRANCAATCiJBbmgfpYff2gevkbfDihcNY+R/H\n\
+1nAlZmkTnnw6TEIfaNkrv0Pi3JQiMcyTwWhU1udO35gIEGertgnrr6Ns\n\
+-----END PRIVATE KEY-----";
+    let key = SigningKey::from_pem(PEM).expect("a key");
+    let public = key.public().to_pem().expect("its public half");
+    (key, public)
+});
+
+fn signed(bytes: &[u8]) -> String {
+    let signature = KEY.0.sign(&sha256(bytes)).expect("a signature");
+    stele_signature::write(&signature).trim().to_owned()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), bytes)).into()
+}
+
+/// What a registry has, whole.
+fn registry(bytes: &[u8]) {
+    assert!(
+        judge::judge(std::slice::from_ref(&KEY.1), bytes).is_err(),
+        "nobody has signed this, and it is believed"
+    );
+}
+
+/// A manifest that somebody trusted has signed.
+fn manifest(bytes: &[u8]) {
+    let documents = judge::Documents {
+        manifest: stele_signature::write(bytes).trim().to_owned(),
+        signatures: vec![Document::Bundle(
+            cosign::bundle(&KEY.0, &sha256(bytes)).expect("a bundle"),
+        )],
+    };
+    let documents = serde_json::to_vec(&documents).expect("JSON");
+    if let Ok(vouched) = judge::judge(std::slice::from_ref(&KEY.1), &documents) {
+        assert!(vouched.size > 0, "an image of no bytes is vouched for");
+    }
+}
+
+/// A statement that somebody trusted has signed.
+fn statement(bytes: &[u8]) {
+    let payload = String::from_utf8_lossy(bytes).into_owned();
+    let signature = signed(payload.as_bytes());
+    let keys = [KEY.0.public()];
+    if let Ok(vouched) = cosign::verify(&Document::Simple { payload, signature }, &keys) {
+        assert_eq!(vouched.manifest.len(), 64);
+    }
+}
+
+fn file_names(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Some(file) = SlotFile::parse(&text) {
+        assert_eq!(SlotFile::parse(&file.to_string()).as_ref(), Some(&file));
+    }
+    if let Some(id) = SlotId::parse(&text) {
+        assert_eq!(id.as_str(), text);
+    }
+    let Some((left, right)) = text.split_once('\n') else { return };
+    if let (Ok(left), Ok(right)) = (Version::parse(left), Version::parse(right)) {
+        assert_eq!(left.compare(&right), right.compare(&left).reverse());
+        assert_eq!(left.compare(&left), Ordering::Equal);
+    }
+}
+
+/// A disk of 32 MiB that begins so, with the table's checksums right.
+fn partitions(bytes: &[u8]) {
+    const SECTOR: usize = 512;
+    const SIZE: usize = 256 << 10;
+    let mut disk = vec![0; SIZE];
+    let (begin, count) = (SECTOR, bytes.len().min(SIZE / 2 - SECTOR));
+    disk[begin..begin + count].copy_from_slice(&bytes[..count]);
+    let entries = crc32(&disk[2 * SECTOR..2 * SECTOR + 128 * 128]);
+    disk[SECTOR + 88..SECTOR + 92].copy_from_slice(&entries.to_le_bytes());
+    disk[SECTOR + 16..SECTOR + 20].fill(0);
+    let header = crc32(&disk[SECTOR..SECTOR + 92]);
+    disk[SECTOR + 16..SECTOR + 20].copy_from_slice(&header.to_le_bytes());
+    let size = 256 << 20;
+    let mut disk = Cursor::new(disk);
+    if let Ok(table) = Table::read(&mut disk, size, SECTOR as u64)
+        && let Ok(complete) = table.complete([[1; 16], [2; 16]])
+    {
+        for write in complete.writes(&mut disk).unwrap_or_default() {
+            assert!(write.offset + write.bytes.len() as u64 <= size, "it writes behind the disk");
+        }
+    }
+}
+
+/// The checksum of GPT tables.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 0 { crc >> 1 } else { (crc >> 1) ^ 0xedb8_8320 }
+        })
+    })
+}
+
+fn superblock(bytes: &[u8]) {
+    if let Some((block, _)) = bytes.split_first_chunk() {
+        let _treatment = ext4::treat("STATE", false, &ext4::parse(block));
+    }
+}
+
+fn places(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(url) = fetch::parse(&text) {
+        let _shown = fetch::shown(&fetch::signature_of(&url));
+    }
+    let _reference = Reference::parse(&text);
+}
+
+fn keys(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(der) = stele_signature::read(&text) {
+        assert_eq!(stele_signature::read(&stele_signature::write(&der)), Ok(der));
+    }
+    if let Ok(key) = PublicKey::from_pem(&text) {
+        assert_eq!(key.to_pem().and_then(|pem| PublicKey::from_pem(&pem)).as_ref(), Ok(&key));
+    }
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let mut reply = vec![2, 1, 6, 0, 0, 0, 0, 9];
+    reply.resize(16, 0);
+    reply.extend([10, 0, 2, 15]);
+    reply.resize(28, 0);
+    reply.extend(US.0);
+    reply.resize(236, 0);
+    reply.extend([99, 130, 83, 99, 53, 1, 5, 54, 4, 10, 0, 2, 2, 51, 4, 0, 0, 14, 16]);
+    reply.extend([1, 4, 255, 255, 255, 0, 121, 5, 0, 10, 0, 2, 2, 119, 2, 1, b'a', 255]);
+    let digest = "0".repeat(64);
+    let layer = format!(r#"{{"layers":[{{"digest":"sha256:{digest}","size":7}}]}}"#);
+    let documents = judge::Documents { manifest: "e30=".to_owned(), signatures: Vec::new() };
+    let about = format!(
+        r#"{{"critical":{{"image":{{"docker-manifest-digest":"sha256:{digest}"}},"type":"cosign container image signature"}}}}"#
+    );
+    let mut head = b"EFI PART\0\0\x01\0\x5c\0\0\0".to_vec();
+    head.resize(24, 0);
+    for place in [1, 524_287, 34, 524_254] {
+        head.extend(u64::to_le_bytes(place));
+    }
+    head.extend([7; 16]);
+    head.extend(2_u64.to_le_bytes());
+    head.extend([128, 0, 0, 0, 128, 0, 0, 0]);
+    let seeds: [&[u8]; 13] = [
+        &reply,
+        &[0xff; 64],
+        b"6,339,5140900,-;NET: Registered protocol family 10\n SUBSYSTEM=net\n",
+        &efivars::encode("stele_1.1.0+2-1.efi"),
+        include_bytes!("../seeds/uki"),
+        &serde_json::to_vec(&documents).expect("JSON"),
+        layer.as_bytes(),
+        about.as_bytes(),
+        b"stele_1.1.0+2-1.efi\n1.0~rc1",
+        &head,
+        &[0; 1024],
+        b"https://user:pass@example.com:8443/a/b?c=d#e",
+        KEY.1.as_bytes(),
+    ];
+    (0..).zip(seeds).map(|(which, seed)| [&[which], seed].concat()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_good_gets_through() {
+        let found = seeds();
+        let seed = |which: usize| found[which].get(1..).unwrap();
+        assert!(message::parse(seed(0), US).is_some());
+        assert!(anatomy::examine(&seed(4)).is_ok());
+    }
+}
