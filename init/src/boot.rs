@@ -17,7 +17,7 @@ use crate::{
     devices::Devices,
     environment, etc_files, events,
     fault::{self, Fault},
-    figures, health, identity, kernel_log, network,
+    figures, health, identity, kernel_log, lag, network,
     node::{Node, Release},
     power_button, readiness, report, shutdown, sinks, sources,
     state::State,
@@ -125,6 +125,7 @@ async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
         readiness::watch(signals).map_err(BootError::Signals)?,
     ));
     tokio::task::spawn_local(kernel_log::follow(Rc::clone(&node)));
+    tokio::task::spawn_local(lag::keep(Rc::clone(&node)));
     tokio::task::spawn_local(api::serve(Rc::clone(&node), api::GATE, listener));
     tokio::task::spawn_local(api::serve(Rc::clone(&node), api::METRICS, metrics));
     tokio::task::spawn_local(api::serve(Rc::clone(&node), api::LOG_SINK, log_sink));

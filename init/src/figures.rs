@@ -32,6 +32,14 @@ fn machine(page: &mut Page, node: &Node) {
     if let Some(state) = node.state.get() {
         page.family("stele_boot", Type::Gauge, "The number of this boot.").add(&[], state.boot);
     }
+    let mut late = page.family(
+        "stele_loop_late",
+        Type::Counter,
+        "How often PID 1 came to something so many seconds later than it wanted to.",
+    );
+    for (seconds, count) in node.lag.counts() {
+        late.add(&[("seconds", seconds)], count);
+    }
     if let Some(active) = node.configuration.active() {
         page.family("stele_generation", Type::Gauge, "The configuration in force.")
             .add(&[], active.stored.number);

@@ -5,17 +5,15 @@
 use crate::{
     api::{Caller, Code, Gone, Refusal, Requests, Responses, while_connected},
     boots::Reason,
-    descriptors,
     events::Cause,
     figures, identity, log_files,
     logs::Logs,
-    memory,
     node::Node,
     report,
-    store::{Kind, Watch},
-    upgrade, volumes,
+    store::Kind,
+    upgrade,
 };
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 use stele_kernel::power::End;
 use stele_machine::{boots::Start, figures::Format};
 use stele_proto::{
@@ -27,12 +25,10 @@ use stele_proto::{
 mod config;
 mod diagnose;
 mod events;
+mod resources;
 
 /// What a call came to: nobody left to answer, a refusal, or success.
 pub(crate) type Answer = Result<Result<(), Refusal>, Gone>;
-
-/// How often what has no events of its own is looked at while it is watched.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Takes the messages of a request that has just one; answers the call when they make no sense.
 macro_rules! only {
@@ -118,8 +114,8 @@ async fn answer(
             });
             Ok(Ok(()))
         }
-        Method::ResourceList => list(node, requests, responses).await,
-        Method::ResourceWatch => watch(node, requests, responses).await,
+        Method::ResourceList => resources::list(node, requests, responses).await,
+        Method::ResourceWatch => resources::watch(node, requests, responses).await,
         Method::DiagnosePing
         | Method::DiagnoseTraceroute
         | Method::DiagnoseResolve
@@ -340,79 +336,4 @@ fn no_such_log(logs: &Logs, name: &str) -> Refusal {
         Code::NotFound,
         format!("there is no log {name:?}; there are: {}", names.join(", ")),
     )
-}
-
-/// Looks at what has no events of its own.
-fn look(node: &Node, kind: Kind) -> bool {
-    match kind {
-        Kind::Descriptor => descriptors::refresh(node),
-        Kind::Memory => memory::refresh(node),
-        Kind::Volume => drop(volumes::refresh(node)),
-        _ => return false,
-    }
-    true
-}
-
-fn parse_kind(name: &str) -> Result<Kind, Refusal> {
-    Kind::parse(name).ok_or_else(|| {
-        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-        Refusal::new(
-            Code::NotFound,
-            format!("there is no kind {name:?}; there are: {}", names.join(", ")),
-        )
-    })
-}
-
-async fn list(node: &Node, requests: &mut Requests, responses: &mut Responses) -> Answer {
-    let request: v1::ListRequest = only!(requests);
-    let kind = match parse_kind(&request.kind) {
-        Ok(kind) => kind,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    look(node, kind);
-    let resources = node.store.list(kind, &request.name);
-    if resources.is_empty() && !request.name.is_empty() {
-        let message = format!("there is no {} {:?}", kind.name(), request.name);
-        return Ok(Err(Refusal::new(Code::NotFound, message)));
-    }
-    responses.add(&v1::ListResponse { resources });
-    Ok(Ok(()))
-}
-
-async fn watch(node: &Node, requests: &mut Requests, responses: &mut Responses) -> Answer {
-    let request: v1::WatchRequest = only!(requests);
-    let kind = match parse_kind(&request.kind) {
-        Ok(kind) => kind,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let looked = look(node, kind);
-    // In one breath, without a wait between: nothing is missed and nothing comes twice.
-    let Watch { mut changes, fell_behind } = node.store.watch(kind, &request.name);
-    for resource in node.store.list(kind, &request.name) {
-        responses
-            .add(&v1::WatchResponse { change: v1::Change::Added.into(), resource: Some(resource) });
-    }
-    responses.add(&v1::WatchResponse { change: v1::Change::Synced.into(), resource: None });
-    let following = async {
-        responses.flush().await?;
-        loop {
-            let change = tokio::select! {
-                change = changes.recv() => change,
-                () = tokio::time::sleep(LOOK_EVERY), if looked => {
-                    look(node, kind);
-                    continue;
-                }
-            };
-            match change {
-                Some(change) => responses.send(&change).await?,
-                None if fell_behind.get() => {
-                    let message =
-                        "this watch fell too far behind and was ended; list again and watch on";
-                    return Ok(Err(Refusal::new(Code::ResourceExhausted, message)));
-                }
-                None => return Ok(Ok(())),
-            }
-        }
-    };
-    while_connected(requests, following).await
 }

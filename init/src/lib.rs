@@ -35,6 +35,7 @@ mod identity;
 mod images;
 mod kernel_log;
 mod kernel_modules;
+mod lag;
 mod log_files;
 mod logs;
 mod memory;

@@ -156,6 +156,10 @@ pub(crate) fn files_over_boots(name: &str) -> Vec<PathBuf> {
 }
 
 fn both_files(folder: &Path, name: &str) -> Vec<PathBuf> {
+    // The name may be anybody's: no log's has a folder in it.
+    if name.contains('/') {
+        return Vec::new();
+    }
     [format!("{name}.log.1"), format!("{name}.log")]
         .into_iter()
         .map(|file| folder.join(file))
@@ -331,5 +335,19 @@ mod tests {
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(count, 2998);
+    }
+
+    #[test]
+    fn the_name_of_a_log_leads_nowhere_else() {
+        let folder = std::env::temp_dir();
+        let name = format!("stele-elsewhere-{}", std::process::id());
+        let file = folder.join(format!("{name}.log"));
+        fs::write(&file, b"").unwrap();
+        assert_eq!(both_files(&folder, &name), std::slice::from_ref(&file));
+        assert!(
+            both_files(Path::new("/var"), file.with_extension("").to_str().unwrap()).is_empty()
+        );
+        assert!(both_files(&folder.join("more"), &format!("../{name}")).is_empty());
+        fs::remove_file(&file).unwrap();
     }
 }

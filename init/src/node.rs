@@ -9,11 +9,12 @@ use crate::{
     diagnose::Places,
     health::Healths,
     images::Images,
+    lag::Lag,
     logs::Logs,
     process::Children,
     sinks::Sinks,
     state::State,
-    store::Store,
+    store::{Kind, Store},
     supervisor::Supervisor,
     unit::Unit,
     upgrade::Upgrades,
@@ -29,7 +30,7 @@ use std::{
 use stele_kernel::power::End;
 use stele_machine::boots::Start;
 use stele_proto::v1::Mode;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// How long a caller may wait for its answer before the machine goes down under it.
 const PARTING: Duration = Duration::from_millis(500);
@@ -69,6 +70,10 @@ pub(crate) struct Node {
     pub(crate) sinks: Sinks,
     /// For diagnostics under way.
     pub(crate) diagnoses: Places,
+    /// When what has no events of its own was last looked at.
+    pub(crate) looked: RefCell<BTreeMap<Kind, Instant>>,
+    /// How late the loop was.
+    pub(crate) lag: Lag,
 }
 
 /// What the network calls this machine.
@@ -129,6 +134,8 @@ impl Node {
             health: Healths::default(),
             sinks: Sinks::default(),
             diagnoses: Places::default(),
+            looked: RefCell::default(),
+            lag: Lag::default(),
         }
     }
 

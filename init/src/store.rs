@@ -2,9 +2,12 @@
 //! The store: every state of the machine, as resources of a kind, with versions and a watch.
 //!
 //! A watcher has a queue of its own. One that does not keep up is let go with a word of why; it never holds the
-//! machine up. When nobody watches a kind, a change costs a comparison.
+//! machine up. A change is encoded once, however many watch it: what waits in the queues is shared. When nobody watches a
+//! kind, a change costs a comparison.
 
 use crate::events::Events;
+use bytes::Bytes;
+use prost::Message as _;
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -116,14 +119,14 @@ impl Entry {
 struct Watcher {
     kind: Kind,
     name: String,
-    queue: mpsc::Sender<v1::WatchResponse>,
+    queue: mpsc::Sender<Bytes>,
     fell_behind: Rc<Cell<bool>>,
 }
 
-/// A watch: what to read, and whether it was let go for not reading.
+/// A watch: what to read, each an encoded `WatchResponse`, and whether it was let go for not reading.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    pub(crate) changes: mpsc::Receiver<v1::WatchResponse>,
+    pub(crate) changes: mpsc::Receiver<Bytes>,
     pub(crate) fell_behind: Rc<Cell<bool>>,
 }
 
@@ -214,7 +217,10 @@ impl Store {
     pub(crate) fn watch(&self, kind: Kind, name: &str) -> Watch {
         let (queue, changes) = mpsc::channel(QUEUE);
         let fell_behind = Rc::new(Cell::new(false));
-        self.watchers.borrow_mut().push(Watcher {
+        let mut watchers = self.watchers.borrow_mut();
+        // Whoever has left is forgotten even when nothing changes.
+        watchers.retain(|watcher| !watcher.queue.is_closed());
+        watchers.push(Watcher {
             kind,
             name: name.to_owned(),
             queue,
@@ -223,12 +229,19 @@ impl Store {
         Watch { changes, fell_behind }
     }
 
+    /// How many watch.
+    #[cfg(test)]
+    pub(crate) fn watching(&self) -> usize {
+        self.watchers.borrow().len()
+    }
+
     fn next_version(&self) -> u64 {
         self.version.set(self.version.get().saturating_add(1));
         self.version.get()
     }
 
     fn notify(&self, kind: Kind, name: &str, change: v1::Change, entry: &Entry) {
+        let mut encoded: Option<Bytes> = None;
         self.watchers.borrow_mut().retain(|watcher| {
             if watcher.queue.is_closed() {
                 return false;
@@ -236,11 +249,11 @@ impl Store {
             if watcher.kind != kind || !(watcher.name.is_empty() || watcher.name == name) {
                 return true;
             }
-            let response = v1::WatchResponse {
-                change: change.into(),
-                resource: Some(entry.to_resource(kind, name)),
-            };
-            let kept = watcher.queue.try_send(response).is_ok();
+            let bytes = encoded.get_or_insert_with(|| {
+                let resource = Some(entry.to_resource(kind, name));
+                v1::WatchResponse { change: change.into(), resource }.encode_to_vec().into()
+            });
+            let kept = watcher.queue.try_send(bytes.clone()).is_ok();
             watcher.fell_behind.set(!kept);
             kept
         });
@@ -317,7 +330,7 @@ mod tests {
         store.put(Kind::Service, "apid", &json!({}));
         store.remove(Kind::Link, "eth0");
         let changes: Vec<_> = std::iter::from_fn(|| watch.changes.try_recv().ok())
-            .map(|response| response.change())
+            .map(|bytes| v1::WatchResponse::decode(bytes).unwrap().change())
             .collect();
         assert_eq!(changes, [v1::Change::Modified, v1::Change::Removed]);
     }
@@ -331,6 +344,25 @@ mod tests {
         }
         assert!(watch.fell_behind.get());
         assert!(store.watchers.borrow().is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_many_is_there_once() {
+        let store = Store::default();
+        let mut watches: Vec<Watch> = (0..3).map(|_| store.watch(Kind::Link, "")).collect();
+        store.put(Kind::Link, "eth0", &json!({"state": "up"}));
+        let read = watches.iter_mut().map(|watch| watch.changes.try_recv().unwrap());
+        let places: Vec<*const u8> = read.map(|bytes| bytes.as_ptr()).collect();
+        assert!(places.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn who_has_left_is_forgotten_when_the_next_one_comes() {
+        let store = Store::default();
+        for _ in 0..10 {
+            drop(store.watch(Kind::Link, ""));
+        }
+        assert_eq!(store.watchers.borrow().len(), 1);
     }
 
     #[test]
