@@ -123,11 +123,13 @@ mod tests {
         expect![[r#"
             --- Link eth0 (generation 6)
             +++ (none)
-            @@ -1,4 +0,0 @@
-            -apiVersion: stele/v1
+            @@ -1,6 +0,0 @@
+            -apiVersion: stele/v2
             -kind: Link
             -name: eth0
-            -dhcp4: true
+            -dhcp4:
+            -  routes: true
+            -  dns: true
             --- (none)
             +++ Hostname (machine.yaml)
             @@ -0,0 +1,3 @@
@@ -136,12 +138,14 @@ mod tests {
             +hostname: web1
             --- Link eth1 (generation 6)
             +++ Link eth1 (machine.yaml)
-            @@ -1,4 +1,5 @@
-             apiVersion: stele/v1
+            @@ -1,6 +1,7 @@
+             apiVersion: stele/v2
              kind: Link
              name: eth1
             +mtu: 9000
-             dhcp4: true
+             dhcp4:
+               routes: true
+               dns: true
         "#]]
         .assert_eq(&shown(&old, &new, Paint::new(false)));
         assert!(shown(&old, &new, Paint::new(true)).contains("\x1b[1;32m+mtu: 9000\x1b[0m\n"));

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize as _;
 use serde_json::{Map, Value as Json};
 use serde_yaml::{Mapping, Value};
-use stele_config::API_VERSION;
+use stele_config::{canonical, newest_version};
 
 /// The key by which a document of a patch says what to do with the one it is for.
 const DIRECTIVE: &str = "$patch";
@@ -45,7 +45,14 @@ fn one(documents: &mut Documents, mut patch: Value) -> Result<()> {
         (Some("delete"), None) => {
             bail!("There is no {title} to delete{}", there_is(documents, &title))
         }
-        (None, Some(index)) => join(&mut documents.list[index], patch),
+        (None, Some(index)) => {
+            let document = &mut documents.list[index];
+            if let Some(version) = patch.get("apiVersion").and_then(Value::as_str) {
+                *document = of_version(document, version)
+                    .with_context(|| format!("{title} can't be patched as one of {version}"))?;
+            }
+            join(document, patch);
+        }
         (Some("replace"), Some(index)) => documents.list[index] = headed(patch),
         (None | Some("replace"), None) => {
             let needs_name = documents.list.iter().map(Title::of).any(|other| {
@@ -68,9 +75,24 @@ fn there_is(documents: &Documents, title: &Title) -> String {
     if titles.is_empty() { String::new() } else { format!(": there is {}", titles.join(", ")) }
 }
 
+/// A document in the version that a patch is written in.
+fn of_version(document: &Value, version: &str) -> Result<Value> {
+    if document.get("apiVersion").and_then(Value::as_str) == Some(version) {
+        return Ok(document.clone());
+    }
+    match canonical::convert(&serde_json::to_string(document)?, version) {
+        Ok(document) => Ok(serde_yaml::from_str(&document)?),
+        Err(findings) => {
+            let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            bail!("{}", lines.join("; "))
+        }
+    }
+}
+
 /// A document with its version before all else.
 fn headed(document: Value) -> Value {
-    let mut map = Mapping::from_iter([("apiVersion".into(), API_VERSION.into())]);
+    let version = newest_version(&Title::of(&document).kind);
+    let mut map = Mapping::from_iter([("apiVersion".into(), version.into())]);
     if let Value::Mapping(document) = document {
         map.extend(document.into_iter().filter(|(_, value)| !value.is_null()));
     }
@@ -143,7 +165,7 @@ pub fn operations(documents: &mut Documents, patch: &str) -> Result<()> {
 /// A document as its place in the tree has it, where it does not say so itself.
 fn titled(mut document: Json, kind: &str, name: Option<&str>) -> Result<Value> {
     if let Json::Object(map) = &mut document {
-        map.entry("apiVersion").or_insert_with(|| API_VERSION.into());
+        map.entry("apiVersion").or_insert_with(|| newest_version(kind).into());
         map.entry("kind").or_insert_with(|| kind.into());
         if let Some(name) = name
             .filter(|_| Title::of(&serde_yaml::to_value(&*map).unwrap_or_default()).name.is_empty())

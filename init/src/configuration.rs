@@ -140,15 +140,14 @@ impl Configuration {
         if intent.dry_run {
             return Ok(response);
         }
-        let sha256 = state::sha256(&canonical);
-        if let Some(active) = active.as_ref().filter(|active| active.stored.sha256 == sha256) {
+        if let Some(active) = active.as_ref().filter(|active| active.config == config) {
             // It is in force already: no new generation.
             response.generation = Some(self.tell(&active.stored));
             return Ok(response);
         }
         let stored = Stored {
             number: self.next_number(persistent).await,
-            sha256,
+            sha256: state::sha256(&canonical),
             time: clock::now().unwrap_or(0),
             author: intent.author.subject.clone(),
             serial: intent.author.serial.clone(),
@@ -352,21 +351,6 @@ impl Configuration {
                 reason,
                 "the configuration before can't be had again as it was"
             );
-        }
-    }
-
-    /// Keeps the word of why a generation is not the machine's own.
-    async fn withdraw(&self, persistent: bool, stored: Stored, withdrawn: Withdrawn) {
-        let stored = Stored { withdrawn: Some(withdrawn), ..stored };
-        self.note(&stored);
-        if persistent {
-            let written = blocking(move || state::rewrite_generation(&stored)).await;
-            if let Err(error) = written {
-                tracing::error!(
-                    error = report::chain(&error),
-                    "keeping what became of a generation failed"
-                );
-            }
         }
     }
 

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use stele_config::{MachineConfig, canonical};
 
-/// A configuration of an Identity and these documents, each as the inside of a JSON object without its version.
+/// A configuration of an Identity and these documents, each as the inside of a JSON object; without a version they are of the
+/// first.
 pub(crate) fn config<T: AsRef<str>>(documents: &[T]) -> MachineConfig {
     let pem = |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
     let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
@@ -12,8 +13,11 @@ pub(crate) fn config<T: AsRef<str>>(documents: &[T]) -> MachineConfig {
         r#""kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}""#
     );
     let bodies = documents.iter().map(AsRef::as_ref).chain([identity.as_str()]);
-    let all: Vec<String> =
-        bodies.map(|body| format!(r#"{{"apiVersion":"stele/v1",{body}}}"#)).collect();
+    let whole = |body: &str| match body.contains("apiVersion") {
+        true => format!("{{{body}}}"),
+        false => format!(r#"{{"apiVersion":"stele/v1",{body}}}"#),
+    };
+    let all: Vec<String> = bodies.map(whole).collect();
     canonical::read(format!("[{}]", all.join(",")).as_bytes()).unwrap()
 }
 

@@ -189,7 +189,7 @@ impl Network {
         // After the plan: an agent finds its link up.
         let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
         self.agents.run(desired.dhcp_links(&observed.links), told);
-        let resolver = names::resolver(config, &self.dhcp);
+        let resolver = names::resolver(config, &desired, &self.dhcp);
         let addresses = names::addresses(&observed);
         errors.extend(self.files.write(&hostname, &resolver, &addresses));
         let view = publish::View { desired: &desired, observed: &observed, dhcp: &self.dhcp };

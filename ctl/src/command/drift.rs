@@ -103,7 +103,9 @@ fn compare(documents: &[(Title, Value)], things: &BTreeMap<String, Vec<Thing>>) 
         let Some(things) = things.get(&title.kind) else { continue };
         let thing = match things.as_slice() {
             [only] if title.name.is_empty() => Some(only),
-            things => things.iter().find(|thing| thing.name == title.name),
+            // A link may have another name than the document that it is set up by.
+            things => (things.iter().find(|thing| thing.text("document") == title.name))
+                .or_else(|| things.iter().find(|thing| thing.name == title.name)),
         };
         match thing {
             Some(thing) => one(title, document, thing, &mut differences),

@@ -262,13 +262,17 @@ struct HostnameBody<'a> {
 #[derive(Serialize)]
 struct LinkBody<'a> {
     name: &'a str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    dhcp4: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dhcp4: Option<Dhcp4Body>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     routes: Vec<RouteBody<'a>>,
 }
+
+/// All that a server says is taken.
+#[derive(Serialize)]
+struct Dhcp4Body {}
 
 #[derive(Serialize)]
 struct RouteBody<'a> {
@@ -282,7 +286,7 @@ struct ResolverBody<'a> {
 }
 
 fn document(kind: &str, body: impl Serialize) -> Result<String> {
-    let document = Document { api_version: stele_config::API_VERSION, kind, body };
+    let document = Document { api_version: stele_config::newest_version(kind), kind, body };
     serde_yaml::to_string(&document).with_context(|| format!("Writing the {kind}"))
 }
 
@@ -301,7 +305,7 @@ fn machine_yaml(args: &ConfigArgs, ca: &str, node: &Pair) -> Result<String> {
         };
         let link = LinkBody {
             name: name.as_ref(),
-            dhcp4: args.addresses.is_empty(),
+            dhcp4: args.addresses.is_empty().then_some(Dhcp4Body {}),
             addresses: args.addresses.iter().map(ToString::to_string).collect(),
             routes: args.gateway.iter().map(|via| RouteBody { to, via: *via }).collect(),
         };

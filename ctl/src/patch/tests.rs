@@ -16,7 +16,11 @@ fn documents() -> Documents {
 fn check(work: fn(&mut Documents, &str) -> Result<()>, patch: &str, expect: Expect) {
     let mut documents = documents();
     let text = match work(&mut documents, patch) {
-        Ok(()) => documents.print().unwrap().replace("apiVersion: stele/v1\n", ""),
+        Ok(()) => documents
+            .print()
+            .unwrap()
+            .replace("apiVersion: stele/v1\n", "")
+            .replace("apiVersion: stele/v2\n", "# v2\n"),
         Err(error) => format!("{error:#}\n"),
     };
     expect.assert_eq(&text);
@@ -55,19 +59,20 @@ fn documents_are_merged_by_kind_and_name() {
         merge,
         "{kind: Link, name: eth1, dhcp4: true, mtu: null}",
         expect![[r#"
-        kind: Hostname
-        hostname: web1
-        ---
-        kind: Link
-        name: eth0
-        addresses:
-        - 10.0.0.5/24
-        mtu: 1500
-        ---
-        kind: Link
-        name: eth1
-        dhcp4: true
-    "#]],
+            kind: Hostname
+            hostname: web1
+            ---
+            kind: Link
+            name: eth0
+            addresses:
+            - 10.0.0.5/24
+            mtu: 1500
+            ---
+            # v2
+            kind: Link
+            name: eth1
+            dhcp4: true
+        "#]],
     );
     check(
         merge,
@@ -81,14 +86,45 @@ fn documents_are_merged_by_kind_and_name() {
         merge,
         "{kind: Link, name: eth0, $patch: replace, dhcp4: true}",
         expect![[r#"
-        kind: Hostname
-        hostname: web1
-        ---
-        kind: Link
-        name: eth0
-        dhcp4: true
-    "#]],
+            kind: Hostname
+            hostname: web1
+            ---
+            # v2
+            kind: Link
+            name: eth0
+            dhcp4: true
+        "#]],
     );
+}
+
+#[test]
+fn a_patch_decides_of_which_version_its_document_is() {
+    check(
+        merge,
+        "{apiVersion: stele/v2, kind: Link, name: eth0, dhcp4: {dns: false}}",
+        expect![[r#"
+            kind: Hostname
+            hostname: web1
+            ---
+            # v2
+            kind: Link
+            name: eth0
+            mtu: 1500
+            addresses:
+            - 10.0.0.5/24
+            dhcp4:
+              dns: false
+        "#]],
+    );
+    let mut documents = documents();
+    merge(&mut documents, "{apiVersion: stele/v2, kind: Link, name: eth0, dhcp4: {}}").unwrap();
+    merge(&mut documents, "{apiVersion: stele/v1, kind: Link, name: eth0, mtu: 1400}").unwrap();
+    assert!(documents.print().unwrap().contains("dhcp4: true\n"));
+    let matched =
+        "{apiVersion: stele/v2, kind: Link, name: eth0, match: {mac: '52:54:00:12:34:56'}}";
+    merge(&mut documents, matched).unwrap();
+    let back = "{apiVersion: stele/v1, kind: Link, name: eth0, mtu: 1500}";
+    expect!["Link eth0 can't be patched as one of stele/v1: document 1 (Link), match: can't be said of eth0 in stele/v1, by which the machine takes the interface of the document's name; expected a document without it"].assert_eq(&format!("{:#}", merge(&mut documents, back).unwrap_err()));
 }
 
 #[test]

@@ -175,14 +175,18 @@ fn a_dry_run_shows_what_differs_and_no_secret() {
 #[test]
 fn a_patch_changes_what_it_names_and_leaves_the_rest() {
     let node = Configured::start();
-    let run = node.user.ctl(&["patch", "-p", "{kind: Link, name: eth0, dhcp4: true}"]);
-    run.says(0, &["+++ Link eth0", "+dhcp4: true", "generation 7"]);
-    let sent = node.sent();
-    assert_eq!(
-        sent.split_once("\n---\n").unwrap().1,
-        "apiVersion: stele/v1\nkind: Hostname\nhostname: web1\n---\n\
-         apiVersion: stele/v1\nkind: Link\nname: eth0\ndhcp4: true\n"
-    );
+    for (patch, version, dhcp4) in [
+        ("{kind: Link, name: eth0, dhcp4: {}}", "stele/v2", "dhcp4: {}"),
+        ("{apiVersion: stele/v1, kind: Link, name: eth0, dhcp4: true}", "stele/v1", "dhcp4: true"),
+    ] {
+        let run = node.user.ctl(&["patch", "-p", patch]);
+        run.says(0, &["+++ Link eth0", "+dhcp4:\n+  routes: true", "generation 7"]);
+        let sent = node.sent();
+        let (_, others) = sent.split_once("\n---\n").unwrap();
+        let hostname = "apiVersion: stele/v1\nkind: Hostname\nhostname: web1\n---\n";
+        let link = format!("apiVersion: {version}\nkind: Link\nname: eth0\n{dhcp4}\n");
+        assert_eq!(others.replace("'", ""), format!("{hostname}{link}"));
+    }
     let operation = r#"[{"op": "replace", "path": "/Hostname/hostname", "value": "web2"}]"#;
     node.user.ctl(&["patch", "--type", "json", "-p", operation]).says(0, &["+hostname: web2"]);
     assert!(node.sent().contains("hostname: web2"));

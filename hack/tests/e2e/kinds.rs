@@ -69,6 +69,7 @@ pub(crate) fn every(world: &World, checks: &Checks) -> Result<()> {
     });
     kernel(&node, checks);
     looked_at(&node, checks);
+    versions(&node, checks);
     surroundings(&node, checks);
     believed(&node, checks)?;
     mirrored(world, &node, checks)
@@ -138,6 +139,37 @@ fn kernel(node: &Kept, checks: &Checks) {
             })
         });
     }
+}
+
+/// Documents of an older version beside those of the newest.
+fn versions(node: &Kept, checks: &Checks) {
+    checks.check("a link is found by its hardware address, and takes of DHCP what it is told to", || {
+        let eth0 = resource(node, "link", "eth0")?;
+        let more = format!(
+            "---\napiVersion: stele/v2\nkind: Link\nname: uplink\nmatch: {{mac: \"{}\"}}\ndhcp4: {{dns: false}}\n",
+            field(&eth0, "mac")?
+        );
+        apply(node, &more)?;
+        ensure!(field(&resource(node, "link", "eth0")?, "document")? == "uplink");
+        ensure!(!resource(node, "resolver", "resolver")?.to_string().contains("10.0.2.3"));
+        says(&node.ctl.run(["get", "address"])?, &["10.0.2.15"])?;
+        apply(node, "")?;
+        says(&resource(node, "resolver", "resolver")?.to_string(), &["10.0.2.3"])
+    });
+    checks.check("an older version is read, and kept as the newest", || {
+        apply(node, "---\napiVersion: stele/v1\nkind: Link\nname: eth0\ndhcp4: true\n")?;
+        says(
+            &node.ctl.run(["get", "config"])?,
+            &["apiVersion: stele/v2", "dhcp4:\n  routes: true"],
+        )?;
+        node.ctl.run([
+            "patch",
+            "-p",
+            "{apiVersion: stele/v1, kind: Link, name: eth0, mtu: 1400}",
+        ])?;
+        ensure!(node.ctl.run(["get", "config"])?.contains("mtu: 1400"));
+        apply(node, "")
+    });
 }
 
 /// What is found before anything is done.

@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
-use stele_config::{MachineConfig, Remark, Sysctl, did_you_mean, services};
+use stele_config::{Link, Mac, MachineConfig, Remark, Sysctl, did_you_mean, services};
 
 /// The settings that take memory as long as they stand, and how much for each of what they count.
 const TAKING: [(&str, Unit); 4] = [
@@ -31,8 +31,8 @@ enum Unit {
 pub struct Machine {
     /// Whether it has come up, so that what is not there now does not come by itself.
     pub up: bool,
-    /// Its links by name, each with the largest packet that it carries.
-    pub links: BTreeMap<String, Option<u32>>,
+    /// Its links, by name.
+    pub links: BTreeMap<String, Nic>,
     /// The addresses it has.
     pub addresses: Vec<IpAddr>,
     /// Where something listens that is not of the configuration.
@@ -51,6 +51,15 @@ pub struct Machine {
     pub size: u64,
     /// The longest timeout of each watchdog, by its name.
     pub watchdogs: BTreeMap<String, Duration>,
+}
+
+/// A link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nic {
+    /// Its hardware address.
+    pub mac: Option<Mac>,
+    /// The largest packet that it can carry.
+    pub max_mtu: Option<u32>,
 }
 
 /// What is wrong with a document.
@@ -114,24 +123,43 @@ fn links(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
             message,
             expected,
         };
-        match (machine.links.get(name), link.mtu()) {
+        let found = find(machine, link);
+        match (found, link.mac()) {
             // A machine without any has not looked yet.
             (None, _) if there.is_empty() => {}
-            (None, _) => {
+            (None, Some(mac)) => {
+                let message = format!("this machine has no interface with {mac} now");
+                let macs = machine.links.values().filter_map(|nic| nic.mac);
+                let macs: Vec<String> = macs.map(|mac| mac.to_string()).collect();
+                let expected = format!("one of {}", macs.join(", "));
+                remarks.push(about("match.mac", true, message, expected));
+            }
+            (None, None) => {
                 let hint = did_you_mean(name, &there);
                 let message = format!("this machine has no interface {name} now{hint}");
                 let expected = format!("one of {}", there.join(", "));
                 remarks.push(about("name", true, message, expected));
             }
-            (Some(Some(most)), Some(mtu)) if mtu > *most => {
-                let message = format!("{name} carries no packets of {mtu} bytes");
-                remarks.push(about("mtu", false, message, format!("at most {most}")));
+            (Some((name, nic)), _) => {
+                if let (Some(most), Some(mtu)) = (nic.max_mtu, link.mtu())
+                    && mtu > most
+                {
+                    let message = format!("{name} carries no packets of {mtu} bytes");
+                    remarks.push(about("mtu", false, message, format!("at most {most}")));
+                }
+                let mut earlier = config.links().iter().take(index);
+                let same = |other: &&Link| find(machine, other).is_some_and(|(it, _)| it == name);
+                if let Some(other) = earlier.find(same) {
+                    let path = if link.mac().is_some() { "match.mac" } else { "name" };
+                    let message = format!("{name} is the interface of Link {} too", other.name());
+                    let expected = "one Link for each interface".to_owned();
+                    remarks.push(about(path, false, message, expected));
+                }
             }
-            (Some(_), _) => {}
         }
         let earlier = config.links().iter().take(index);
         for (at, address) in link.addresses().iter().enumerate() {
-            let same = |other: &&stele_config::Link| {
+            let same = |other: &&Link| {
                 other.addresses().iter().any(|theirs| theirs.address() == address.address())
             };
             // Each link has a link-local network of its own.
@@ -146,6 +174,14 @@ fn links(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
     }
 }
 
+/// The link that a document is for, if it is there.
+fn find<'a>(machine: &'a Machine, document: &Link) -> Option<(&'a String, &'a Nic)> {
+    let Some(mac) = document.mac() else {
+        return machine.links.get_key_value(document.name().as_str());
+    };
+    machine.links.iter().find(|(_, nic)| nic.mac == Some(mac))
+}
+
 fn metrics(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
     let Some(address) = config.metrics().map(stele_config::Metrics::address) else { return };
     let about = |message, expected| Remark {
@@ -157,7 +193,7 @@ fn metrics(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>)
         expected,
     };
     let ip = address.ip();
-    let mut fixed = config.links().iter().flat_map(stele_config::Link::addresses);
+    let mut fixed = config.links().iter().flat_map(Link::addresses);
     let has = machine.addresses.contains(&ip) || fixed.any(|fixed| fixed.address() == ip);
     if !ip.is_unspecified() && !ip.is_loopback() && !has {
         let message = format!("this machine does not have the address {ip} now");

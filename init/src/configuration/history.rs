@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Generations: as they lie on disk, as resources, and as the API tells them.
 
-use super::Configuration;
+use super::{Active, Configuration, blocking};
 use crate::{
     node::Node,
     report,
-    state::{self, Stored},
+    state::{self, StateError, Stored},
     store::Kind,
 };
 use serde::Serialize;
@@ -101,6 +101,38 @@ impl Configuration {
     /// Forgets those that are no longer on disk.
     pub(super) fn retain(&self, numbers: &[u64]) {
         self.known.borrow_mut().retain(|number, _| numbers.contains(number));
+    }
+
+    /// Keeps the machine's own in other versions of its documents, which say the same: an image that is to start knows no newer
+    /// ones.
+    pub(crate) async fn keep_for_older(
+        &self,
+        own: &Active,
+        documents: String,
+    ) -> Result<(), StateError> {
+        let sha256 = state::sha256(documents.as_bytes());
+        let stored = Stored { sha256, documents, ..own.stored.clone() };
+        if own.persistent {
+            let kept = stored.clone();
+            blocking(move || state::rewrite_generation(&kept)).await?;
+        }
+        self.note(&stored);
+        Ok(())
+    }
+
+    /// Keeps the word of why a generation is not the machine's own.
+    pub(super) async fn withdraw(&self, persistent: bool, stored: Stored, withdrawn: Withdrawn) {
+        let stored = Stored { withdrawn: Some(withdrawn), ..stored };
+        self.note(&stored);
+        if persistent {
+            let written = blocking(move || state::rewrite_generation(&stored)).await;
+            if let Err(error) = written {
+                tracing::error!(
+                    error = report::chain(&error),
+                    "keeping what became of a generation failed"
+                );
+            }
+        }
     }
 
     /// Says what there is.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
 use stele_config::{Cidr, Finding, MachineConfig, Metrics, Sysctl};
 use stele_kernel::mount;
-use stele_machine::look::{self, Fault, Machine, Setting};
+use stele_machine::look::{self, Fault, Machine, Nic, Setting};
 
 /// How long the modules may be looked at, which takes no time unless the thread for them has other things to do.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -84,13 +84,17 @@ fn beside(name: &str, path: &Path) -> Vec<String> {
     entries.map(|entry| format!("{folder}.{}", entry.file_name().to_string_lossy())).collect()
 }
 
-/// The links that there are, with the largest packets that they carry.
-fn links(node: &Node) -> BTreeMap<String, Option<u32>> {
+/// The links that there are.
+fn links(node: &Node) -> BTreeMap<String, Nic> {
     let look = |name: &String| {
         let status = node.store.status(Kind::Link, name)?;
         status.get("index")?;
-        let most = status.get("maxMtu").and_then(Value::as_u64);
-        Some((name.clone(), most.and_then(|most| u32::try_from(most).ok())))
+        let max_mtu = status.get("maxMtu").and_then(Value::as_u64);
+        let nic = Nic {
+            mac: status.get("mac").and_then(|mac| mac.as_str()?.parse().ok()),
+            max_mtu: max_mtu.and_then(|max_mtu| u32::try_from(max_mtu).ok()),
+        };
+        Some((name.clone(), nic))
     };
     node.store.names(Kind::Link).iter().filter_map(look).collect()
 }

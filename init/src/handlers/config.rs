@@ -79,17 +79,17 @@ pub(super) async fn get(
     };
     let number = if generation == 0 { active.stored.number } else { generation };
     let stored = or_refuse!(node.configuration.read(number).await);
-    let documents = if caller.role == Some(Role::Admin) {
-        stored.documents.clone().into_bytes()
-    } else {
-        match canonical::read(stored.documents.as_bytes()) {
-            Ok(config) => canonical::redact(&config),
-            Err(_) => {
-                let message = format!(
-                    "generation {number} is of another image's making and can't be shown without its secrets"
-                );
-                return Ok(Err(Refusal::new(Code::FailedPrecondition, message)));
-            }
+    // An older image may have kept it in older versions of its documents.
+    let read = canonical::read(stored.documents.as_bytes());
+    let documents = match (read, caller.role == Some(Role::Admin)) {
+        (Ok(config), true) => canonical::write(&config),
+        (Ok(config), false) => canonical::redact(&config),
+        (Err(_), true) => stored.documents.clone().into_bytes(),
+        (Err(_), false) => {
+            let message = format!(
+                "generation {number} is of another image's making and can't be shown without its secrets"
+            );
+            return Ok(Err(Refusal::new(Code::FailedPrecondition, message)));
         }
     };
     let generation = Some(node.configuration.tell(&stored));

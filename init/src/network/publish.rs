@@ -26,6 +26,9 @@ pub(super) struct View<'a> {
 #[serde(rename_all = "camelCase")]
 struct LinkStatus {
     state: String,
+    /// The document that it is set up by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +138,9 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
         addresses.retain(|address| link.is_some_and(|link| link.index == address.index));
         let text = LinkStatus {
             state: status.state.to_string(),
+            document: (view.desired.links.get(&status.name))
+                .map(|desired| desired.document.clone())
+                .filter(|document| !document.is_empty()),
             index: link.map(|link| link.index),
             mac: link.and_then(|link| link.mac).map(colons),
             mtu: link.map(|link| link.mtu),

@@ -2,6 +2,9 @@
 //! What a new image thinks of the configuration in force: its own `configure` reads it, before the image is anywhere
 //! near the ESP.
 //!
+//! An image that knows older versions of documents alone is asked about the configuration in those. If it takes that, the
+//! generation is kept so, for the image to read when it starts; what can't be said in them is what it is refused for.
+//!
 //! The image's root file system is mounted from within the file that it arrived in, read-only, and its `configure` runs
 //! as this image's would: the same user, the same filters, the same limits. Only images that a trusted key has signed
 //! come this far.
@@ -21,7 +24,7 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use stele_config::Finding;
+use stele_config::{API_VERSIONS, Finding, canonical};
 use stele_kernel::{
     loopdev,
     mount::{self, Forbid},
@@ -59,15 +62,54 @@ pub(super) async fn ask(
     blocking(move || mount_candidate(&file, rootfs))
         .await
         .map_err(|error| broken(format!("mounting its root file system: {error}")))?;
-    let asked = run(node, &active).await;
+    let asked = ask_in_turn(&active, async |documents| run(node, documents).await).await;
     if let Err(error) = blocking(unmount_candidate).await {
         tracing::error!(error = %error, "unmounting the new image's root file system failed");
     }
-    match asked {
-        Ok(findings) if findings.is_empty() => Ok(()),
-        Ok(findings) => Err(refuse(version, active.stored.number, findings)),
-        Err(why) => Err(broken(why)),
+    match asked.map_err(broken)? {
+        Opinion::Accepted(documents) if documents == active.stored.documents => Ok(()),
+        Opinion::Accepted(documents) => {
+            let kept = node.configuration.keep_for_older(&active, documents).await;
+            kept.map_err(|error| broken(crate::report::chain(&error)))
+        }
+        Opinion::Refused(findings) => Err(refuse(version, active.stored.number, findings)),
     }
+}
+
+/// What an image thinks.
+#[derive(Debug)]
+enum Opinion {
+    /// It takes the configuration as these documents.
+    Accepted(String),
+    /// It finds this wrong.
+    Refused(Vec<Finding>),
+}
+
+/// Asks about the configuration as it is kept, then, while versions are not known, in older ones.
+async fn ask_in_turn(
+    active: &Active,
+    ask: impl AsyncFn(&str) -> Result<Vec<Finding>, String>,
+) -> Result<Opinion, String> {
+    let mut documents = active.stored.documents.clone();
+    let mut findings = ask(&documents).await?;
+    for older in API_VERSIONS.iter().rev().skip(1) {
+        if !findings.iter().any(is_about_a_version) {
+            break;
+        }
+        documents = match canonical::write_as(&active.config, older) {
+            Ok(documents) => String::from_utf8_lossy(&documents).into_owned(),
+            Err(lost) => return Ok(Opinion::Refused(lost)),
+        };
+        findings = ask(&documents).await?;
+    }
+    Ok(match findings.as_slice() {
+        [] => Opinion::Accepted(documents),
+        [..] => Opinion::Refused(findings),
+    })
+}
+
+fn is_about_a_version(finding: &Finding) -> bool {
+    finding.path == "apiVersion"
 }
 
 fn refuse(version: &str, generation: u64, findings: Vec<Finding>) -> Refusal {
@@ -80,8 +122,8 @@ fn refuse(version: &str, generation: u64, findings: Vec<Finding>) -> Refusal {
 }
 
 /// Lets the new image's program read the configuration: what it finds wrong, or why it didn't come to that.
-async fn run(node: &Rc<Node>, active: &Active) -> Result<Vec<Finding>, String> {
-    let documents = stream(&active.stored.documents)?;
+async fn run(node: &Rc<Node>, documents: &str) -> Result<Vec<Finding>, String> {
+    let documents = stream(documents)?;
     let unit = node.units.get("configure").ok_or("this image has no unit configure")?;
     let mut unit = unit.clone();
     unit.exec = vec![CONFIGURE.to_owned()];
@@ -147,6 +189,7 @@ fn unmount_candidate() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{fixture, state::Stored};
 
     #[test]
     fn documents_become_a_stream() {
@@ -155,6 +198,51 @@ mod tests {
             "---\n{\"kind\":\"Host\"}\n---\n{\"kind\":\"Link\"}\n"
         );
         assert!(stream("{").is_err());
+    }
+
+    /// What comes of asking an image that knows only the first version.
+    async fn asked_older(document: &str) -> Opinion {
+        let config = fixture::config(&[document]);
+        let documents = String::from_utf8(canonical::write(&config)).unwrap();
+        let stored = Stored { documents, ..Stored::default() };
+        let active = Active { stored, config, persistent: true };
+        let older = async |documents: &str| {
+            let finding = Finding {
+                document: 2,
+                kind: "Link".into(),
+                path: "apiVersion".into(),
+                line: 0,
+                message: "is text (\"stele/v2\")".into(),
+                expected: "stele/v1".into(),
+                warning: false,
+            };
+            Ok(if documents.contains("stele/v2") { vec![finding] } else { Vec::new() })
+        };
+        ask_in_turn(&active, older).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_older_image_is_asked_in_the_versions_that_it_knows() {
+        let link = r#""kind":"Link","name":"eth0","dhcp4":true"#;
+        let Opinion::Accepted(documents) = asked_older(link).await else { panic!() };
+        assert!(
+            documents
+                .contains(r#"{"apiVersion":"stele/v1","kind":"Link","name":"eth0","dhcp4":true}"#)
+        );
+        let same = canonical::read(documents.as_bytes()).unwrap();
+        assert_eq!(same, fixture::config(&[link]));
+    }
+
+    #[tokio::test]
+    async fn what_an_older_image_can_t_be_told_keeps_the_machine_from_it() {
+        let link = r#""apiVersion":"stele/v2","kind":"Link","name":"up","match":{"mac":"52:54:00:12:34:56"}"#;
+        let Opinion::Refused(findings) = asked_older(link).await else { panic!() };
+        assert_eq!(
+            refuse("0.9.0", 4, findings).message,
+            "version 0.9.0 does not accept the machine's own configuration, generation 4:\n\
+             document 2 (Link), match: can't be said of up in stele/v1, by which the machine takes the interface of the \
+             document's name; expected a document without it"
+        );
     }
 
     #[test]

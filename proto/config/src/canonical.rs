@@ -44,6 +44,52 @@ pub fn write(config: &MachineConfig) -> Vec<u8> {
     encode(config, Secrets::Keep)
 }
 
+/// Writes the canonical form for an image that knows no version of documents above this one of
+/// [`crate::API_VERSIONS`].
+///
+/// # Errors
+///
+/// Everything that can't be said in the versions that it knows. Documents are counted in canonical order.
+pub fn write_as(config: &MachineConfig, most: &str) -> Result<Vec<u8>, Vec<Finding>> {
+    let mut documents = Vec::new();
+    let mut findings = Vec::new();
+    for (number, document) in (1..).zip(config.documents()) {
+        match document.write_as(most, Secrets::Keep) {
+            Ok(node) => documents.push(node),
+            Err(lost) => {
+                findings.extend(lost.into_iter().map(|lost| lost.find(number, &document, most)))
+            }
+        }
+    }
+    if findings.is_empty() { Ok(serialize(&documents)) } else { Err(findings) }
+}
+
+/// Makes one document, as JSON, one of the version that is asked for.
+///
+/// # Errors
+///
+/// What is wrong with it, or what can't be said in that version. Lines are 0.
+pub fn convert(document: &str, version: &str) -> Result<String, Vec<Finding>> {
+    let mut report = Report::default();
+    report.enter(1);
+    let node = match serde_json::from_str::<Node>(document) {
+        Ok(node) => node,
+        Err(error) => {
+            report.find(0, format!("is not JSON: {error}"), "a document");
+            return Err(report.into_findings());
+        }
+    };
+    let Some(document) = crate::document::read(&node, &mut report) else {
+        return Err(report.into_findings());
+    };
+    let written = document.write_as(version, Secrets::Keep);
+    let node = written.map_err(|lost| {
+        lost.into_iter().map(|lost| lost.find(1, &document, version)).collect::<Vec<_>>()
+    })?;
+    // Writing a tree of plain values to memory does not fail.
+    Ok(serde_json::to_string(&node).unwrap_or_default())
+}
+
 /// Writes the canonical form with a marker in the place of private keys. It does not read back.
 #[must_use]
 pub fn redact(config: &MachineConfig) -> Vec<u8> {
@@ -53,6 +99,10 @@ pub fn redact(config: &MachineConfig) -> Vec<u8> {
 fn encode(config: &MachineConfig, secrets: Secrets) -> Vec<u8> {
     let documents: Vec<_> =
         config.documents().iter().map(|document| document.write(secrets)).collect();
+    serialize(&documents)
+}
+
+fn serialize(documents: &[Node]) -> Vec<u8> {
     // Writing a tree of plain values to memory does not fail.
-    serde_json::to_vec(&documents).unwrap_or_default()
+    serde_json::to_vec(documents).unwrap_or_default()
 }

@@ -5,18 +5,18 @@ use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
+use crate::link::LinkV1;
 use crate::log_sink::{LogSink, MAX_SINKS};
 use crate::node::{Entry, Node, Tree};
 use crate::record::{Check, did_you_mean, record};
 use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::{Report, quote};
 use crate::shape::Shape;
+use crate::step::{API_VERSIONS, Lost, Step as _};
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::value::{Secrets, Value};
-use crate::{
-    API_VERSION, ClientAccess, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog,
-};
+use crate::{ClientAccess, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog};
 
 record! {
     /// The name of the machine. Without it, the name that DHCP brings, or else `stele`.
@@ -36,7 +36,14 @@ pub(crate) struct Kind {
     /// How many there may be.
     #[cfg_attr(not(feature = "schema"), expect(dead_code, reason = "only the manual reads it"))]
     pub(crate) count: Count,
-    /// What its documents hold.
+    /// The versions of its documents, the oldest first; those of [`API_VERSIONS`] from the first on.
+    pub(crate) versions: &'static [Version],
+}
+
+/// A version of a kind's documents.
+#[derive(Debug)]
+pub(crate) struct Version {
+    /// What they hold.
     #[cfg_attr(
         not(feature = "schema"),
         expect(dead_code, reason = "only the schema and the manual read it")
@@ -45,8 +52,27 @@ pub(crate) struct Kind {
     /// One that is good, as people write it.
     #[cfg(feature = "schema")]
     pub(crate) example: &'static str,
-    /// Its documents' reader.
+    /// Their reader, which makes them of the newest version.
     read: fn(&Node, &mut Report) -> Option<Document>,
+    /// Their writer, or what of a document it can't write.
+    write: fn(&Document, Secrets) -> Result<Tree, Vec<Lost>>,
+}
+
+impl Kind {
+    /// Its versions, the oldest first, each with its name.
+    pub(crate) fn versions(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&'static str, &'static Version)> + ExactSizeIterator {
+        API_VERSIONS.into_iter().zip(self.versions)
+    }
+}
+
+/// The newest version of a kind's documents; the first, of a kind that is not known.
+#[must_use]
+pub fn newest_version(kind: &str) -> &'static str {
+    let [first, ..] = API_VERSIONS;
+    let known = KINDS.iter().find(|known| known.name == kind);
+    known.and_then(|kind| kind.versions().next_back()).map_or(first, |(name, _)| name)
 }
 
 /// How many documents of a kind there may be.
@@ -62,11 +88,11 @@ pub(crate) enum Count {
     NamedUpTo(usize),
 }
 
-/// Lists the kinds: the name, the type of its documents, how many there may be, and what they are about. Each has an example
-/// in `examples/`.
+/// Lists the kinds: the name, the types of its documents' versions, how many there may be, and what they are about. Of each
+/// version there is an example in `examples/`, of an older one in `examples-v1/`.
 macro_rules! kinds {
-    ($($name:ident: $type:ty, $count:expr, $about:literal;)+) => {
-        /// A document that is good in itself.
+    ($($name:ident: $type:ty $([$older:ty])?, $count:expr, $about:literal;)+) => {
+        /// A document that is good in itself, in its newest version.
         #[derive(Clone, Debug)]
         pub(crate) enum Document {
             $(#[doc = $about] $name($type),)+
@@ -76,10 +102,27 @@ macro_rules! kinds {
         pub(crate) const KINDS: [Kind; [$($about),+].len()] = [$(Kind {
             name: stringify!($name),
             count: $count,
-            shape: <$type>::shape,
-            #[cfg(feature = "schema")]
-            example: include_str!(concat!("../examples/", stringify!($name), ".yaml")),
-            read: |node, report| <$type>::read(node, report).map(Document::$name),
+            versions: &[
+                $(Version {
+                    shape: <$older>::shape,
+                    #[cfg(feature = "schema")]
+                    example: include_str!(concat!("../examples-v1/", stringify!($name), ".yaml")),
+                    read: |node, report| {
+                        <$older>::read(node, report).map(|older| Document::$name(older.forth()))
+                    },
+                    write: |document, secrets| match document {
+                        Document::$name(newer) => <$older>::back(newer).map(|older| older.write(secrets).unwrap_or(Tree::Null)),
+                        _ => Ok(Tree::Null),
+                    },
+                },)?
+                Version {
+                    shape: <$type>::shape,
+                    #[cfg(feature = "schema")]
+                    example: include_str!(concat!("../examples/", stringify!($name), ".yaml")),
+                    read: |node, report| <$type>::read(node, report).map(Document::$name),
+                    write: |document, secrets| Ok(document.body(secrets)),
+                },
+            ],
         }),+];
 
         impl Document {
@@ -88,8 +131,9 @@ macro_rules! kinds {
                 match self { $(Document::$name(_) => stringify!($name),)+ }
             }
 
-            fn body(&self, secrets: Secrets) -> Option<Tree> {
-                match self { $(Document::$name(document) => document.write(secrets),)+ }
+            fn body(&self, secrets: Secrets) -> Tree {
+                let body = match self { $(Document::$name(document) => document.write(secrets),)+ };
+                body.unwrap_or(Tree::Null)
             }
         }
     };
@@ -99,7 +143,7 @@ kinds! {
     Identity: Identity, Count::One, "Who the node is.";
     ClientAccess: ClientAccess, Count::AtMostOne, "Which clients may do what.";
     Hostname: HostnameDocument, Count::AtMostOne, "What it is called.";
-    Link: Link, Count::Named, "How one interface is set up.";
+    Link: Link [LinkV1], Count::Named, "How one interface is set up.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
     Metrics: Metrics, Count::AtMostOne, "Where the machine's figures can be had.";
@@ -124,7 +168,7 @@ pub(crate) fn read(node: &Node, report: &mut Report) -> Option<Document> {
             report.find(
                 node.line,
                 node.tree.describe(),
-                format!("a document: apiVersion: {API_VERSION}, kind: …"),
+                "a document: apiVersion: stele/v1, kind: …",
             );
             return None;
         }
@@ -133,9 +177,11 @@ pub(crate) fn read(node: &Node, report: &mut Report) -> Option<Document> {
     if let Some(kind) = kind {
         report.kind(kind.name);
     }
-    let version = read_version(node, report);
-    let document = (kind?.read)(node, report)?;
-    version.then_some(document)
+    let version = read_version(node, kind, report);
+    // Of which version it is meant to be decides what is right in it.
+    let read = version.or_else(|| kind?.versions().next_back().map(|(_, newest)| newest));
+    let document = (read?.read)(node, report)?;
+    version.map(|_| document)
 }
 
 fn read_kind(node: &Node, report: &mut Report) -> Option<&'static Kind> {
@@ -159,17 +205,30 @@ fn read_kind(node: &Node, report: &mut Report) -> Option<&'static Kind> {
     })
 }
 
-fn read_version(node: &Node, report: &mut Report) -> bool {
+/// The version that a document is of. One of an unknown kind has none, and is told of what is no version at all.
+fn read_version(
+    node: &Node,
+    kind: Option<&'static Kind>,
+    report: &mut Report,
+) -> Option<&'static Version> {
+    let names: Vec<_> = match kind {
+        Some(kind) => kind.versions().rev().map(|(name, _)| name).collect(),
+        None => API_VERSIONS.to_vec(),
+    };
+    let expected = names.join(" or ");
     report.at("apiVersion", |report| {
-        match node.entry("apiVersion").map(|entry| (entry.line, &entry.value.tree)) {
-            Some((_, Tree::Text(version))) if version == API_VERSION => true,
-            Some((line, tree)) => {
-                report.find(line, tree.describe(), API_VERSION);
-                false
+        let Some(entry) = node.entry("apiVersion") else {
+            report.find(node.line, "is missing", expected);
+            return None;
+        };
+        match &entry.value.tree {
+            Tree::Text(version) if names.contains(&version.as_str()) => {
+                let found = kind?.versions().find(|(name, _)| name == version);
+                found.map(|(_, version)| version)
             }
-            None => {
-                report.find(node.line, "is missing", API_VERSION);
-                false
+            tree => {
+                report.find(entry.line, tree.describe(), expected);
+                None
             }
         }
     })
@@ -178,15 +237,34 @@ fn read_version(node: &Node, report: &mut Report) -> bool {
 impl Document {
     /// Writes it with its header.
     pub(crate) fn write(&self, secrets: Secrets) -> Node {
-        let text = |key: &str, text: &str| Entry {
-            key: key.to_owned(),
-            line: 0,
-            value: Node::new(Tree::Text(text.to_owned())),
-        };
-        let mut entries = vec![text("apiVersion", API_VERSION), text("kind", self.kind())];
-        if let Some(Tree::Map(body)) = self.body(secrets) {
-            entries.extend(body);
-        }
-        Node::new(Tree::Map(entries))
+        headed(newest_version(self.kind()), self.kind(), self.body(secrets))
     }
+
+    /// Writes it for those who know no version above this one.
+    ///
+    /// # Errors
+    /// What can't be said in a version that they know.
+    pub(crate) fn write_as(&self, most: &str, secrets: Secrets) -> Result<Node, Vec<Lost>> {
+        let kind = KINDS.iter().find(|kind| kind.name == self.kind());
+        let mut versions = kind.into_iter().flat_map(Kind::versions);
+        // Versions are in order, as their names are.
+        let version = versions.rfind(|(name, _)| *name <= most);
+        match version {
+            Some((name, version)) => Ok(headed(name, self.kind(), (version.write)(self, secrets)?)),
+            None => Ok(self.write(secrets)),
+        }
+    }
+}
+
+fn headed(version: &str, kind: &str, body: Tree) -> Node {
+    let text = |key: &str, text: &str| Entry {
+        key: key.to_owned(),
+        line: 0,
+        value: Node::new(Tree::Text(text.to_owned())),
+    };
+    let mut entries = vec![text("apiVersion", version), text("kind", kind)];
+    if let Tree::Map(body) = body {
+        entries.extend(body);
+    }
+    Node::new(Tree::Map(entries))
 }

@@ -47,6 +47,7 @@ mod domain;
 mod endpoint;
 mod hostname;
 mod interface;
+mod mac;
 mod methods;
 mod name;
 mod need;
@@ -80,10 +81,12 @@ mod report;
     expect(dead_code, reason = "only the schema and the manual read all of it")
 )]
 mod shape;
+mod step;
 mod value;
 
 pub use access::{ClientAccess, ClientRole};
 pub use cidr::{Cidr, CidrError};
+pub use document::newest_version;
 pub use domain::{Domain, DomainError, LabelError};
 pub use endpoint::{Endpoint, EndpointError, Host};
 pub use environment::{Environment, Variable};
@@ -96,8 +99,9 @@ pub use interface::{InterfaceName, InterfaceNameError};
 pub use kernel_module::{
     KernelModule, ModuleName, ModuleNameError, ModuleParameter, ModuleParameterError,
 };
-pub use link::Link;
+pub use link::{Dhcp4, Link, LinkMatch};
 pub use log_sink::{LogSink, SinkFormat, SinkProtocol};
+pub use mac::{Mac, MacError};
 pub use machine::MachineConfig;
 pub use methods::{Methods, MethodsError};
 pub use metrics::Metrics;
@@ -110,14 +114,12 @@ pub use resolver::Resolver;
 pub use route::Route;
 pub use serial::{Serial, SerialError};
 pub use setting::{Setting, SettingError};
+pub use step::API_VERSIONS;
 pub use sysctl::{Sysctl, SysctlName, SysctlNameError};
 pub use trusted_roots::TrustedRoots;
 pub use upgrade::UpgradePolicy;
 pub use url::{Url, UrlError};
 pub use watchdog::Watchdog;
-
-/// The one version of the documents there is so far.
-pub const API_VERSION: &str = "stele/v1";
 
 /// Most bytes of a configuration as people write it.
 pub const MAX_BYTES: usize = 1024 * 1024;

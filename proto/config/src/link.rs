@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A network link: how one interface is set up.
 
+mod v1;
+
 use crate::integer::Integer;
 use crate::list::List;
 use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
-use crate::{Cidr, InterfaceName, Route};
+use crate::{Cidr, InterfaceName, Mac, Route};
+pub(crate) use v1::LinkV1;
 
 record! {
     /// How one network interface is set up: by DHCP, with fixed addresses, or both.
     ///
-    /// A configuration has one document for each interface that it wants up. Interfaces that no document names stay
+    /// A configuration has one document for each interface that it wants up. Interfaces that no document is for stay
     /// down. A configuration without any `Link` document has DHCP on every physical Ethernet interface.
     pub struct Link as "Link" {
-        /// The name of the interface. Each has at most one document.
+        /// The name of the interface; with `match`, of the document. Each has at most one document.
         name: InterfaceName,
+        /// Which interface it is, whatever its name.
+        matched as "match": Option<LinkMatch>,
         /// The largest packet in bytes. Without it, what DHCP says, or else what the driver has. 1280 is the least that
         /// IPv6 works with.
         mtu: Option<Integer<1280, 9216>>,
-        /// Get an IPv4 address, routes and name servers by DHCP.
-        dhcp4: bool,
+        /// Get an IPv4 address by DHCP, and what else a server says: `dhcp4: {}` takes all of it.
+        dhcp4: Option<Dhcp4>,
         /// Fixed addresses, IPv4 or IPv6, each with the prefix length of its network.
         addresses: List<Cidr, 0, 64>,
         /// Fixed routes.
@@ -28,11 +33,39 @@ record! {
     }
 }
 
+record! {
+    /// Which interface a document is for.
+    pub struct LinkMatch as "LinkMatch" {
+        /// The one with this hardware address. Of several, one with a device behind it comes first, then the first that
+        /// there was.
+        pub mac: Mac,
+    }
+}
+
+record! {
+    /// What is taken from a DHCP server besides the address.
+    pub struct Dhcp4 as "Dhcp4" {
+        /// The metric of the routes. Without it, one that prefers the first of several interfaces, and fixed routes to
+        /// all of them.
+        pub metric: Option<u32>,
+        /// Take the routes.
+        pub routes: bool = true,
+        /// Take the name servers and the search domain.
+        pub dns: bool = true,
+    }
+}
+
 impl Link {
-    /// The name of the interface.
+    /// The name of the interface, or of the document alone.
     #[must_use]
     pub fn name(&self) -> &InterfaceName {
         &self.name
+    }
+
+    /// The hardware address by which the interface is found, whatever its name.
+    #[must_use]
+    pub fn mac(&self) -> Option<Mac> {
+        self.matched.as_ref().map(|matched| matched.mac)
     }
 
     /// The largest packet in bytes, where it is set.
@@ -41,10 +74,10 @@ impl Link {
         self.mtu.map(Integer::value)
     }
 
-    /// True if it gets an IPv4 address by DHCP.
+    /// What is taken from a DHCP server, if it is asked.
     #[must_use]
-    pub fn dhcp4(&self) -> bool {
-        self.dhcp4
+    pub fn dhcp4(&self) -> Option<&Dhcp4> {
+        self.dhcp4.as_ref()
     }
 
     /// Its fixed addresses.
@@ -58,15 +91,37 @@ impl Link {
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
+
+    /// Says that another document is for the same interface.
+    pub(crate) fn check_beside(&self, other: &Link, node: &Node, report: &mut Report) {
+        if self.mac().is_some() && self.mac() == other.mac() {
+            let message = format!("Link {} is for the same interface", other.name);
+            report.find_at(node, "match", message, "one Link for each interface");
+        }
+    }
+}
+
+impl Default for Dhcp4 {
+    fn default() -> Dhcp4 {
+        Dhcp4 { metric: None, routes: true, dns: true }
+    }
 }
 
 impl Check for Link {
     fn check(&self, node: &Node, report: &mut Report) {
-        for (index, address) in self.addresses.iter().map(Cidr::address).enumerate() {
-            if address.is_unspecified() || address.is_multicast() {
-                let message = format!("no interface can have {address}");
-                report.find_item(node, ("addresses", index), message, "a unicast address");
-            }
+        check_addresses(&self.addresses, node, report);
+    }
+}
+
+impl Check for LinkMatch {}
+
+impl Check for Dhcp4 {}
+
+fn check_addresses(addresses: &[Cidr], node: &Node, report: &mut Report) {
+    for (index, address) in addresses.iter().map(Cidr::address).enumerate() {
+        if address.is_unspecified() || address.is_multicast() {
+            let message = format!("no interface can have {address}");
+            report.find_item(node, ("addresses", index), message, "a unicast address");
         }
     }
 }

@@ -255,6 +255,9 @@ impl Parts {
             Document::UpgradePolicy(policy) => set(&mut self.upgrade_policy, policy, node, report),
             Document::Link(link) => {
                 let each = "one Link for each interface";
+                for (other, _) in &self.links {
+                    link.check_beside(other, node, report);
+                }
                 push(&mut self.links, link, Link::name, ("Link", each), node, report);
             }
             Document::HealthCheck(check) => {

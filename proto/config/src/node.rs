@@ -76,6 +76,12 @@ impl From<&str> for Tree {
     }
 }
 
+impl From<bool> for Tree {
+    fn from(value: bool) -> Tree {
+        Tree::Boolean(value)
+    }
+}
+
 impl From<u32> for Tree {
     fn from(number: u32) -> Tree {
         Tree::Integer(number.into())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The reference manual: one text on the format, and a section for each kind, from its declaration.
 
-use crate::document::{Count, KINDS, Kind};
+use crate::document::{Count, KINDS, Kind, Version};
 use crate::schema::prose;
 use crate::shape::{Absence, Field, Record, Shape};
 
@@ -18,10 +18,27 @@ pub fn markdown() -> String {
     text
 }
 
+/// An example of each older version that is read: the kind and the document.
+#[must_use]
+pub fn older_examples() -> Vec<(&'static str, &'static str)> {
+    KINDS.iter().flat_map(|kind| older(kind).map(|(_, it)| (kind.name, it.example))).collect()
+}
+
+/// The versions of a kind that have a newer one, the newest of them first.
+fn older(kind: &Kind) -> impl Iterator<Item = (&'static str, &'static Version)> {
+    kind.versions().rev().skip(1)
+}
+
 /// An example of each kind: its name, and a document as people write it. That of Identity leaves out what is secret.
 #[must_use]
 pub fn examples() -> Vec<(&'static str, &'static str)> {
-    KINDS.iter().map(|kind| (kind.name, kind.example)).collect()
+    KINDS
+        .iter()
+        .filter_map(|kind| {
+            let (_, newest) = kind.versions().next_back()?;
+            Some((kind.name, newest.example))
+        })
+        .collect()
 }
 
 fn section(kind: &Kind) -> String {
@@ -32,23 +49,30 @@ fn section(kind: &Kind) -> String {
         Count::NamedUpTo(most) => format!("At most {most} documents, each with another `name`."),
     };
     let mut text = format!("\n## {}\n\n", kind.name);
-    if let Shape::Record(record) = (kind.shape)() {
+    let Some((_, newest)) = kind.versions().next_back() else { return text };
+    if let Shape::Record(record) = (newest.shape)() {
         text.push_str(&format!("{}\n\n{count}\n\n", prose(record.doc)));
-        text.push_str(&format!("```yaml\n{}```\n\n", kind.example));
-        text.push_str(&table(&record));
+        text.push_str(&keys(newest.example, &record));
         for field in &record.fields {
             if let Some(record) = inner(&field.shape) {
-                text.push_str(&format!(
-                    "\n### {}.{}\n\n{}\n\n",
-                    kind.name,
-                    field.key,
-                    prose(record.doc)
-                ));
+                let (key, about) = (field.key, prose(record.doc));
+                text.push_str(&format!("\n### {}.{key}\n\n{about}\n\n", kind.name));
                 text.push_str(&table(record));
             }
         }
     }
+    for (name, version) in older(kind) {
+        let Shape::Record(record) = (version.shape)() else { continue };
+        let about = "Read as well, and kept in the version above.";
+        text.push_str(&format!("\n### {} of {name}\n\n{about}\n\n", kind.name));
+        text.push_str(&keys(version.example, &record));
+    }
     text
+}
+
+/// An example and the keys.
+fn keys(example: &str, record: &Record) -> String {
+    format!("```yaml\n{example}```\n\n{}", table(record))
 }
 
 /// The mapping that a value is, or is a list of.

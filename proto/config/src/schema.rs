@@ -4,7 +4,6 @@
 //! It comes from the same declarations as the reader, and never refuses what the reader takes. The reader knows more:
 //! what lies between keys, between documents, and within a certificate.
 
-use crate::API_VERSION;
 use crate::document::KINDS;
 use crate::shape::{Absence, Field, Record, Shape};
 use serde_json::{Map, Value, json};
@@ -15,7 +14,10 @@ const SPAN: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
 /// The JSON Schema of one document of the stream. Of the drafts, it is the one that all editors know.
 #[must_use]
 pub fn json() -> Value {
-    let kinds: Vec<Value> = KINDS.iter().map(|kind| document(kind.name, &(kind.shape)())).collect();
+    // The newest of each kind comes first, for the editor to complete by.
+    let versions = KINDS.iter().flat_map(|kind| kind.versions().rev().map(|it| (kind.name, it)));
+    let kinds: Vec<Value> =
+        versions.map(|(kind, (name, version))| document(kind, name, &(version.shape)())).collect();
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Stele machine configuration",
@@ -26,9 +28,9 @@ pub fn json() -> Value {
     })
 }
 
-fn document(kind: &str, shape: &Shape) -> Value {
+fn document(kind: &str, version: &str, shape: &Shape) -> Value {
     let mut schema = value(shape);
-    let version = json!({"const": API_VERSION, "description": "The version of the document."});
+    let version = json!({"const": version, "description": "The version of the document."});
     let name = json!({"const": kind, "description": "What the document is about."});
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.insert("apiVersion".to_owned(), version);

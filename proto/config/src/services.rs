@@ -35,8 +35,10 @@ const LOGS: [&str; 4] = ["audit", "candidate", "init", "kernel"];
 pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
     let services = services(config);
     let is_link = |name: &str| {
-        // Without any, which links there are is the machine's business.
-        config.links().is_empty() && name.strip_prefix(FOR_LINKS).is_some_and(|rest| rest.len() > 1)
+        // Without any, or with those of any name, which links there are is the machine's business.
+        let all = config.links();
+        let of_any_name = all.is_empty() || all.iter().any(|link| link.mac().is_some());
+        of_any_name && name.strip_prefix(FOR_LINKS).is_some_and(|rest| rest.len() > 1)
     };
     let mut programs = services.clone();
     programs.extend(ERRANDS.map(str::to_owned));
@@ -82,7 +84,7 @@ pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
 
 /// What is kept running with this configuration.
 fn services(config: &MachineConfig) -> Vec<String> {
-    let links = config.links().iter().filter(|link| link.dhcp4());
+    let links = config.links().iter().filter(|link| link.dhcp4().is_some() && link.mac().is_none());
     let links = links.map(|link| format!("{FOR_LINKS}-{}", link.name()));
     let sinks = config.log_sinks().iter().map(|sink| format!("{FOR_SINKS}-{}", sink.name()));
     SERVICES.map(str::to_owned).into_iter().chain(links).chain(sinks).collect()

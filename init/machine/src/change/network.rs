@@ -44,7 +44,8 @@ pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Opti
 
 fn summary(link: &Link) -> String {
     let mut parts = Vec::new();
-    if link.dhcp4() {
+    parts.extend(link.mac().map(|mac| format!("the interface with {mac}")));
+    if link.dhcp4().is_some() {
         parts.push("DHCP".to_owned());
     }
     parts.extend(link.addresses().iter().map(ToString::to_string));

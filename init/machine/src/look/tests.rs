@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-use super::{Fault, Machine, Setting, listening, look};
+use super::{Fault, Machine, Nic, Setting, listening, look};
 use expect_test::{Expect, expect};
 use std::{collections::BTreeMap, time::Duration};
 use stele_config::{MachineConfig, Places, canonical};
@@ -10,8 +10,11 @@ fn config(documents: &[&str]) -> MachineConfig {
     let mut all = vec![format!(
         r#"{{"apiVersion":"stele/v1","kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}"}}"#
     )];
+    let version = |document: &str| if document.contains("\"match\"") { "v2" } else { "v1" };
     all.extend(
-        documents.iter().map(|document| format!(r#"{{"apiVersion":"stele/v1",{document}}}"#)),
+        documents.iter().map(|document| {
+            format!(r#"{{"apiVersion":"stele/{}",{document}}}"#, version(document))
+        }),
     );
     canonical::read(format!("[{}]", all.join(",")).as_bytes()).unwrap()
 }
@@ -25,7 +28,10 @@ fn check(machine: &Machine, documents: &[&str], expected: &Expect) {
 fn machine() -> Machine {
     Machine {
         up: true,
-        links: BTreeMap::from([("eth0".to_owned(), Some(1500)), ("lo".to_owned(), None)]),
+        links: BTreeMap::from([
+            ("eth0".to_owned(), Nic { mac: "52:54:00:12:34:56".parse().ok(), max_mtu: Some(1500) }),
+            ("lo".to_owned(), Nic::default()),
+        ]),
         addresses: vec!["10.0.2.15".parse().unwrap(), "::1".parse().unwrap()],
         listening: vec!["0.0.0.0:50000".parse().unwrap(), "10.0.2.15:9100".parse().unwrap()],
         memory: Some(1 << 30),
@@ -50,6 +56,25 @@ fn links() {
             warning: Link, addresses[0]: 10.0.0.1 is an address of eth0 as well; expected each address on one link"#]],
     );
     check(&Machine::default(), &[r#""kind":"Link","name":"lo","mtu":9000"#], &expect![""]);
+}
+
+#[test]
+fn links_by_hardware_address() {
+    let by = |name: &str, mac: &str| {
+        format!(r#""kind":"Link","name":"{name}","mtu":9000,"match":{{"mac":"{mac}"}}"#)
+    };
+    check(
+        &machine(),
+        &[
+            r#""kind":"Link","name":"eth0""#,
+            &by("up", "52:54:00:12:34:56"),
+            &by("x", "52:54:00:00:00:01"),
+        ],
+        &expect![[r#"
+            Link, mtu: eth0 carries no packets of 9000 bytes; expected at most 1500
+            Link, match.mac: eth0 is the interface of Link eth0 too; expected one Link for each interface
+            warning: Link, match.mac: this machine has no interface with 52:54:00:00:00:01 now; expected one of 52:54:00:12:34:56"#]],
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
-use stele_config::{Cidr, MachineConfig};
+use stele_config::{Cidr, Dhcp4, MachineConfig};
 
 /// The metric of routes that came by DHCP, to which the index of the link is added: of two links the first is preferred, and
 /// a configured route over both.
@@ -15,7 +15,8 @@ pub const DHCP_METRIC: u32 = 1024;
 /// The metric that the kernel gives an IPv6 route without one.
 const IPV6_METRIC: u32 = 1024;
 
-/// What the links should have, by name. A link that is not here is left alone.
+/// What the links should have, by name, or by the hardware address of one that is not there. A link that is not here is left
+/// alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     /// The links that somebody wants.
@@ -31,8 +32,10 @@ pub struct DesiredLink {
     pub addresses: Vec<Cidr>,
     /// Its routes.
     pub routes: Vec<DesiredRoute>,
-    /// Whether a DHCP agent works on it.
-    pub dhcp4: bool,
+    /// Whether a DHCP agent works on it, and what is taken from a server.
+    pub dhcp4: Option<Dhcp4>,
+    /// The name of the document that says so; empty where none does.
+    pub document: String,
 }
 
 /// A route that a link should have.
@@ -57,19 +60,22 @@ impl Desired {
     ) -> Desired {
         let documents = config.map(MachineConfig::links).unwrap_or_default();
         let mut desired: BTreeMap<String, DesiredLink> = if documents.is_empty() {
-            let automatic = || DesiredLink { dhcp4: true, ..DesiredLink::default() };
+            let dhcp4 = Some(Dhcp4::default());
+            let automatic = || DesiredLink { dhcp4: dhcp4.clone(), ..DesiredLink::default() };
             links
                 .iter()
                 .filter(|link| link.physical)
                 .map(|link| (link.name.clone(), automatic()))
                 .collect()
         } else {
-            documents
-                .iter()
-                .map(|document| (document.name().as_str().to_owned(), configured(document)))
-                .collect()
+            let mut desired = BTreeMap::new();
+            for document in documents {
+                // Of two for one link the first counts; whoever brings them is told.
+                desired.entry(interface(document, links)).or_insert_with(|| configured(document));
+            }
+            desired
         };
-        for (name, link) in desired.iter_mut().filter(|(_, link)| link.dhcp4) {
+        for (name, link) in &mut desired {
             let index = links.iter().find(|one| one.name == *name).map(|one| one.index);
             if let (Some(index), Some(dhcp)) = (index, dhcp.get(name)) {
                 lease(link, dhcp, index);
@@ -79,10 +85,25 @@ impl Desired {
         Desired { links: desired }
     }
 
+    /// What a link takes from a DHCP server, if one is asked there.
+    pub fn takes(&self, link: &str) -> Option<&Dhcp4> {
+        self.links.get(link)?.dhcp4.as_ref()
+    }
+
     /// The links on which a DHCP agent should run: those that are there, so that a link that comes back gets a new one.
     pub fn dhcp_links<'a>(&'a self, links: &'a [Link]) -> impl Iterator<Item = &'a Link> {
-        links.iter().filter(|link| self.links.get(&link.name).is_some_and(|desired| desired.dhcp4))
+        links.iter().filter(|link| self.takes(&link.name).is_some())
     }
+}
+
+/// The name of the link that a document is for. A hardware address stands for a link that is not there: no link can be called
+/// so.
+pub fn interface(document: &stele_config::Link, links: &[Link]) -> String {
+    let Some(mac) = document.mac() else { return document.name().to_string() };
+    let mut same = links.iter().filter(|link| link.mac == Some(mac.bytes()));
+    // Bridges, bonds and VLANs have the address of what is below them.
+    let found = same.clone().find(|link| link.physical).or_else(|| same.next());
+    found.map_or_else(|| mac.to_string(), |link| link.name.clone())
 }
 
 fn configured(document: &stele_config::Link) -> DesiredLink {
@@ -100,18 +121,23 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
         mtu: document.mtu(),
         addresses: document.addresses().to_vec(),
         routes: document.routes().iter().map(route).collect(),
-        dhcp4: document.dhcp4(),
+        dhcp4: document.dhcp4().cloned(),
+        document: document.name().to_string(),
     }
 }
 
 /// Adds what a lease brings; the configuration comes first.
 fn lease(link: &mut DesiredLink, dhcp: &Dhcp, index: u32) {
-    let Some(lease) = &dhcp.lease else { return };
+    let (Some(lease), Some(takes)) = (&dhcp.lease, &link.dhcp4) else { return };
+    let (takes_routes, metric) = (takes.routes, takes.metric);
     link.mtu = link.mtu.or_else(|| lease.mtu());
     if !link.addresses.contains(&lease.address()) {
         link.addresses.push(lease.address());
     }
-    let metric = DHCP_METRIC.saturating_add(index);
+    if !takes_routes {
+        return;
+    }
+    let metric = metric.unwrap_or_else(|| DHCP_METRIC.saturating_add(index));
     link.routes.extend(lease.routes().iter().map(|(to, via)| DesiredRoute {
         to: *to,
         via: *via,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the machine is called, whom it asks for names, and where it is reached.
 
-use super::{Link, Observed, lease::Dhcp};
+use super::{Link, Observed, desired::Desired, lease::Dhcp};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -50,15 +50,21 @@ pub struct Resolver {
     pub origin: Origin,
 }
 
-/// Chooses the name servers: the configured ones, else those of the leases, in the order of the links' names.
+/// Chooses the name servers: the configured ones, else those of the leases whose links take them, in the order of the links'
+/// names.
 #[must_use]
-pub fn resolver(config: Option<&MachineConfig>, dhcp: &BTreeMap<String, Dhcp>) -> Resolver {
+pub fn resolver(
+    config: Option<&MachineConfig>,
+    desired: &Desired,
+    dhcp: &BTreeMap<String, Dhcp>,
+) -> Resolver {
     if let Some(resolver) = config.and_then(MachineConfig::resolver) {
         let (servers, search) = (resolver.servers().to_vec(), resolver.search().to_vec());
         return Resolver { servers, search, origin: Origin::Configuration };
     }
     let mut resolver = Resolver::default();
-    for lease in dhcp.values().filter_map(|dhcp| dhcp.lease.as_ref()) {
+    let taking = dhcp.iter().filter(|(link, _)| desired.takes(link).is_some_and(|takes| takes.dns));
+    for lease in taking.filter_map(|(_, dhcp)| dhcp.lease.as_ref()) {
         resolver.origin = Origin::Lease;
         for server in lease.dns_servers() {
             if resolver.servers.len() < MOST_SERVERS && !resolver.servers.contains(server) {
@@ -157,10 +163,12 @@ mod tests {
     use super::{Origin, Resolver, addresses, hostname, hosts, resolv_conf, resolver};
     use crate::network::{
         Address, Link, Observed,
+        desired::{Desired, DesiredLink},
         lease::{Claim, Dhcp, Lease, Report},
     };
     use expect_test::expect;
     use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+    use stele_config::Dhcp4;
 
     fn dhcp(server: [u8; 4], domain: &str, hostname: &str) -> Dhcp {
         let claim = Claim {
@@ -191,6 +199,13 @@ mod tests {
         }
     }
 
+    /// Links that take name servers, or don't.
+    fn taking(leases: &BTreeMap<String, Dhcp>, dns: bool) -> Desired {
+        let dhcp4 = Some(Dhcp4 { dns, ..Dhcp4::default() });
+        let link = DesiredLink { dhcp4, ..DesiredLink::default() };
+        Desired { links: leases.keys().map(|name| (name.clone(), link.clone())).collect() }
+    }
+
     #[test]
     fn leases_bring_name_servers_and_domains_each_once() {
         let leases = BTreeMap::from([
@@ -199,7 +214,7 @@ mod tests {
             ("eth2".to_owned(), dhcp([10, 0, 2, 4], "", "")),
             ("eth3".to_owned(), Dhcp::default()),
         ]);
-        let text = resolv_conf(&resolver(None, &leases));
+        let text = resolv_conf(&resolver(None, &taking(&leases, true), &leases));
         expect![[r"
             nameserver 10.0.2.3
             nameserver 10.0.2.4
@@ -207,6 +222,7 @@ mod tests {
         "]]
         .assert_eq(&text);
         assert_eq!(resolv_conf(&Resolver::default()), "");
+        assert_eq!(resolver(None, &taking(&leases, false), &leases), Resolver::default());
     }
 
     #[test]

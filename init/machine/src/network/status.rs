@@ -96,7 +96,7 @@ fn one(
         let reason = format!("Another machine has the address {}", address.cidr.address());
         return status(State::Conflict, &reason);
     }
-    if wanted.dhcp4 {
+    if wanted.dhcp4.is_some() {
         match dhcp.get(&link.name) {
             Some(Dhcp { lease: Some(_), .. }) => {}
             Some(Dhcp { word, since, .. }) if !word.is_empty() => {
@@ -134,7 +134,8 @@ mod tests {
     }
 
     fn check(links: Vec<Link>, report: Option<Report>, expected: &Expect) {
-        let wanted = DesiredLink { dhcp4: true, ..DesiredLink::default() };
+        let wanted =
+            DesiredLink { dhcp4: Some(stele_config::Dhcp4::default()), ..DesiredLink::default() };
         let desired = Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]) };
         let mut dhcp = Dhcp::default();
         if let Some(report) = report {

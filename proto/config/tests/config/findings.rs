@@ -100,20 +100,20 @@ fn wrong_version() {
     check(
         "kind: Link\nname: eth0\n",
         &expect![[r#"
-        document 2 (Link), line 2, apiVersion: is missing; expected stele/v1
-    "#]],
+            document 2 (Link), line 2, apiVersion: is missing; expected stele/v2 or stele/v1
+        "#]],
     );
     check(
         "apiVersion: v1alpha1\nkind: Link\nname: eth0\n",
         &expect![[r#"
-        document 2 (Link), line 2, apiVersion: is text ("v1alpha1"); expected stele/v1
-    "#]],
+            document 2 (Link), line 2, apiVersion: is text ("v1alpha1"); expected stele/v2 or stele/v1
+        "#]],
     );
     check(
         "apiVersion: 1\nkind: Link\nname: eth0\n",
         &expect![[r#"
-        document 2 (Link), line 2, apiVersion: is the number 1; expected stele/v1
-    "#]],
+            document 2 (Link), line 2, apiVersion: is the number 1; expected stele/v2 or stele/v1
+        "#]],
     );
 }
 
@@ -190,7 +190,7 @@ fn wrong_type() {
         "- apiVersion: stele/v1\n- kind: Link\n",
         &expect![[r#"
             document 2, line 2, kind: is missing; expected one of the kinds
-            document 3 (Link), line 3, apiVersion: is missing; expected stele/v1
+            document 3 (Link), line 3, apiVersion: is missing; expected stele/v2 or stele/v1
             document 3 (Link), line 3, name: is missing; expected an interface name, such as eth0
         "#]],
     );
@@ -378,7 +378,7 @@ fn not_yaml() {
         "\tkey: value\n",
         &expect![[r#"
             document 2, line 2, kind: is missing; expected one of the kinds
-            document 2, line 2, apiVersion: is missing; expected stele/v1
+            document 2, line 2, apiVersion: is missing; expected stele/v1 or stele/v2
         "#]],
     );
     check(
@@ -392,7 +392,7 @@ fn not_yaml() {
         &expect![[r#"
             document 2, line 2: is not YAML: missing explicit document end marker before directive
             document 3, line 4, kind: is missing; expected one of the kinds
-            document 3, line 4, apiVersion: is missing; expected stele/v1
+            document 3, line 4, apiVersion: is missing; expected stele/v1 or stele/v2
         "#]],
     );
     check_all(
@@ -420,13 +420,13 @@ fn what_yaml_has_too_much() {
     check(
         "x: &a [1]\ny: *a\nkind: Link\n",
         &expect![[r#"
-        document 2 (Link), line 2, x: has an anchor (&); anchors and aliases are not read; expected the value itself
-        document 2 (Link), line 2, apiVersion: is missing; expected stele/v1
-        document 2 (Link), line 2, x: there is no key "x" here; expected one of name, mtu, dhcp4, addresses, routes
-        document 2 (Link), line 2, name: is missing; expected an interface name, such as eth0
-        document 2 (Link), line 3, y: is an alias (*); anchors and aliases are not read; expected the value itself
-        document 2 (Link), line 3, y: there is no key "y" here; expected one of name, mtu, dhcp4, addresses, routes
-    "#]],
+            document 2 (Link), line 2, x: has an anchor (&); anchors and aliases are not read; expected the value itself
+            document 2 (Link), line 2, apiVersion: is missing; expected stele/v2 or stele/v1
+            document 2 (Link), line 2, x: there is no key "x" here; expected one of name, match, mtu, dhcp4, addresses, routes
+            document 2 (Link), line 2, name: is missing; expected an interface name, such as eth0
+            document 2 (Link), line 3, y: is an alias (*); anchors and aliases are not read; expected the value itself
+            document 2 (Link), line 3, y: there is no key "y" here; expected one of name, match, mtu, dhcp4, addresses, routes
+        "#]],
     );
     check(
         &format!("{LINK}mtu: !!int \"1500\"\n"),

@@ -15,3 +15,4 @@ mod properties;
 mod remarks;
 mod schema;
 mod upgrade;
+mod versions;

@@ -5,7 +5,7 @@ use crate::pki::{self, Pki};
 use proptest::prelude::*;
 use std::net::IpAddr;
 use std::sync::LazyLock;
-use stele_config::{Cidr, canonical, schema, yaml};
+use stele_config::{Cidr, canonical, newest_version, schema, yaml};
 
 static PKI: LazyLock<Pki> = LazyLock::new(|| pki::make("authority"));
 static SCHEMA: LazyLock<jsonschema::Validator> =
@@ -44,14 +44,33 @@ fn link() -> impl Strategy<Value = String> {
     let name = "[!-$&-.0-9;-~]{3,15}".prop_filter("quoted with '", |name| !name.contains('\''));
     let lists =
         (prop::collection::hash_set(cidr(), 0..4), prop::collection::hash_set(route(), 0..1));
-    (name, any::<bool>(), prop::option::of(1280..=9216_u32), lists).prop_map(|(name, dhcp4, mtu, (addresses, routes))| {
-        let mtu = mtu.map(|mtu| format!("mtu: {mtu}\n")).unwrap_or_default();
-        let addresses: String = addresses.iter().map(|address| format!("- {address}\n")).collect();
-        let addresses = if addresses.is_empty() { String::new() } else { format!("addresses:\n{addresses}") };
-        let routes: Vec<_> = routes.into_iter().collect();
-        let routes = routes.join(",\n  ");
-        format!("kind: Link\napiVersion: stele/v1\nname: '{name}'\ndhcp4: {dhcp4}\n{mtu}{addresses}routes: [{routes}]\n")
-    })
+    let dhcp4 = prop_oneof![
+        any::<bool>().prop_map(|dhcp4| format!("apiVersion: stele/v1\ndhcp4: {dhcp4}\n")),
+        Just("apiVersion: stele/v2\n".to_owned()),
+        (any::<bool>(), any::<bool>(), any::<u32>(), "52:54:00(:[0-9a-fA-F]{2}){3}").prop_map(
+            |(dns, matched, metric, mac)| {
+                let matched =
+                    if matched { format!("match: {{mac: '{mac}'}}\n") } else { String::new() };
+                let metric = if metric > 7 { format!(", metric: {metric}") } else { String::new() };
+                format!("apiVersion: stele/v2\n{matched}dhcp4: {{dns: {dns}{metric}}}\n")
+            }
+        ),
+    ];
+    (name, dhcp4, prop::option::of(1280..=9216_u32), lists).prop_map(
+        |(name, dhcp4, mtu, (addresses, routes))| {
+            let mtu = mtu.map(|mtu| format!("mtu: {mtu}\n")).unwrap_or_default();
+            let addresses: String =
+                addresses.iter().map(|address| format!("- {address}\n")).collect();
+            let addresses = if addresses.is_empty() {
+                String::new()
+            } else {
+                format!("addresses:\n{addresses}")
+            };
+            let routes: Vec<_> = routes.into_iter().collect();
+            let routes = routes.join(",\n  ");
+            format!("kind: Link\n{dhcp4}name: '{name}'\n{mtu}{addresses}routes: [{routes}]\n")
+        },
+    )
 }
 
 fn health_check() -> impl Strategy<Value = String> {
@@ -181,6 +200,9 @@ fn nonsense() -> impl Strategy<Value = String> {
         "hostname: a\n",
         "mtu: 1500\n",
         "dhcp4: true\n",
+        "apiVersion: stele/v2\n",
+        "dhcp4: {}\n",
+        "match: {mac: '52:54:00:12:34:56'}\n",
         "addresses: ",
         "routes: ",
         "servers: ",
@@ -298,6 +320,25 @@ proptest! {
         let documents: Vec<serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
         for document in documents {
             prop_assert!(SCHEMA.is_valid(&document), "{}", document);
+        }
+    }
+
+    #[test]
+    fn an_older_version_says_the_same_or_is_refused(text in config()) {
+        let config = yaml::parse(text.as_bytes()).unwrap();
+        let Ok(older) = canonical::write_as(&config, "stele/v1") else {
+            prop_assert!(text.contains("stele/v2"), "{}", text);
+            return Ok(());
+        };
+        prop_assert!(!String::from_utf8_lossy(&older).contains("stele/v2"));
+        prop_assert_eq!(&canonical::read(&older).unwrap(), &config);
+        let documents: Vec<serde_json::Value> = serde_json::from_slice(&older).unwrap();
+        for document in documents {
+            prop_assert!(SCHEMA.is_valid(&document), "{}", document);
+            let newest = newest_version(document["kind"].as_str().unwrap());
+            let there = canonical::convert(&document.to_string(), newest).unwrap();
+            let back = canonical::convert(&there, "stele/v1").unwrap();
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&back).unwrap(), document);
         }
     }
 

@@ -43,7 +43,8 @@ fn schema_and_reader_refuse_the_same_shapes() {
         json!({"routes": [{"via": "192.0.2.1"}]}),
         json!({"routes": [{"to": "::/0", "gateway": "fe80::1"}]}),
         json!({"kind": "Lnik"}),
-        json!({"apiVersion": "stele/v2"}),
+        json!({"apiVersion": "stele/v2", "dhcp4": true}),
+        json!({"apiVersion": "stele/v3"}),
     ] {
         let document = link(change);
         assert!(!schema.is_valid(&document), "the schema takes {document}");

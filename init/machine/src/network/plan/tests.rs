@@ -9,7 +9,7 @@ use crate::network::{
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
-use stele_config::Cidr;
+use stele_config::{Cidr, Dhcp4, MachineConfig, canonical};
 
 /// Does what the kernel would; refuses what it would refuse.
 fn apply(state: &mut Observed, action: &Action) {
@@ -88,6 +88,48 @@ fn claim() -> Claim {
 
 fn words(actions: &[Action]) -> Vec<String> {
     actions.iter().map(ToString::to_string).collect()
+}
+
+fn configured(document: &str) -> MachineConfig {
+    let pem = |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
+    let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
+    let text = format!(
+        r#"[{{"apiVersion":"stele/v1","kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}"}},
+        {{"apiVersion":"stele/v2","kind":"Link",{document}}}]"#
+    );
+    canonical::read(text.as_bytes()).expect("a configuration")
+}
+
+#[test]
+fn a_link_is_found_by_its_hardware_address() {
+    let mac = Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    let eth0 = Link { mac, ..link(2, "eth0") };
+    let bridge = Link { mac, physical: false, ..link(1, "br0") };
+    let config = configured(r#""name":"up","match":{"mac":"52:54:00:12:34:56"},"dhcp4":{}"#);
+    let named = |links: &[Link]| {
+        let desired = Desired::derive(Some(&config), &BTreeMap::new(), links);
+        desired.links.into_iter().map(|(name, link)| (name, link.document)).collect::<Vec<_>>()
+    };
+    let own = |name: &str| vec![(name.to_owned(), "up".to_owned())];
+    assert_eq!(named(&[bridge.clone(), eth0]), own("eth0"));
+    assert_eq!(named(&[bridge]), own("br0"));
+    // One that happens to have the document's name is another one.
+    assert_eq!(named(&[link(3, "up")]), own("52:54:00:12:34:56"));
+}
+
+#[test]
+fn of_what_dhcp_brings_only_that_is_taken_which_is_wanted() {
+    let links = [link(2, "eth0")];
+    let routes = |dhcp4: &str| {
+        let config = configured(&format!(r#""name":"eth0","dhcp4":{dhcp4}"#));
+        let desired = Desired::derive(Some(&config), &leased(claim()), &links);
+        let link = desired.links["eth0"].clone();
+        assert_eq!(link.addresses.len(), 1);
+        link.routes.iter().map(|route| route.metric).collect::<Vec<_>>()
+    };
+    assert_eq!(routes("{}"), [1026]);
+    assert_eq!(routes(r#"{"metric":5}"#), [5]);
+    assert_eq!(routes(r#"{"routes":false}"#), [0_u32; 0]);
 }
 
 #[test]
@@ -186,7 +228,13 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
     let addresses =
         prop::collection::btree_set(cidr(), 0..4).prop_map(|set| set.into_iter().collect());
     (prop::option::of(1280..1283_u32), addresses, prop::collection::vec(route, 0..4), any::<bool>())
-        .prop_map(|(mtu, addresses, routes, dhcp4)| DesiredLink { mtu, addresses, routes, dhcp4 })
+        .prop_map(|(mtu, addresses, routes, dhcp4)| DesiredLink {
+            mtu,
+            addresses,
+            routes,
+            dhcp4: dhcp4.then(Dhcp4::default),
+            document: String::new(),
+        })
 }
 
 fn desired() -> impl Strategy<Value = Desired> {
