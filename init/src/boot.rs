@@ -19,6 +19,7 @@ use crate::{
     fault::{self, Fault},
     figures, health, identity, kernel_log, lag, network,
     node::{Node, Release},
+    platform::Here,
     power_button, readiness, report, shutdown, sinks, sources,
     state::State,
     trust, tuning, unit, upgrade, volumes, watchdog,
@@ -178,6 +179,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(watchdog::keep(Rc::clone(&node)));
     tokio::task::spawn_local(power_button::listen(Rc::clone(&node)));
     let fw_cfg = tokio::task::spawn_local(sources::read_fw_cfg(Rc::clone(&node)));
+    let here = Here::find(&node);
     devices.coldplugged().await;
     let esp = upgrade::esp_partition();
     if esp.is_none() {
@@ -215,9 +217,9 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(sinks::keep(Rc::clone(&node)));
     tokio::task::spawn_local(health::keep(Rc::clone(&node)));
     match restored {
-        Restored::Done => {}
+        Restored::Done => sources::learn(&node, here),
         // It fails only by panicking, which ends the machine.
-        Restored::Nothing => sources::search(&node, fw_cfg.await.unwrap_or_default()).await,
+        Restored::Nothing => sources::search(&node, fw_cfg.await.unwrap_or_default(), here).await,
         Restored::Unreadable(reason) if node.health.is_pending() => {
             return health::fail(&node, reason).await;
         }

@@ -41,7 +41,10 @@ pub(crate) use history::Withdrawn;
 use intent::Mode;
 pub(crate) use intent::{Intent, Refused};
 pub(crate) use restore::Restored;
-pub(crate) use understand::{AcceptError, LARGEST, Understood, understand};
+pub(crate) use understand::{
+    AcceptError, Include, LARGEST, Understood, Unwrapped, UserData, understand,
+    understand_included, understand_user_data,
+};
 
 /// The configuration that is in force.
 #[derive(Clone, Debug)]

@@ -42,6 +42,7 @@ mod memory;
 mod network;
 mod node;
 mod one_shot;
+mod platform;
 mod power_button;
 mod process;
 mod readiness;

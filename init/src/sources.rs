@@ -2,35 +2,38 @@
 //! Where a machine without a saved configuration looks for one, in this order:
 //!
 //! 1. QEMU's fw_cfg, at `opt/stele/config`
-//! 2. a drive labelled `cidata` (NoCloud), its file `user-data`
-//! 3. the URL in `stele.config=` on the kernel command line
+//! 2. a drive that a platform's tools have made, by its label
+//! 3. the metadata service of the platform, if that is one that has one
+//! 4. the URL in `stele.config=` on the kernel command line
 //!
 //! The first that is there decides: one that is there and is not valid is not passed over in silence. What was found is
-//! the resource `Source`. Each source is one function from the node to bytes; further platforms are further functions.
+//! the resource `Source`. Each source is one function from the node to bytes, which may be wrapped as clouds pass things
+//! on, or say that the configuration is elsewhere.
 
+mod drives;
+
+use self::drives::Drive;
 use crate::{
-    configuration::{self, AcceptError, Intent, LARGEST, Understood},
+    configuration::{self, AcceptError, Include, Intent, LARGEST, Unwrapped, UserData},
     node::Node,
-    one_shot, report,
+    one_shot,
+    platform::Here,
+    report,
     store::Kind,
 };
 use serde::Serialize;
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
-use stele_kernel::{
-    mount::{self, Forbid},
-    process::Exit,
-};
+use stele_kernel::process::Exit;
 
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/stele/config/raw";
-const SEED_MOUNT: &str = "/run/stele/cidata";
-/// How long the URL is tried before the machine takes a configuration from whoever brings one, too.
-const URL_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a source in the network is tried before the machine takes a configuration from whoever brings one, too.
+const PATIENCE: Duration = Duration::from_secs(30);
 const URL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why a source gave nothing.
@@ -40,6 +43,8 @@ enum SourceError {
     Read { file: PathBuf, source: io::Error },
     #[error("mounting {}", device.display())]
     Mount { device: PathBuf, source: io::Error },
+    #[error("{} has no file {files}", device.display())]
+    NoFile { device: PathBuf, files: String },
     #[error("fetching {url}: {complaint}")]
     Fetch { url: String, complaint: String },
     #[error("fetching {url}")]
@@ -58,7 +63,7 @@ enum State {
 }
 
 /// What fw_cfg holds, if anything.
-pub(crate) type FwCfg = Option<Result<Understood, AcceptError>>;
+pub(crate) type FwCfg = Option<Result<UserData, AcceptError>>;
 
 /// Reads fw_cfg. This needs no disk, so it is done while the disks are waited for; whether it counts is decided later.
 pub(crate) async fn read_fw_cfg(node: Rc<Node>) -> FwCfg {
@@ -66,7 +71,7 @@ pub(crate) async fn read_fw_cfg(node: Rc<Node>) -> FwCfg {
         devices.coldplugged_but_storage().await;
     }
     match read(Path::new(FW_CFG)) {
-        Ok(documents) => Some(configuration::understand(&node, &documents).await),
+        Ok(bytes) => Some(configuration::understand_user_data(&node, &bytes).await),
         Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             say(&node, "fw_cfg", State::Absent, "");
             None
@@ -79,15 +84,10 @@ pub(crate) async fn read_fw_cfg(node: Rc<Node>) -> FwCfg {
 }
 
 /// Looks everywhere, and puts the first configuration found in force.
-pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg) {
-    match fw_cfg {
-        Some(Ok(understood)) => {
-            let intent = Intent::of_source("fw_cfg");
-            let accepted = node.configuration.accept_understood(node, understood, &intent).await;
-            return conclude(node, "fw_cfg", accepted.map(drop));
-        }
-        Some(Err(error)) => return conclude(node, "fw_cfg", Err(error)),
-        None => {}
+pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: Here) {
+    if let Some(understood) = fw_cfg {
+        settle(node, "fw_cfg", understood).await;
+        return learn(node, here);
     }
     if let Some(devices) = node.devices.get() {
         devices.settled().await;
@@ -95,32 +95,90 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg) {
     for module in ["isofs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1"] {
         node.load_module(module).await;
     }
-    match tokio::task::spawn_blocking(read_cidata).await {
-        Ok(Some(Ok(documents))) => return take(node, "cidata", &documents).await,
-        Ok(Some(Err(error))) => say(node, "cidata", State::Failed, &report::chain(&error)),
-        Ok(None) => say(node, "cidata", State::Absent, ""),
-        Err(error) => say(node, "cidata", State::Failed, &error.to_string()),
+    // It fails only by panicking.
+    for Drive { label, user_data } in
+        tokio::task::spawn_blocking(drives::read_all).await.unwrap_or_default()
+    {
+        match user_data {
+            Some(Ok(bytes)) => {
+                take(node, label, &bytes).await;
+                return learn(node, here);
+            }
+            Some(Err(error)) => say(node, label, State::Failed, &report::chain(&error)),
+            None => say(node, label, State::Absent, ""),
+        }
     }
-    if let Some(url) = url() {
-        let background = Rc::clone(node);
-        let trying = tokio::task::spawn_local(async move { try_url(&background, &url).await });
+    if in_time(node, async |node| try_service(&node, here).await).await == Some(true) {
+        return;
+    }
+    match url() {
         // After that it is tried on, beside maintenance mode.
-        let _patience_is_over = tokio::time::timeout(URL_PATIENCE, trying).await;
-    } else {
-        say(node, "url", State::Absent, "");
+        Some(url) => drop(in_time(node, async move |node| try_url(&node, &url).await).await),
+        None => say(node, "url", State::Absent, ""),
     }
 }
 
-async fn take(node: &Rc<Node>, name: &str, documents: &[u8]) {
-    let intent = Intent::of_source(name);
-    conclude(node, name, node.configuration.accept(node, documents, &intent).await.map(drop));
+/// Does something for as long as it takes; waits for it for as long as there is patience.
+async fn in_time<T: 'static>(
+    node: &Rc<Node>,
+    what: impl AsyncFnOnce(Rc<Node>) -> T + 'static,
+) -> Option<T> {
+    let background = Rc::clone(node);
+    let trying = tokio::task::spawn_local(async move { what(background).await });
+    tokio::time::timeout(PATIENCE, trying).await.ok()?.ok()
 }
 
-fn conclude(node: &Node, name: &str, accepted: Result<(), AcceptError>) {
-    match accepted {
-        Ok(()) => say(node, name, State::Used, ""),
+/// Asks the metadata service what it knows of a machine that has its configuration.
+pub(crate) fn learn(node: &Rc<Node>, here: Here) {
+    if here.can_be_asked() {
+        let node = Rc::clone(node);
+        tokio::task::spawn_local(async move { here.ask(&node).await });
+    }
+}
+
+/// Takes the user-data of the metadata service. False if there is none.
+async fn try_service(node: &Rc<Node>, here: Here) -> bool {
+    if !here.can_be_asked() {
+        say(node, "metadata", State::Absent, "");
+        return false;
+    }
+    say(node, "metadata", State::Trying, "");
+    let Some(bytes) = here.ask(node).await else {
+        say(node, "metadata", State::Absent, "the metadata service has no user-data");
+        return false;
+    };
+    if node.configuration.active().is_none() {
+        take(node, "metadata", &bytes).await;
+    }
+    true
+}
+
+async fn take(node: &Rc<Node>, name: &str, bytes: &[u8]) {
+    settle(node, name, configuration::understand_user_data(node, bytes).await).await;
+}
+
+/// Puts what was found in force, wherever it is in the end.
+async fn settle(node: &Rc<Node>, name: &str, found: Result<UserData, AcceptError>) {
+    let found = match found {
+        Ok(UserData::Here(unwrapped)) => Ok(*unwrapped),
+        Ok(UserData::Elsewhere(include)) => follow(node, name, &include).await,
+        Err(error) => Err(error),
+    };
+    let Unwrapped { understood, left } = match found {
+        Ok(unwrapped) => unwrapped,
+        Err(error) => return refuse(node, name, &error),
+    };
+    let intent = Intent::of_source(name);
+    match node.configuration.accept_understood(node, understood, &intent).await {
+        Ok(_) => say(node, name, State::Used, &left),
         Err(error) => refuse(node, name, &error),
     }
+}
+
+/// Fetches what user-data includes, until it is there.
+async fn follow(node: &Rc<Node>, name: &str, include: &Include) -> Result<Unwrapped, AcceptError> {
+    let bytes = fetch_at_last(node, name, &include.url).await;
+    configuration::understand_included(node, &bytes, &include.sha256).await
 }
 
 fn refuse(node: &Node, name: &str, error: &AcceptError) {
@@ -159,17 +217,24 @@ fn url() -> Option<String> {
     line.split_whitespace().find_map(|word| word.strip_prefix("stele.config=")).map(str::to_owned)
 }
 
-/// Fetches until there is something, waiting longer each time.
 async fn try_url(node: &Rc<Node>, url: &str) {
+    let bytes = fetch_at_last(node, "url", url).await;
+    if node.configuration.active().is_none() {
+        take(node, "url", &bytes).await;
+    }
+}
+
+/// Fetches until there is something, waiting longer each time.
+async fn fetch_at_last(node: &Rc<Node>, name: &str, url: &str) -> Vec<u8> {
     let mut wait = Duration::from_millis(500);
-    while node.configuration.active().is_none() {
+    loop {
         let mut identity = node.identity.subscribe();
         // The machine does not go away; without an address there is nobody to ask.
         let _never_closed = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
-        say(node, "url", State::Trying, url);
+        say(node, name, State::Trying, url);
         match fetch(node, url).await {
-            Ok(documents) => return take(node, "url", &documents).await,
-            Err(error) => say(node, "url", State::Failed, &report::chain(&error)),
+            Ok(bytes) => return bytes,
+            Err(error) => say(node, name, State::Failed, &report::chain(&error)),
         }
         tokio::time::sleep(wait).await;
         wait = wait.saturating_mul(2).min(Duration::from_secs(30));
@@ -189,51 +254,4 @@ async fn fetch(node: &Node, url: &str) -> Result<Vec<u8>, SourceError> {
             Err(SourceError::Fetch { url: url.to_owned(), complaint })
         }
     }
-}
-
-/// Reads `user-data` from the drive labelled cidata, if there is one.
-fn read_cidata() -> Option<Result<Vec<u8>, SourceError>> {
-    let (device, fstype) = fs::read_dir("/sys/class/block").ok()?.flatten().find_map(|entry| {
-        let device = Path::new("/dev").join(entry.file_name());
-        label_says_cidata(&device).map(|fstype| (device, fstype))
-    })?;
-    Some(read_seed(&device, fstype))
-}
-
-fn read_seed(device: &Path, fstype: &str) -> Result<Vec<u8>, SourceError> {
-    let failed = |source| SourceError::Mount { device: device.to_owned(), source };
-    fs::create_dir_all(SEED_MOUNT).map_err(failed)?;
-    mount::mount(&device.to_string_lossy(), Path::new(SEED_MOUNT), fstype, Forbid::READ_ONLY, "")
-        .map_err(failed)?;
-    let documents = read(&Path::new(SEED_MOUNT).join("user-data"));
-    if let Err(error) = mount::unmount(Path::new(SEED_MOUNT), true) {
-        tracing::warn!(error = %error, "unmounting the cidata drive failed");
-    }
-    documents
-}
-
-/// The type of the file system on a device whose volume label is cidata, in any case.
-fn label_says_cidata(device: &Path) -> Option<&'static str> {
-    let mut file = File::open(device).ok()?;
-    // ISO 9660: the volume identifier of the primary descriptor (ECMA-119, 8.4). FAT32 and FAT16: BS_VolLab, checked
-    // by BS_FilSysType behind it.
-    for (at, fstype, magic_at, magic) in [
-        (0x8028, "iso9660", 0x8001, &b"CD001"[..]),
-        (0x47, "vfat", 0x52, b"FAT32"),
-        (0x2b, "vfat", 0x36, b"FAT1"),
-    ] {
-        let matches = read_at(&mut file, magic_at, magic.len()).is_some_and(|found| found == magic)
-            && read_at(&mut file, at, 6).is_some_and(|label| label.eq_ignore_ascii_case(b"cidata"));
-        if matches {
-            return Some(fstype);
-        }
-    }
-    None
-}
-
-fn read_at(file: &mut File, at: u64, length: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    file.seek(SeekFrom::Start(at)).ok()?;
-    file.read_exact(&mut bytes).ok()?;
-    Some(bytes)
 }

@@ -74,6 +74,7 @@ kinds! {
     Memory, "The machine's memory.", [("TOTAL", "total"), ("AVAILABLE", "available")];
     Metrics, "Where the machine's figures can be had without a certificate.", [("STATE", "state"), ("ADDRESS", "address"), ("REASON", "reason")];
     Module, "A kernel module that the machine has loaded.", [("STATE", "state"), ("REASON", "reason")];
+    Platform, "Where the machine runs.", [("STATE", "state"), ("INSTANCE", "instanceId"), ("REGION", "region"), ("EVIDENCE", "evidence"), ("REASON", "reason")];
     RegistryAuth, "Who asks a registry.", [("STATE", "state"), ("USERNAME", "username"), ("REASON", "reason")];
     RegistryMirror, "Other places that have what a registry has.", [("STATE", "state"), ("ENDPOINTS", "endpoints"), ("REASON", "reason")];
     Resolver, "The DNS servers in use.", [("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin")];

@@ -3,7 +3,7 @@
 
 use crate::{
     http::Server,
-    world::{Kept, World, field, resource, scratch},
+    world::{Kept, World, field, resource, says, scratch},
 };
 use anyhow::{Context as _, Result, ensure};
 use hack::{
@@ -11,7 +11,11 @@ use hack::{
     node::{BOOT, Node},
     suite::Checks,
 };
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 pub(crate) fn cidata(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
@@ -35,6 +39,93 @@ pub(crate) fn cidata(world: &World, checks: &Checks) -> Result<()> {
     Ok(())
 }
 
+/// A configuration beside a script for others, as clouds pass such things on, by the tool that makes them.
+fn beside_a_script(machine: &Path, dir: &Path) -> Result<PathBuf> {
+    let (script, file) = (dir.join("setup.sh"), dir.join("user-data"));
+    fs::write(&script, "#!/bin/sh\necho nobody runs this\n")?;
+    let part = |path: &Path, kind: &str| format!("{}:{kind}", path.display());
+    let output = Command::new("write-mime-multipart")
+        .arg("--gzip")
+        .arg(format!("--output={}", file.display()))
+        .args([part(&script, "text/x-shellscript"), part(machine, "text/plain")])
+        .output()
+        .context("Running write-mime-multipart")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(file)
+}
+
+pub(crate) fn config_drive(world: &World, checks: &Checks) -> Result<()> {
+    let dir = scratch()?;
+    let files = scratch()?;
+    let drive = dir.path().join("drive.iso");
+    let machine = Machine::live(&world.artefacts)?;
+    let node = Node::start_with(&world.operator, "drive", machine, dir, |machine, made| {
+        let latest = files.path().join("openstack/latest");
+        fs::create_dir_all(&latest)?;
+        fs::rename(beside_a_script(&made.machine, files.path())?, latest.join("user_data"))?;
+        let output = Command::new("genisoimage")
+            .args(["-quiet", "-R", "-J", "-V", "config-2", "-o"])
+            .args([&drive, files.path()])
+            .output()
+            .context("Running genisoimage")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(machine.with_drive(&drive))
+    })?;
+    let node = Kept(node);
+    checks.check(
+        "a config drive configures a machine; scripts on it are named and left alone",
+        || {
+            node.wait_until_it_answers()?;
+            let source = resource(&node, "source", "config-2")?;
+            ensure!(field(&source, "state")? == "used", "{source}");
+            says(&field(&source, "reason")?, &["left alone", "text/x-shellscript", "setup.sh"])
+        },
+    );
+    checks.check("the platform is told, and by what it is known", || {
+        let platform = resource(&node, "platform", "qemu")?;
+        says(&field(&platform, "evidence")?, &["sys_vendor is QEMU"])
+    });
+    Ok(())
+}
+
+pub(crate) fn metadata(world: &World, checks: &Checks) -> Result<()> {
+    let dir = scratch()?;
+    let files = scratch()?;
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/metadata.py");
+    let machine = Machine::live(&world.artefacts)?;
+    let node = Node::start_with(&world.operator, "ec2", machine, dir, |mut machine, made| {
+        beside_a_script(&made.machine, files.path())?;
+        let network = format!(
+            "user,id=metadata,net=169.254.0.0/16,restrict=on,\
+             guestfwd=tcp:169.254.169.254:80-cmd:/usr/bin/python3 {} {}",
+            service.display(),
+            files.path().display()
+        );
+        let card = "virtio-net-pci,netdev=metadata,romfile=";
+        let maker = "type=1,manufacturer=Amazon EC2,product=m7i.large";
+        for word in ["-netdev", &network, "-device", card, "-smbios", maker] {
+            machine.extra.push(word.to_owned());
+        }
+        Ok(machine)
+    })?;
+    let node = Kept(node);
+    checks.check("a metadata service configures a machine, once it is there", || {
+        node.wait_until_it_answers()?;
+        let source = resource(&node, "source", "metadata")?;
+        ensure!(field(&source, "state")? == "used", "{source}");
+        says(&node.vm.console().text(), &["platform aws: sys_vendor is Amazon EC2"])
+    });
+    checks.check("what it knows of the machine is a resource", || {
+        let platform = resource(&node, "platform", "aws")?;
+        ensure!(field(&platform, "state")? == "answered", "{platform}");
+        ensure!(field(&platform, "instanceId")? == "i-0123456789abcdef0", "{platform}");
+        ensure!(field(&platform, "zone")? == "eu-central-1a", "{platform}");
+        ensure!(field(&platform, "publicAddress").is_err(), "{platform}");
+        says(&node.ctl.run(["get", "platform"])?, &["i-0123456789abcdef0", "eu-central-1"])
+    });
+    Ok(())
+}
+
 pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let files = scratch()?;
@@ -49,6 +140,21 @@ pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
         node.wait_until_it_answers()?;
         ensure!(field(&resource(&node, "source", "url")?, "state")? == "used");
         Ok(())
+    });
+    Ok(())
+}
+
+pub(crate) fn script(world: &World, checks: &Checks) -> Result<()> {
+    let dir = scratch()?;
+    let (script, seed) = (dir.path().join("setup.sh"), dir.path().join("seed.img"));
+    fs::write(&script, "#!/bin/sh\nreboot\n")?;
+    let output = Command::new("cloud-localds").args([&seed, &script]).output();
+    let output = output.context("Running cloud-localds")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let machine = Machine::live(&world.artefacts)?.with_drive(&seed);
+    let node = Kept(Node::start(&world.operator, "script", machine, dir)?);
+    checks.check("a script is refused in words", || {
+        node.vm.wait_for_line("the user-data is a script", BOOT).map(drop)
     });
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! * `fetch`: an URL to its body.
 //! * `stage`: an image to the ESP.
 //! * `probe`: health checks over the network.
+//! * `metadata`: what a cloud has for this machine.
 //! * `log-sink`: logs to where they are collected.
 //! * `metrics`: figures over plain HTTP.
 //! * `diagnose`: one question about the network or the machine.
@@ -20,7 +21,9 @@ pub mod diagnose;
 pub mod disk;
 pub mod fetch;
 pub mod log_sink;
+pub mod metadata;
 pub mod metrics;
 pub mod pid1;
 pub mod probe;
 pub mod stage;
+pub mod user_data;

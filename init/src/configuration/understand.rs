@@ -5,10 +5,11 @@ use super::Refused;
 use crate::{
     api::{Code, Refusal},
     node::Node,
-    one_shot::{self, OneShotError},
+    one_shot::{self, OneShotError, Output},
     report,
 };
 use prost::Message as _;
+use serde::Deserialize;
 use std::time::Duration;
 use stele_config::{Finding, MachineConfig, Places, canonical};
 use stele_kernel::process::Exit;
@@ -18,6 +19,8 @@ use stele_proto::v1;
 pub(crate) const LARGEST: usize = 1024 * 1024;
 /// The largest answer of the configure agent: canonical documents, or findings.
 const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
+/// The longest word of the agent on what it left alone.
+const LONGEST_NOTE: usize = 400;
 /// How long understanding a configuration may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -96,20 +99,85 @@ impl Understood {
     }
 }
 
+/// What a platform hands over.
+#[derive(Debug)]
+pub(crate) enum UserData {
+    /// A configuration.
+    Here(Box<Unwrapped>),
+    /// It is somewhere else.
+    Elsewhere(Include),
+}
+
+/// A configuration, and what was left alone beside it: a line, or nothing.
+#[derive(Debug)]
+pub(crate) struct Unwrapped {
+    pub(crate) understood: Understood,
+    pub(crate) left: String,
+}
+
+/// Where a configuration is, and the SHA-256 that it has to have, in hex.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Include {
+    pub(crate) url: String,
+    pub(crate) sha256: String,
+}
+
 /// Has the agent read a configuration, and takes nothing from it but the canonical form.
 pub(crate) async fn understand(node: &Node, documents: &[u8]) -> Result<Understood, AcceptError> {
-    if documents.len() > LARGEST {
-        return Err(AcceptError::TooLarge(documents.len()));
-    }
-    let output = one_shot::run(node, "configure", &[], documents, LARGEST_ANSWER, DEADLINE)
-        .await
-        .map_err(AcceptError::Agent)?;
+    let output = configure(node, &[], documents).await?;
     match output.exit {
         Exit::Code(0) => Understood::of_answer(&String::from_utf8_lossy(&output.stdout)),
-        Exit::Code(2) => Err(AcceptError::Invalid(
-            serde_json::from_slice(&output.stdout).map_err(AcceptError::Answer)?,
-        )),
-        exit => Err(AcceptError::AgentFailed { exit, complaint: output.complaint }),
+        _ => Err(unsuccessful(output)),
+    }
+}
+
+/// The same of what a platform hands over, in whatever it is wrapped.
+pub(crate) async fn understand_user_data(
+    node: &Node,
+    bytes: &[u8],
+) -> Result<UserData, AcceptError> {
+    let output = configure(node, &["--user-data".to_owned()], bytes).await?;
+    match output.exit {
+        Exit::Code(3) => serde_json::from_slice(&output.stdout)
+            .map(UserData::Elsewhere)
+            .map_err(AcceptError::Answer),
+        _ => unwrapped(output).map(|found| UserData::Here(Box::new(found))),
+    }
+}
+
+/// The same of what was included, if it is what was meant.
+pub(crate) async fn understand_included(
+    node: &Node,
+    bytes: &[u8],
+    sha256: &str,
+) -> Result<Unwrapped, AcceptError> {
+    unwrapped(configure(node, &["--included".to_owned(), sha256.to_owned()], bytes).await?)
+}
+
+fn unwrapped(output: Output) -> Result<Unwrapped, AcceptError> {
+    if output.exit != Exit::Code(0) {
+        return Err(unsuccessful(output));
+    }
+    let understood = Understood::of_answer(&String::from_utf8_lossy(&output.stdout))?;
+    Ok(Unwrapped { understood, left: report::plain(&output.complaint, LONGEST_NOTE) })
+}
+
+async fn configure(node: &Node, arguments: &[String], bytes: &[u8]) -> Result<Output, AcceptError> {
+    if bytes.len() > LARGEST {
+        return Err(AcceptError::TooLarge(bytes.len()));
+    }
+    one_shot::run(node, "configure", arguments, bytes, LARGEST_ANSWER, DEADLINE)
+        .await
+        .map_err(AcceptError::Agent)
+}
+
+fn unsuccessful(output: Output) -> AcceptError {
+    match output.exit {
+        Exit::Code(2) => match serde_json::from_slice(&output.stdout) {
+            Ok(findings) => AcceptError::Invalid(findings),
+            Err(error) => AcceptError::Answer(error),
+        },
+        exit => AcceptError::AgentFailed { exit, complaint: output.complaint },
     }
 }
 

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Akamai's cloud, formerly Linode: <https://techdocs.akamai.com/cloud-computing/docs/metadata-service-api>.
+
+use crate::{Fact::Vendor, Metadata, PLAIN, Platform, Session, Sign::Is};
+
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "akamai",
+    signs: &[&[Is(Vendor, "Akamai")], &[Is(Vendor, "Linode")]],
+    metadata: Some(Metadata {
+        session: Some(Session {
+            path: "/v1/token",
+            ask: ("Metadata-Token-Expiry-Seconds", "3600"),
+            say: "Metadata-Token",
+            optional: false,
+        }),
+        user_data: &["/v1/user-data"],
+        ..PLAIN
+    }),
+};

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Google Compute Engine: <https://cloud.google.com/compute/docs/metadata/querying-metadata>.
+
+use crate::{
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Zone},
+    Fact::{Product, Serial},
+    Metadata, PLAIN, Platform,
+    Sign::{Begins, Is},
+};
+
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "gcp",
+    signs: &[&[Is(Product, "Google Compute Engine")], &[Begins(Serial, "GoogleCloud-")]],
+    metadata: Some(Metadata {
+        headers: &[("Metadata-Flavor", "Google")],
+        user_data: &["/computeMetadata/v1/instance/attributes/user-data"],
+        attributes: &[
+            (InstanceId, "/computeMetadata/v1/instance/id"),
+            (Hostname, "/computeMetadata/v1/instance/hostname"),
+            (Zone, "/computeMetadata/v1/instance/zone"),
+            (InstanceType, "/computeMetadata/v1/instance/machine-type"),
+            (
+                PublicAddress,
+                "/computeMetadata/v1/instance/network-interfaces/0/access-configs/0/external-ip",
+            ),
+        ],
+        ..PLAIN
+    }),
+};

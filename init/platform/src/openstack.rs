@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//! OpenStack Nova: <https://docs.openstack.org/nova/latest/user/metadata.html>.
+
+use crate::{
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Zone},
+    Fact::{AssetTag, Product},
+    Metadata, PLAIN, Platform,
+    Sign::Is,
+};
+
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "openstack",
+    signs: &[
+        &[Is(Product, "OpenStack Nova")],
+        &[Is(Product, "OpenStack Compute")],
+        &[Is(AssetTag, "OpenStack Nova")],
+        &[Is(AssetTag, "OpenStack Compute")],
+        &[Is(AssetTag, "OpenTelekomCloud")],
+        &[Is(AssetTag, "SAP CCloud VM")],
+        &[Is(AssetTag, "HUAWEICLOUD")],
+    ],
+    metadata: Some(Metadata {
+        user_data: &["/openstack/latest/user_data"],
+        attributes: &[
+            (InstanceId, "/latest/meta-data/instance-id"),
+            (Hostname, "/latest/meta-data/hostname"),
+            (Zone, "/latest/meta-data/placement/availability-zone"),
+            (InstanceType, "/latest/meta-data/instance-type"),
+            (PublicAddress, "/latest/meta-data/public-ipv4"),
+        ],
+        ..PLAIN
+    }),
+};

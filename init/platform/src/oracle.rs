@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Oracle Cloud Infrastructure: <https://docs.oracle.com/en-us/iaas/Content/Compute/Tasks/gettingmetadata.htm>.
+
+use crate::{
+    Attribute::{Hostname, InstanceId, InstanceType, Region, Zone},
+    Fact::AssetTag,
+    Metadata, PLAIN, Platform,
+    Sign::Is,
+};
+
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "oracle",
+    signs: &[&[Is(AssetTag, "OracleCloud.com")]],
+    metadata: Some(Metadata {
+        headers: &[("Authorization", "Bearer Oracle")],
+        user_data: &["/opc/v2/instance/metadata/user_data"],
+        attributes: &[
+            (InstanceId, "/opc/v2/instance/id"),
+            (Hostname, "/opc/v2/instance/hostname"),
+            (Region, "/opc/v2/instance/canonicalRegionName"),
+            (Zone, "/opc/v2/instance/availabilityDomain"),
+            (InstanceType, "/opc/v2/instance/shape"),
+        ],
+        ..PLAIN
+    }),
+};

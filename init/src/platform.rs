@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the machine runs: what the firmware is a sign of, or the kernel command line says, and what the platform's metadata
+//! service knows of it. All of it is the resource `Platform`.
+
+use crate::{node::Node, one_shot, report, store::Kind};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fs, path::Path, rc::Rc, time::Duration};
+use stele_kernel::process::Exit;
+use stele_platform::{Fact, Facts, Found, Platform};
+
+const DMI: &str = "/sys/class/dmi/id";
+/// What the kernel command line calls it.
+const ARGUMENT: &str = "stele.platform=";
+/// Hardware of one's own.
+const METAL: &str = "metal";
+/// The largest answer: user-data, and a line of attributes.
+const LARGEST_ANSWER: usize = crate::configuration::LARGEST + 64 * 1024;
+/// How long one conversation with the service may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest attribute that is shown, and the longest reason.
+const LONGEST_TEXT: usize = 400;
+
+/// What `ctl get platform` shows.
+#[derive(Serialize)]
+struct Status<'a> {
+    platform: &'a str,
+    state: State,
+    evidence: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    #[serde(flatten)]
+    attributes: &'a BTreeMap<String, String>,
+}
+
+/// How far it has come with the metadata service.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// There is none to be asked.
+    Known,
+    /// It is being asked.
+    Asking,
+    /// It has answered.
+    Answered,
+    /// It does not answer, and will be asked again.
+    Failed,
+}
+
+/// The platform that the machine runs on.
+#[derive(Debug)]
+pub(crate) struct Here {
+    /// None on hardware of one's own.
+    platform: Option<Platform>,
+    evidence: String,
+}
+
+/// The first line of the metadata agent's answer; what is behind it is the user-data.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    attributes: BTreeMap<String, String>,
+    user_data: bool,
+}
+
+impl Here {
+    /// Finds out, and says so.
+    pub(crate) fn find(node: &Node) -> Here {
+        let here = decide(&facts(), &fs::read_to_string("/proc/cmdline").unwrap_or_default());
+        let name = here.name();
+        tracing::info!(target: report::CONSOLE, "platform {name}: {}", here.evidence);
+        here.say(node, State::Known, "", &BTreeMap::new());
+        here
+    }
+
+    fn name(&self) -> &'static str {
+        self.platform.map_or(METAL, |platform| platform.name)
+    }
+
+    /// Whether there is a metadata service to be asked.
+    pub(crate) fn can_be_asked(&self) -> bool {
+        self.platform.is_some_and(|platform| platform.metadata.is_some())
+    }
+
+    fn say(&self, node: &Node, state: State, reason: &str, attributes: &BTreeMap<String, String>) {
+        let status =
+            Status { platform: self.name(), state, evidence: &self.evidence, reason, attributes };
+        node.store.put(Kind::Platform, self.name(), &status);
+    }
+
+    /// Asks the metadata service until it answers, waiting longer each time; the user-data, if it has any.
+    pub(crate) async fn ask(&self, node: &Rc<Node>) -> Option<Vec<u8>> {
+        let none = BTreeMap::new();
+        let mut wait = FIRST_WAIT;
+        self.say(node, State::Asking, "waiting for an address", &none);
+        loop {
+            let mut identity = node.identity.subscribe();
+            // The machine does not go away; without an address there is nobody to ask.
+            let _never_closed = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
+            match converse(node, self.name()).await {
+                Ok((attributes, user_data)) => {
+                    self.say(node, State::Answered, "", &attributes);
+                    return user_data;
+                }
+                Err(reason) => {
+                    tracing::warn!(
+                        platform = self.name(),
+                        reason,
+                        "the metadata service does not answer"
+                    );
+                    self.say(node, State::Failed, &reason, &none);
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+type Said = (BTreeMap<String, String>, Option<Vec<u8>>);
+
+/// Has one conversation; what comes back is shown, so it is made fit for that.
+async fn converse(node: &Node, name: &str) -> Result<Said, String> {
+    let arguments = [name.to_owned()];
+    let output = one_shot::run(node, "metadata", &arguments, &[], LARGEST_ANSWER, DEADLINE).await;
+    let output = output.map_err(|error| report::chain(&error))?;
+    if output.exit != Exit::Code(0) {
+        let complaint = report::plain(&output.complaint, LONGEST_TEXT);
+        return Err(if complaint.is_empty() { output.exit.to_string() } else { complaint });
+    }
+    let odd = || "the metadata agent's answer makes no sense".to_owned();
+    let end = output.stdout.iter().position(|byte| *byte == b'\n').ok_or_else(odd)?;
+    let (line, rest) = output.stdout.split_at_checked(end).ok_or_else(odd)?;
+    let answer: Answer = serde_json::from_slice(line).map_err(|_| odd())?;
+    let shown = answer.attributes.into_iter().take(32);
+    let shown = shown.map(|(key, value)| (key, report::plain(&value, LONGEST_TEXT))).collect();
+    let user_data = rest.get(1..).filter(|_| answer.user_data).map(<[u8]>::to_vec);
+    Ok((shown, user_data))
+}
+
+/// The command line decides; otherwise the firmware does.
+fn decide(facts: &Facts, line: &str) -> Here {
+    let said = line.split_whitespace().find_map(|word| word.strip_prefix(ARGUMENT));
+    let by_hand = || format!("{ARGUMENT} on the kernel command line");
+    match said {
+        Some(METAL) => return Here { platform: None, evidence: by_hand() },
+        Some(name) => match stele_platform::named(name) {
+            Some(platform) => return Here { platform: Some(platform), evidence: by_hand() },
+            None => tracing::error!(name, "{ARGUMENT} names no platform that this image knows"),
+        },
+        None => {}
+    }
+    match stele_platform::detect(facts) {
+        Some(Found { platform, evidence }) => Here { platform: Some(platform), evidence },
+        None => Here {
+            platform: None,
+            evidence: "the firmware names no platform that this image knows".to_owned(),
+        },
+    }
+}
+
+fn facts() -> Facts {
+    let read = |fact: Fact| {
+        let text = fs::read_to_string(Path::new(DMI).join(fact.file())).unwrap_or_default();
+        report::plain(text.trim(), LONGEST_TEXT)
+    };
+    Facts {
+        vendor: read(Fact::Vendor),
+        product: read(Fact::Product),
+        uuid: read(Fact::Uuid),
+        serial: read(Fact::Serial),
+        asset_tag: read(Fact::AssetTag),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_decides() {
+        let facts = Facts { vendor: "Hetzner".to_owned(), ..Facts::default() };
+        let name = |line: &str| decide(&facts, line).name();
+        assert_eq!(name("quiet"), "hetzner");
+        assert_eq!(name("quiet stele.platform=aws"), "aws");
+        assert_eq!(name("stele.platform=metal"), METAL);
+        assert_eq!(name("stele.platform=nonsense"), "hetzner");
+        assert_eq!(decide(&Facts::default(), "").name(), METAL);
+        assert!(decide(&facts, "").can_be_asked());
+        assert!(!decide(&facts, "stele.platform=metal").can_be_asked());
+    }
+}
