@@ -10,7 +10,7 @@ use crate::{Environment, MachineConfig, Name, Probe, Remark};
 /// What is kept running.
 pub const SERVICES: [&str; 3] = ["apid", "metrics", "probe"];
 /// What runs until it has done one thing.
-pub const ERRANDS: [&str; 11] = [
+pub const ERRANDS: [&str; 12] = [
     "capture",
     "configure",
     "diagnose",
@@ -18,6 +18,7 @@ pub const ERRANDS: [&str; 11] = [
     "examine",
     "fetch",
     "judge",
+    "metadata",
     "observe",
     "ping",
     "receive",
