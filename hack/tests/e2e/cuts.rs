@@ -26,7 +26,7 @@ use std::{
 /// Moments that are booted.
 const BOOTED: usize = 50;
 /// The same, of moments of an apply.
-const APPLIED: usize = 16;
+const APPLIED: usize = 10;
 /// At random moments, so many.
 const KILLS: u32 = 20;
 /// An upgrade takes about so long; a kill comes within it.
