@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `fetch URL` and `fetch --registry REFERENCE`: what is there, on standard output.
+//! `fetch URL` and `fetch --registry REFERENCE`: what is there, on standard output; `fetch --metadata PLATFORM`: what the
+//! metadata service of that platform says.
 //!
 //! Exit 0 when all of it is written; otherwise 1, and one line on standard error says what was tried and why it failed.
 
@@ -14,6 +15,9 @@ use stele_agents::fetch::registry::Registry;
 use stele_agents::fetch::{
     FetchError, Origin, Wanted, client, fetch, parse, roots, sentence, shown, signature_of,
 };
+use stele_agents::metadata;
+use stele_agents::probe::explain;
+use stele_platform::Metadata;
 
 /// The image's, and the configuration's.
 const ROOTS: [&str; 2] =
@@ -22,7 +26,14 @@ const ROOTS: [&str; 2] =
 const REGISTRIES: &str = "/run/stele/fetch/registries.json";
 const USAGE: &str =
     "fetch URL [--signature] | fetch --registry REFERENCE (--documents | --blob SHA256)
-       [--max BYTES] [--from BYTE] [--rate BYTES]";
+       [--max BYTES] [--from BYTE] [--rate BYTES]
+       fetch --metadata PLATFORM";
+
+/// What to do.
+enum Job {
+    Fetch(Arguments),
+    Metadata(Metadata),
+}
 
 /// What to fetch.
 enum What {
@@ -40,7 +51,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let Some(arguments) = Arguments::parse(std::env::args().skip(1)) else {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let job = match words.as_slice() {
+        [job, name] if job == "--metadata" => service(name).map(Job::Metadata),
+        _ => Arguments::parse(words.into_iter()).map(Job::Fetch),
+    };
+    let Some(job) = job else {
         eprintln!("usage: {USAGE}");
         return ExitCode::from(64);
     };
@@ -51,17 +67,37 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let mut name = arguments.place.clone();
-    let result = runtime.block_on(run(arguments, &mut name));
+    let result = runtime.block_on(async {
+        match job {
+            Job::Fetch(arguments) => {
+                let mut name = arguments.place.clone();
+                run(arguments, &mut name).await.map_err(|error| {
+                    let name = name.replace(char::is_control, " ");
+                    format!("fetching {name}: {}", sentence(&error))
+                })
+            }
+            Job::Metadata(service) => ask(&service).await,
+        }
+    });
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fetching {}: {}", name.replace(char::is_control, " "), sentence(&error));
+        Err(complaint) => {
+            eprintln!("{complaint}");
             ExitCode::from(1)
         }
     }
+}
+
+/// The metadata service of the platform of this name, if it has one.
+fn service(name: &str) -> Option<Metadata> {
+    stele_platform::named(name).and_then(|platform| platform.metadata)
+}
+
+async fn ask(service: &Metadata) -> Result<(), String> {
+    let said = metadata::converse(service).await.map_err(|error| explain(&error))?;
+    said.write(&mut io::stdout().lock()).map_err(|error| format!("passing it on: {error}"))
 }
 
 /// Does it. `name` becomes how what was fetched may be called.
