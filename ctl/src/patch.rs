@@ -2,7 +2,8 @@
 //! Patches of a configuration: merged by kind and name, or RFC 6902.
 
 use crate::documents::{Documents, Title};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use json_patch::PatchError;
 use serde::Deserialize as _;
 use serde_json::{Map, Value as Json};
 use serde_yaml::{Mapping, Value};
@@ -119,9 +120,9 @@ fn join(target: &mut Value, patch: Value) {
 }
 
 /// Applies a patch of RFC 6902. To it the configuration is one object: `/Hostname/hostname`, `/Link/eth0/mtu`.
-pub fn operations(documents: &mut Documents, patch: &str) -> Result<()> {
-    let patch: json_patch::Patch =
-        serde_json::from_str(patch).context("The patch is not one of RFC 6902, such as [{\"op\": \"remove\", \"path\": \"/Link/eth0/mtu\"}]")?;
+pub fn operations(documents: &mut Documents, text: &str) -> Result<()> {
+    let operations: json_patch::Patch =
+        serde_json::from_str(text).context("The patch is not one of RFC 6902, such as [{\"op\": \"remove\", \"path\": \"/Link/eth0/mtu\"}]")?;
     let mut tree = Map::new();
     for document in &documents.list {
         let (title, value) = (Title::of(document), serde_json::to_value(document)?);
@@ -134,8 +135,9 @@ pub fn operations(documents: &mut Documents, patch: &str) -> Result<()> {
         }
     }
     // The first document with a name needs a kind to stand in.
-    for path in
-        patch.iter().filter(|operation| matches!(operation, json_patch::PatchOperation::Add(_)))
+    for path in operations
+        .iter()
+        .filter(|operation| matches!(operation, json_patch::PatchOperation::Add(_)))
     {
         let mut tokens = path.path().tokens();
         if let (Some(kind), Some(_)) = (tokens.next(), tokens.next()) {
@@ -143,7 +145,7 @@ pub fn operations(documents: &mut Documents, patch: &str) -> Result<()> {
         }
     }
     let mut tree = Json::Object(tree);
-    json_patch::patch(&mut tree, &patch).context("The patch does not fit the configuration")?;
+    json_patch::patch(&mut tree, &operations).map_err(|error| misfit(text, &error))?;
     let Json::Object(tree) = tree else { bail!("The patch leaves no configuration") };
     let mut list = Vec::new();
     for (kind, value) in tree {
@@ -158,8 +160,65 @@ pub fn operations(documents: &mut Documents, patch: &str) -> Result<()> {
             document => list.push(titled(document, &kind, None)?),
         }
     }
-    documents.list = list;
+    // A tree has its keys in an order of its own.
+    let before = std::mem::take(&mut documents.list);
+    let place = |one: &Value| before.iter().position(|other| Title::of(other) == Title::of(one));
+    list.sort_by_key(|one| place(one).unwrap_or(before.len()));
+    documents.list = list
+        .into_iter()
+        .map(|one| match place(&one).and_then(|place| before.get(place)) {
+            Some(like) => in_order(one, like),
+            None => one,
+        })
+        .collect();
     Ok(())
+}
+
+/// A value with its keys in the order of another one, and those that are new after them.
+fn in_order(value: Value, like: &Value) -> Value {
+    match (value, like) {
+        (Value::Mapping(mut value), Value::Mapping(like)) => {
+            let known = like.iter().filter_map(|(key, like)| {
+                Some((key.clone(), in_order(value.shift_remove(key)?, like)))
+            });
+            let mut ordered: Mapping = known.collect();
+            ordered.extend(value);
+            Value::Mapping(ordered)
+        }
+        (value, _) => value,
+    }
+}
+
+/// Says which operation does not fit, where it stands, and why.
+fn misfit(text: &str, error: &PatchError) -> anyhow::Error {
+    let PatchError { operation, path, kind, .. } = error;
+    let line = line_of(text, *operation).map(|line| format!(" on line {line}")).unwrap_or_default();
+    let number = operation + 1;
+    anyhow!("The patch does not fit the configuration: operation {number}{line}, {path}: {kind}")
+}
+
+/// The line on which an item of a JSON list begins.
+fn line_of(text: &str, item: usize) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped, mut line, mut items) = (0, false, false, 1, 0);
+    for c in text.chars() {
+        line += usize::from(c == '\n');
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '{' | '[' => {
+                if depth == 1 && items == item {
+                    return Some(line);
+                }
+                items += usize::from(depth == 1);
+                depth += 1;
+            }
+            '}' | ']' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// A document as its place in the tree has it, where it does not say so itself.

@@ -7,7 +7,9 @@ use crate::{
     template::Template,
 };
 use anyhow::Result;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use serde_json::Value;
+use std::ffi::OsStr;
 
 /// How to print resources.
 #[derive(Clone, Debug)]
@@ -24,8 +26,32 @@ pub(crate) enum View {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ViewArg {
     /// How to print: table, wide, json, yaml or jsonpath=TEMPLATE
-    #[arg(short, long, default_value = "table", value_parser = View::parse, value_name = "FORMAT")]
+    #[arg(short, long, default_value = "table", value_parser = Formats, value_name = "FORMAT", hide_possible_values = true)]
     pub(crate) output: View,
+}
+
+/// Reads a format, and knows them all for those who complete it.
+#[derive(Clone, Copy, Debug)]
+struct Formats;
+
+impl TypedValueParser for Formats {
+    type Value = View;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<View, clap::Error> {
+        let parser = StringValueParser::new().try_map(|text| View::parse(&text));
+        parser.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(
+            ["table", "wide", "json", "yaml", "jsonpath="].into_iter().map(PossibleValue::new),
+        ))
+    }
 }
 
 impl View {

@@ -193,25 +193,25 @@ fn operations_find_documents_by_kind_and_name() {
         operations,
         r#"[{"op": "replace", "path": "/Link/eth0/mtu", "value": 9000}, {"op": "remove", "path": "/Hostname"}]"#,
         expect![[r#"
+            kind: Link
+            name: eth0
             addresses:
             - 10.0.0.5/24
-            kind: Link
             mtu: 9000
-            name: eth0
         "#]],
     );
     check(
         operations,
         r#"[{"op": "add", "path": "/Sysctl/vm.swappiness", "value": {"value": "10"}}]"#,
         expect![[r#"
-            hostname: web1
             kind: Hostname
+            hostname: web1
             ---
+            kind: Link
+            name: eth0
             addresses:
             - 10.0.0.5/24
-            kind: Link
             mtu: 1500
-            name: eth0
             ---
             kind: Sysctl
             name: vm.swappiness
@@ -222,29 +222,29 @@ fn operations_find_documents_by_kind_and_name() {
         operations,
         r#"[{"op": "add", "path": "/Link/eth0/addresses/-", "value": "10.0.0.6/24"}, {"op": "test", "path": "/Hostname/hostname", "value": "web1"}]"#,
         expect![[r#"
-            hostname: web1
             kind: Hostname
+            hostname: web1
             ---
+            kind: Link
+            name: eth0
             addresses:
             - 10.0.0.5/24
             - 10.0.0.6/24
-            kind: Link
             mtu: 1500
-            name: eth0
         "#]],
     );
     check(
         operations,
         r#"[{"op": "add", "path": "/Resolver", "value": {"servers": ["10.0.0.1"]}}]"#,
         expect![[r#"
-            hostname: web1
             kind: Hostname
+            hostname: web1
             ---
+            kind: Link
+            name: eth0
             addresses:
             - 10.0.0.5/24
-            kind: Link
             mtu: 1500
-            name: eth0
             ---
             kind: Resolver
             servers:
@@ -259,15 +259,15 @@ fn operations_that_do_not_fit_are_refused() {
         operations,
         r#"[{"op": "test", "path": "/Hostname/hostname", "value": "web2"}]"#,
         expect![[r#"
-            The patch does not fit the configuration: operation '/0' failed at path '/Hostname/hostname': value did not match
+            The patch does not fit the configuration: operation 1 on line 1, /Hostname/hostname: value did not match
         "#]],
     );
     check(
         operations,
         r#"[{"op": "remove", "path": "/Link/eth7"}]"#,
         expect![[r#"
-        The patch does not fit the configuration: operation '/0' failed at path '/Link/eth7': path is invalid
-    "#]],
+            The patch does not fit the configuration: operation 1 on line 1, /Link/eth7: path is invalid
+        "#]],
     );
     check(
         operations,
@@ -276,6 +276,19 @@ fn operations_that_do_not_fit_are_refused() {
         The patch is not one of RFC 6902, such as [{"op": "remove", "path": "/Link/eth0/mtu"}]: invalid type: map, expected a sequence at line 1 column 0
     "#]],
     );
+}
+
+#[test]
+fn an_operation_that_does_not_fit_is_told_with_its_line() {
+    check(
+        operations,
+        "[\n  {\"op\": \"add\", \"path\": \"/Hostname/x\", \"value\": [\"}\\\"{\", {}]},\n\n  {\"op\": \"remove\",\n   \"path\": \"/Link/eth7\"}\n]",
+        expect![[r#"
+            The patch does not fit the configuration: operation 2 on line 4, /Link/eth7: path is invalid
+        "#]],
+    );
+    assert_eq!(line_of("[{}, [],\n{}]", 2), Some(2));
+    assert_eq!(line_of("[{}]", 1), None);
 }
 
 /// Text like a patch, and sometimes one.

@@ -116,6 +116,12 @@ fn what_the_image_does_not_have_is_found_without_a_node() {
 }
 
 #[test]
+fn shells_complete_the_formats_of_resources() {
+    let script = User::new().ctl(&["completion", "bash"]).says(0, &[]).out;
+    assert!(script.contains("table wide json yaml jsonpath="), "{script}");
+}
+
+#[test]
 fn contexts_are_chosen_and_removed() {
     let user = User::new();
     user.fleet("web1", "10.0.0.5");
