@@ -24,6 +24,8 @@ pub const SMALLEST_DATA: u64 = 64 * MIB;
 
 const ENTRIES: u32 = 128;
 const ENTRY_SIZE: u32 = 128;
+/// No disk has that many sectors: what is told beyond is nonsense, and not to be reckoned with.
+const FARTHEST: u64 = 1 << 48;
 
 /// Why a disk can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,9 @@ pub enum TableError {
         /// How large they are.
         size: u32,
     },
+    /// A table whose checksums are right, and nothing else.
+    #[error("its partition table names places that no disk has")]
+    Nonsense,
     /// The table is of a larger disk.
     #[error("the disk has {have} bytes, and its partitions need {need}")]
     Truncated {
@@ -136,10 +141,14 @@ impl Table {
                         (header.number_of_partition_entries, header.size_of_partition_entry);
                     return Err(TableError::Form { entries, size });
                 }
+                Ok(header) if !is_sensible(&header) => return Err(TableError::Nonsense),
                 _ => {}
             }
         }
         let mut gpt = GPT::read_from(disk, sector).map_err(TableError::NoTable)?;
+        if gpt.iter().any(|(_, entry)| entry.is_used() && !is_piece(entry)) {
+            return Err(TableError::Nonsense);
+        }
         if !gpt.header.is_primary() {
             gpt.header.backup_lba = gpt.header.primary_lba;
             gpt.header.primary_lba = 1;
@@ -386,6 +395,24 @@ impl Seek for Regions {
         };
         Ok(self.at)
     }
+}
+
+/// Whether an entry is of a piece of a disk.
+fn is_piece(entry: &GPTPartitionEntry) -> bool {
+    entry.starting_lba <= entry.ending_lba && entry.ending_lba < FARTHEST
+}
+
+/// Whether every place that a header names is one that can be reckoned with.
+fn is_sensible(header: &GPTHeader) -> bool {
+    [
+        header.primary_lba,
+        header.backup_lba,
+        header.first_usable_lba,
+        header.last_usable_lba,
+        header.partition_entry_lba,
+    ]
+    .iter()
+    .all(|lba| *lba < FARTHEST)
 }
 
 #[cfg(test)]

@@ -204,6 +204,26 @@ fn no_table_and_odd_tables() {
     ));
 }
 
+#[test]
+fn a_table_of_places_that_no_disk_has() {
+    for (at, lba) in [(72, u64::MAX), (40, u64::MAX / 2), (40, 1 << 48)] {
+        let mut disk = image(1024 * MIB, 512);
+        apply(&mut disk, &Write { offset: 512 + at, bytes: lba.to_le_bytes().to_vec() });
+        disk.seek(SeekFrom::Start(512)).unwrap();
+        let mut header = [0; 92];
+        io::Read::read_exact(&mut disk, &mut header).unwrap();
+        header[16..20].fill(0);
+        let sum = !header.iter().fold(u32::MAX, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                if crc & 1 == 0 { crc >> 1 } else { (crc >> 1) ^ 0xedb8_8320 }
+            })
+        });
+        apply(&mut disk, &Write { offset: 512 + 16, bytes: sum.to_le_bytes().to_vec() });
+        let read = Table::read(&mut disk, 1024 * MIB, 512);
+        assert!(matches!(read, Err(TableError::Nonsense)), "{read:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
