@@ -92,15 +92,42 @@ fn mtools(program: &str, disk: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Damages a file on the ext4 file system in this partition, as a disk does that forgets: what is in its first block is given
+/// to `change`, and the file system knows nothing of it.
+pub fn damage_file(
+    disk: &Path,
+    place: Place,
+    path: &str,
+    change: impl FnOnce(&mut [u8]),
+) -> Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    let said = debugfs(disk, place, "stats")?;
+    let line = said.lines().find_map(|line| line.strip_prefix("Block size:"));
+    let size: u64 = line.unwrap_or_default().trim().parse().context("Reading the block size")?;
+    let said = debugfs(disk, place, &format!("blocks {path}"))?;
+    let block = said.split_whitespace().find_map(|word| word.parse::<u64>().ok());
+    let block = block.with_context(|| format!("{path} has no block: {said}"))?;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(disk)?;
+    let mut bytes = vec![0; usize::try_from(size)?];
+    let at = place.start + block * size;
+    file.read_exact_at(&mut bytes, at)?;
+    let before = bytes.clone();
+    change(&mut bytes);
+    ensure!(bytes != before, "{path} is what it was");
+    file.write_all_at(&bytes, at).context("Writing the damage")
+}
+
+/// What debugfs says to a request; it may write.
+fn debugfs(disk: &Path, place: Place, request: &str) -> Result<String> {
+    let target = format!("{}?offset={}", disk.display(), place.start);
+    let output = Command::new("/usr/sbin/debugfs").args(["-w", "-R", request, &target]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr))
+}
+
 /// Gives every free block of the file system in this partition to one file.
 pub fn fill(disk: &Path, place: Place) -> Result<()> {
-    let target = format!("{}?offset={}", disk.display(), place.start);
-    let debugfs = |request: &str| -> Result<String> {
-        let output =
-            Command::new("/usr/sbin/debugfs").args(["-w", "-R", request, &target]).output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr))
-    };
+    let debugfs = |request: &str| debugfs(disk, place, request);
     let free = || -> Result<u64> {
         let said = debugfs("stats")?;
         let line = said.lines().find_map(|line| line.strip_prefix("Free blocks:"));
@@ -112,4 +139,27 @@ pub fn fill(disk: &Path, place: Place) -> Result<()> {
     said += &debugfs(&format!("fallocate filler 0 {}", before - 20))?;
     ensure!(free()? < 100, "{} blocks are still free: {said}", free()?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_damaged_behind_the_back_of_its_file_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, file) = (folder.path().join("disk"), folder.path().join("file"));
+        std::fs::File::create(&disk).unwrap().set_len(8 << 20).unwrap();
+        std::fs::write(&file, "a".repeat(5000)).unwrap();
+        let made = Command::new("/usr/sbin/mke2fs").args(["-q", "-t", "ext4"]).arg(&disk).status();
+        assert!(made.unwrap().success());
+        let place = Place { start: 0, length: 8 << 20 };
+        debugfs(&disk, place, "mkdir generations").unwrap();
+        debugfs(&disk, place, &format!("write {} seven", file.display())).unwrap();
+        damage_file(&disk, place, "/seven", |bytes| bytes[7] = b'b').unwrap();
+        let said = debugfs(&disk, place, "cat /seven").unwrap();
+        assert!(said.contains("aaaaaaabaaa"), "{said}");
+        let checked = Command::new("/usr/sbin/e2fsck").args(["-f", "-n"]).arg(&disk).output();
+        assert!(checked.unwrap().status.success());
+    }
 }

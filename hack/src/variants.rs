@@ -95,6 +95,12 @@ impl Variants {
         Artefacts::new(self.dir.join("crashing"))
     }
 
+    /// An image in which a resource changes a thousand times a second, when it is told to; for direct boot.
+    #[must_use]
+    pub fn churning(&self) -> Artefacts {
+        Artefacts::new(self.dir.join("churning"))
+    }
+
     /// Builds those that are older than the image.
     pub fn build(&self, builder: &Builder, image: &Artefacts) -> Result<()> {
         let age = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
@@ -138,6 +144,7 @@ impl Variants {
             builder.parts(&Recipe { faults, ..recipe(builder, BROKEN, extra)? })
         };
         let willing = make(true, Vec::new())?;
+        bootable(&willing, self.churning().dir())?;
         let unit = data("usr/lib/stele/units/apid.json", ends_at_once("The API", 201)?);
         let driver =
             format!("usr/lib/modules/{}/kernel/drivers/net/virtio_net.ko", willing.kernel.release);

@@ -234,6 +234,7 @@ async fn come_up(node: Rc<Node>) {
         apid.reach(service::State::Running).await;
     }
     fault::commit(Fault::Stuck);
+    tokio::task::spawn_local(fault::churn(Rc::clone(&node)));
     node.health.is_up();
     node.configuration.is_up(&node).await;
     if node.boots.started() == Start::Ordinary {

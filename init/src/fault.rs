@@ -2,6 +2,9 @@
 //! Faults on request, for images that are made to fail: `stele.fault=panic` on the kernel command line. A release has none
 //! of this: it is built without the feature `faults`.
 
+use crate::{node::Node, store::Kind};
+use std::{rc::Rc, time::Duration};
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -15,6 +18,8 @@ pub(crate) enum Fault {
     Stuck,
     /// No configuration can be read.
     Configuration,
+    /// A resource changes a thousand times a second.
+    Churn,
 }
 
 /// Whether this fault was asked for.
@@ -32,6 +37,7 @@ pub(crate) fn is(fault: Fault) -> bool {
         Fault::Hang => "stele.fault=hang",
         Fault::Stuck => "stele.fault=stuck",
         Fault::Configuration => "stele.fault=configuration",
+        Fault::Churn => "stele.fault=churn",
     };
     std::fs::read_to_string("/proc/cmdline")
         .is_ok_and(|line| line.split_whitespace().any(|word| word == wanted))
@@ -47,8 +53,23 @@ pub(crate) fn commit(fault: Fault) {
         Fault::Panic => panic!("a fault was asked for"),
         Fault::Exit => std::process::exit(0),
         Fault::Hang | Fault::Stuck => loop {
-            std::thread::sleep(std::time::Duration::from_secs(3600));
+            std::thread::sleep(Duration::from_secs(3600));
         },
-        Fault::Configuration => {}
+        Fault::Configuration | Fault::Churn => {}
+    }
+}
+
+/// Changes the source `churn` a thousand times a second, if that was asked for.
+pub(crate) async fn churn(node: Rc<Node>) {
+    if !is(Fault::Churn) {
+        return;
+    }
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    let mut number: u64 = 0;
+    loop {
+        tick.tick().await;
+        number = number.saturating_add(1);
+        let status = serde_json::json!({"state": "found", "number": number});
+        node.store.put(Kind::Source, "churn", &status);
     }
 }

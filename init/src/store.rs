@@ -271,7 +271,8 @@ impl Kind {
 /// What a change of a status is worth telling: that it is there, or has another state now, and why.
 fn story(kind: Kind, before: Option<&Value>, now: &Value) -> Option<(String, bool)> {
     /// States that someone should look at.
-    const WRONG: [&str; 6] = ["failed", "failing", "bad", "reverted", "lost", "waiting"];
+    const WRONG: [&str; 7] =
+        ["failed", "failing", "bad", "reverted", "lost", "unreadable", "waiting"];
     if !kind.is_told() {
         return None;
     }

@@ -21,6 +21,7 @@ mod http;
 mod images;
 mod kinds;
 mod live;
+mod load;
 mod power;
 mod proxy;
 mod raw;
@@ -68,6 +69,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "space::esp_nearly_full", machines: 1, run: space::esp_nearly_full },
     Scenario { name: "space::data_full", machines: 1, run: space::data_full },
     Scenario { name: "space::state_corrupt", machines: 1, run: space::state_corrupt },
+    Scenario { name: "transaction::on_trial", machines: 1, run: transaction::on_trial },
     Scenario { name: "health::gate", machines: 1, run: health::gate },
     Scenario { name: "upgrade::bad_image", machines: 1, run: upgrade::bad_image },
     Scenario { name: "upgrade::there_and_back", machines: 1, run: upgrade::there_and_back },
@@ -77,6 +79,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "disk::state_corrupt", machines: 1, run: disk::state_corrupt },
     Scenario { name: "service::crash_loop", machines: 1, run: service::crash_loop },
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
+    Scenario { name: "load::watches", machines: 1, run: load::watches },
     Scenario { name: "live::node", machines: 1, run: live::node },
     Scenario { name: "api::bad_input", machines: 1, run: api::bad_input },
     Scenario {
@@ -84,6 +87,7 @@ static SCENARIOS: &[Scenario<World>] = &[
         machines: 1,
         run: transaction::confirmed_or_not,
     },
+    Scenario { name: "transaction::corrupted", machines: 1, run: transaction::corrupted },
     Scenario { name: "client::configuration", machines: 1, run: client::configuration },
     Scenario { name: "config::bad_input", machines: 1, run: config::bad_input },
     Scenario { name: "sinks::logs", machines: 1, run: sinks::logs },

@@ -2,12 +2,18 @@
 //! A configuration is a transaction: numbered, confirmed or taken back, over restarts and power cuts.
 
 use crate::{
-    raw,
-    world::{Kept, World, field, resource, resources, says, with_more},
+    raw, upgrade,
+    web::{Mood, Web},
+    world::{Kept, World, field, resource, resources, says, settle, version, with_more},
 };
 use anyhow::{Context as _, Result, ensure};
-use hack::suite::Checks;
-use std::{path::PathBuf, time::Duration};
+use hack::{
+    disk::{damage_file, partition},
+    node::BOOT,
+    suite::Checks,
+    variants::NEXT,
+};
+use std::{fs, path::PathBuf, time::Duration};
 use stele_proto::v1::{
     ApplyRequest, ConfirmRequest, GenerationState, config_service_client::ConfigServiceClient,
 };
@@ -20,7 +26,7 @@ fn with_server(node: &Kept, server: &str) -> Result<PathBuf> {
     let document = format!("---\napiVersion: stele/v1\nkind: Resolver\nservers: [{server}]\n");
     let file = with_more(node, &document)?;
     let own = file.with_file_name(format!("{}.yaml", server.replace([':', '.'], "-")));
-    std::fs::rename(file, &own)?;
+    fs::rename(file, &own)?;
     Ok(own)
 }
 
@@ -78,7 +84,7 @@ pub(crate) fn confirmed_or_not(world: &World, checks: &Checks) -> Result<()> {
     checks.check("of two at once, made from the same one, one wins and the other is told", || {
         let base = active(&node)?;
         let ask = |server: &str| -> Result<_> {
-            let documents = std::fs::read(with_server(&node, server)?)?;
+            let documents = fs::read(with_server(&node, server)?)?;
             Ok(ApplyRequest { documents, base, ..ApplyRequest::default() })
         };
         let (one, two) = (ask("192.0.2.11")?, ask("192.0.2.12")?);
@@ -107,7 +113,7 @@ pub(crate) fn confirmed_or_not(world: &World, checks: &Checks) -> Result<()> {
         "a confirmation over the old connection, or by a reader, counts for nothing",
         || {
             let credentials = node.credentials()?;
-            let documents = std::fs::read(with_server(&node, "192.0.2.23")?)?;
+            let documents = fs::read(with_server(&node, "192.0.2.23")?)?;
             let confirm_within = Some(prost_types::Duration { seconds: 12, nanos: 0 });
             let status = raw::block_on(async {
                 let mut client =
@@ -209,6 +215,127 @@ pub(crate) fn confirmed_or_not(world: &World, checks: &Checks) -> Result<()> {
         }
         let kept = resources(&node, "generation")?.len();
         ensure!((20..=22).contains(&kept), "{kept}");
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Generations that the disk has forgotten, one so that it is no JSON and one so that it is another configuration.
+pub(crate) fn corrupted(world: &World, checks: &Checks) -> Result<()> {
+    let mut node = world.settled("forgetful")?;
+    for server in ["192.0.2.71", "192.0.2.72", "192.0.2.73"] {
+        apply(&node, server, &[])?;
+    }
+    let newest = active(&node)?;
+    node.ctl.run(["shutdown"])?;
+    node.vm.wait_until_off(BOOT)?;
+    let disk = node.disk()?;
+    let place = partition(&disk, "STATE")?;
+    let file = |number: u64| format!("/generations/{number}.json");
+    damage_file(&disk, place, &file(newest), |bytes| bytes[200..264].fill(0xa5))?;
+    damage_file(&disk, place, &file(newest - 1), |bytes| {
+        // One hexadecimal digit of its digest.
+        let at = bytes.windows(10).position(|window| window == b"\"sha256\":\"").unwrap_or(0) + 10;
+        bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+    })?;
+    let mark = node.vm.console().mark();
+    node.vm.power_on()?;
+    node.wait_until_it_answers()?;
+    checks.check("the next older generation that is whole is in force", || {
+        becomes(&node, newest - 2)?;
+        says(&servers(&node)?, &["192.0.2.71"])
+    });
+    checks.check("and the node says so: on the console, in the history, as an event", || {
+        for number in [newest, newest - 1] {
+            ensure!(state(&node, number)? == "unreadable", "{}", state(&node, number)?);
+        }
+        let shown = resource(&node, "generation", &(newest - 1).to_string())?;
+        says(&field(&shown, "reason")?, &["digest"])?;
+        let (console, _) = node.vm.console().read_from(mark);
+        says(&console, &["a saved configuration can't be read", &newest.to_string()])?;
+        says(&node.ctl.run(["config", "history"])?, &["unreadable"])?;
+        says(&node.ctl.run(["events"])?, &["unreadable"])
+    });
+    checks.check(
+        "one that can't be read can't be gone back to, and the next one has a new number",
+        || {
+            node.ctl.fails(["config", "rollback", &newest.to_string()])?;
+            apply(&node, "192.0.2.74", &[])?;
+            ensure!(active(&node)? == newest + 1);
+            Ok(())
+        },
+    );
+    checks.check("which is there after a restart as well", || {
+        restart(&node)?;
+        becomes(&node, newest + 1)
+    });
+    Ok(())
+}
+
+/// A node on an image that has yet to prove itself, and the server that decides when.
+fn tried(world: &World, label: &str, deadline: &str) -> Result<(Kept, Web)> {
+    let node = world.settled(label)?;
+    let web = Web::watched(&node, deadline)?;
+    // From now on each of its configurations has the check.
+    fs::rename(node.files.machine.with_file_name("changed.yaml"), &node.files.machine)?;
+    let image = world.variants.next();
+    node.ctl.run(["upgrade", "--no-reboot", "--image", &image.to_string_lossy()])?;
+    let boot = node.boot_id()?;
+    node.ctl.run(["reboot"])?;
+    node.vm.wait_for_launch(2, BOOT)?;
+    web.feel(Mood::Bad);
+    node.wait_for_another_boot(&boot)?;
+    ensure!(version(&node)? == NEXT);
+    Ok((node, web))
+}
+
+fn gate(node: &Kept) -> Result<String> {
+    field(resources(node, "gate")?.first().context("There is no gate")?, "state")
+}
+
+/// A configuration and an image have to prove themselves at the same time: an image that is good is remembered with the
+/// machine's own configuration, which one that waits for its word is not.
+pub(crate) fn on_trial(world: &World, checks: &Checks) -> Result<()> {
+    let (mut node, web) = tried(world, "tried", "10m")?;
+    let first = active(&node)?;
+    checks.check("while an image is on trial, a configuration can be confirmed", || {
+        apply(&node, "192.0.2.81", &["--confirm-within", "5m"])?;
+        ensure!(state(&node, first + 1)? == "pending");
+        node.ctl.run(["confirm"])?;
+        ensure!(state(&node, first + 1)? == "active");
+        ensure!(gate(&node)? == "pending", "{}", gate(&node)?);
+        Ok(())
+    });
+    checks.check("and one can wait to be, while the image proves itself", || {
+        apply(&node, "192.0.2.82", &["--confirm-within", "20m"])?;
+        web.feel(Mood::Good);
+        settle(&node)?;
+        ensure!(field(&upgrade::slot(&node, NEXT)?, "state")? == "good");
+        ensure!(state(&node, first + 2)? == "pending");
+        says(&servers(&node)?, &["192.0.2.82"])
+    });
+    node.vm.cut_power()?;
+    node.vm.power_on()?;
+    node.wait_until_it_answers()?;
+    checks.check("a power cut then takes the configuration back, and not the image", || {
+        becomes(&node, first + 1)?;
+        ensure!(version(&node)? == NEXT);
+        ensure!(state(&node, first + 2)? == "reverted");
+        says(&servers(&node)?, &["192.0.2.81"])
+    });
+    drop(node);
+    let (node, _web) = tried(world, "failing", "90s")?;
+    let first = active(&node)?;
+    apply(&node, "192.0.2.83", &["--confirm-within", "1h"])?;
+    checks.check("an image that fails takes the configuration that waits with it", || {
+        node.wait_until("the image before is back", BOOT * 5, || {
+            Ok(version(&node).is_ok_and(|version| version == env!("CARGO_PKG_VERSION")))
+        })?;
+        becomes(&node, first)?;
+        ensure!(state(&node, first + 1)? == "reverted");
+        let shown = resource(&node, "generation", &(first + 1).to_string())?;
+        says(&field(&shown, "reason")?, &["ended before it was confirmed"])?;
+        ensure!(!servers(&node)?.contains("192.0.2.83"));
         Ok(())
     });
     Ok(())

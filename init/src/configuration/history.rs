@@ -87,7 +87,15 @@ impl Configuration {
         known.extend(generations.iter().map(|(number, stored)| {
             let stored = match stored {
                 Ok(stored) => Ok(without_documents(stored)),
-                Err(error) => Err(report::chain(error)),
+                Err(error) => {
+                    let reason = report::chain(error);
+                    tracing::error!(
+                        generation = number,
+                        reason,
+                        "a saved configuration can't be read"
+                    );
+                    Err(reason)
+                }
             };
             (*number, stored)
         }));

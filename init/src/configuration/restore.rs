@@ -138,7 +138,8 @@ impl Configuration {
         }
     }
 
-    /// Those that no image ever had for its own: the machine ended while they were being put in force.
+    /// Those that no image ever had for its own: the machine ended while they were being put in force, or while its image had
+    /// yet to prove itself.
     async fn withdraw_broken_off(
         &self,
         node: &Node,
@@ -153,7 +154,7 @@ impl Configuration {
             // What became of it may have been told since it was read.
             let told = matches!(self.known.borrow().get(&stored.number), Some(Ok(known)) if known.withdrawn.is_some());
             if !told {
-                let reason = "the machine ended while it was being put in force".to_owned();
+                let reason = "the machine ended while it was being put in force, or before its image had proved itself".to_owned();
                 self.withdraw(true, stored.clone(), Withdrawn { reverted: false, reason }).await;
             }
         }
