@@ -5,10 +5,14 @@
 //! * [`memory`]: what is in use a minute after the boot, against the kernel alone.
 //! * [`upgrade`]: how long an upgrade takes the API away, against two boots of that init.
 //! * [`calls`]: calls and log bytes a second, against a bare server in the same guest.
+//! * [`changes`]: how long one takes, applied and watched, against a round trip.
+//! * [`inside`]: the store and the parser, in this process.
 
 mod boot;
 mod calls;
+mod changes;
 mod guest;
+mod inside;
 mod memory;
 mod upgrade;
 
@@ -30,6 +34,19 @@ pub enum Subject {
     Calls,
     /// Seconds without an API in an upgrade
     Upgrade,
+    /// Milliseconds that a change takes, applied and watched
+    Changes,
+    /// Memory of the store
+    Store,
+    /// Bytes of configuration a second
+    Parser,
+}
+
+impl Subject {
+    /// Whether it takes no machine.
+    const fn is_inside(self) -> bool {
+        matches!(self, Subject::Store | Subject::Parser)
+    }
 }
 
 /// One figure.
@@ -68,21 +85,36 @@ impl Figure {
 
 /// Measures, and prints a table or JSON.
 pub fn bench(subjects: &[Subject], runs: usize, json: bool) -> Result<()> {
-    let all = [Subject::Image, Subject::Boot, Subject::Upgrade, Subject::Calls, Subject::Memory];
+    let all = [
+        Subject::Store,
+        Subject::Parser,
+        Subject::Image,
+        Subject::Boot,
+        Subject::Upgrade,
+        Subject::Calls,
+        Subject::Changes,
+        Subject::Memory,
+    ];
     let subjects = if subjects.is_empty() { &all[..] } else { subjects };
-    let builder = Builder::new()?;
-    let image = builder.fresh_image(&top().join("out"))?;
-    let guest = guest::Guest::build(&builder, &image)?;
+    let (inside, outside): (Vec<Subject>, Vec<Subject>) =
+        subjects.iter().partition(|subject| subject.is_inside());
     let mut figures = Vec::new();
-    for subject in subjects {
+    for subject in inside {
         eprintln!("measuring {subject:?} …");
-        figures.extend(match subject {
-            Subject::Boot => boot::measure(&guest, runs)?,
-            Subject::Image => vec![size(&guest)?],
-            Subject::Memory => vec![memory::measure(&guest, runs)?],
-            Subject::Calls => calls::measure(&guest, runs)?,
-            Subject::Upgrade => vec![upgrade::measure(&guest, runs)?],
+        figures.push(if subject == Subject::Store {
+            inside::store(runs)?
+        } else {
+            inside::parser(runs)?
         });
+    }
+    if !outside.is_empty() {
+        let builder = Builder::new()?;
+        let image = builder.fresh_image(&top().join("out"))?;
+        let guest = guest::Guest::build(&builder, &image)?;
+        for subject in outside {
+            eprintln!("measuring {subject:?} …");
+            figures.extend(of_a_machine(&guest, subject, runs)?);
+        }
     }
     if json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
@@ -90,6 +122,18 @@ pub fn bench(subjects: &[Subject], runs: usize, json: bool) -> Result<()> {
         print!("{}", table(&figures));
     }
     Ok(())
+}
+
+fn of_a_machine(guest: &guest::Guest, subject: Subject, runs: usize) -> Result<Vec<Figure>> {
+    Ok(match subject {
+        Subject::Boot => boot::measure(guest, runs)?,
+        Subject::Image => vec![size(guest)?],
+        Subject::Memory => vec![memory::measure(guest, runs)?],
+        Subject::Calls => calls::measure(guest, runs)?,
+        Subject::Changes => changes::measure(guest, runs)?,
+        Subject::Upgrade => vec![upgrade::measure(guest, runs)?],
+        Subject::Store | Subject::Parser => Vec::new(),
+    })
 }
 
 fn size(guest: &guest::Guest) -> Result<Figure> {

@@ -58,6 +58,23 @@ impl Rig {
         Ok(Rig { runtime, tasks, node })
     }
 
+    /// Fills the store with so many links more, each with a status like that of a real one. Returns the statuses' bytes as JSON.
+    pub fn fill(&self, count: usize) -> usize {
+        (0..count)
+            .map(|number| {
+                let status = serde_json::json!({
+                    "state": "ready",
+                    "mac": "52:54:00:12:34:56",
+                    "mtu": 1500,
+                    "addresses": ["192.0.2.10/24", "2001:db8::10/64"],
+                    "reason": "",
+                });
+                self.node.store.put(Kind::Link, &format!("link{number}"), &status);
+                status.to_string().len()
+            })
+            .sum()
+    }
+
     /// Says these bytes on a connection of apid's, which ends with them, and returns what was answered.
     pub fn converse(&self, bytes: &[u8]) -> Vec<u8> {
         let talk = async {
