@@ -10,7 +10,7 @@
 //! and the rest goes on: a machine that can still be reached can be repaired.
 
 use crate::{
-    api,
+    api, arguments,
     boots::{self, Reason},
     cgroup,
     configuration::Restored,
@@ -187,6 +187,11 @@ async fn come_up(node: Rc<Node>) {
         devices.settled().await;
     }
     let (state_kept, data_kept) = volumes::mount_all(&node, esp.as_deref()).await;
+    if !state_kept && node.arguments.started_for().is_some() {
+        // It was asked for by a machine that had one, and without it nobody would know whose machine this is.
+        let why = "with its kernel arguments the machine does not find its STATE volume";
+        return node.end(power::End::Restart, Reason::own(why));
+    }
     tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
     fault::commit(Fault::Hang);
     let slots = upgrade::settle(&node).await;
@@ -208,6 +213,10 @@ async fn come_up(node: Rc<Node>) {
     node.store.events.start(state.boot, last, Rc::clone(node.logs.files()));
     let restored =
         if state_kept { node.configuration.restore(&node).await } else { Restored::Nothing };
+    if arguments::settle(&node).await {
+        return;
+    }
+    tokio::task::spawn_local(arguments::keep(Rc::clone(&node)));
     tokio::task::spawn_local(trust::keep(Rc::clone(&node)));
     tokio::task::spawn_local(environment::keep(Rc::clone(&node)));
     tokio::task::spawn_local(etc_files::keep(Rc::clone(&node)));
@@ -236,6 +245,7 @@ async fn come_up(node: Rc<Node>) {
     fault::commit(Fault::Stuck);
     tokio::task::spawn_local(fault::churn(Rc::clone(&node)));
     node.health.is_up();
+    arguments::is_up(&node).await;
     node.configuration.is_up(&node).await;
     if node.boots.started() == Start::Ordinary {
         health::settle(&node, false).await;

@@ -7,7 +7,7 @@
 mod history;
 
 use crate::{
-    evidence, health, images, log_files,
+    arguments, evidence, health, images, log_files,
     node::Node,
     report,
     state::{self, StateError},
@@ -54,17 +54,24 @@ pub(crate) struct Reason {
     pub(crate) text: String,
     /// Whether a person or program asked for it.
     pub(crate) asked: bool,
+    /// Whether it is only to start again with kernel arguments.
+    pub(crate) again: bool,
 }
 
 impl Reason {
     /// Someone asked for it.
     pub(crate) fn asked(text: impl Into<String>) -> Reason {
-        Reason { text: text.into(), asked: true }
+        Reason { text: text.into(), asked: true, again: false }
     }
 
     /// The machine does it by itself.
     pub(crate) fn own(text: impl Into<String>) -> Reason {
-        Reason { text: text.into(), asked: false }
+        Reason { text: text.into(), asked: false, again: false }
+    }
+
+    /// It is only to start again with kernel arguments.
+    pub(crate) fn again(text: impl Into<String>) -> Reason {
+        Reason { text: text.into(), asked: false, again: true }
     }
 }
 
@@ -117,10 +124,11 @@ impl Boots {
     /// The machine ends now.
     pub(crate) async fn ended(&self, node: &Node, how: End, reason: Reason) {
         let how = match how {
+            End::Restart if reason.again => How::Again,
             End::Restart => How::Reboot,
             End::PowerOff => How::PowerOff,
         };
-        let Reason { text: cause, asked } = reason;
+        let Reason { text: cause, asked, .. } = reason;
         self.change(node, |record| record.ended = Some(Ended { how, cause, asked })).await;
     }
 
@@ -217,9 +225,12 @@ pub(crate) async fn begin(
         let memory = if persistent { images::read() } else { images::Memory::default() };
         let now = clock::now().unwrap_or(0);
         let dumps = dumps.into();
-        (Known { history, last, dumps, watchdog: watchdog::has_restarted() }, memory, now)
+        let attempt = if persistent { arguments::read() } else { None };
+        let known = Known { history, last, dumps, watchdog: watchdog::has_restarted() };
+        (known, memory, attempt, now)
     });
-    let Ok((mut known, memory, now)) = read.await else { return 0 };
+    let Ok((mut known, memory, attempt, now)) = read.await else { return 0 };
+    node.arguments.take_up(attempt);
     node.images.restore(memory, persistent);
     let completed =
         if persistent { complete(node, &mut known, &slots, observed).await } else { Vec::new() };
@@ -252,6 +263,11 @@ async fn complete(
     observed: Option<&Observed>,
 ) -> Vec<Completed> {
     let mut completed: Vec<Completed> = known.end_last().into_iter().collect();
+    if let Some(attempt) = node.arguments.failed() {
+        let (failure, record) = known.with_arguments(&attempt);
+        completed.extend(record);
+        arguments::note_failure(node, failure).await;
+    }
     let mut looked: BTreeMap<String, Option<String>> = BTreeMap::new();
     for lost in history::lost(slots, &node.images.memory().tries) {
         let name = lost.slot.file.to_string();
@@ -284,6 +300,7 @@ fn first_record(node: &Node, known: &Known, slots: &[Slot], persistent: bool, no
     Record {
         number: if persistent { known.last.saturating_add(1) } else { 0 },
         image: version.to_owned(),
+        arguments: node.arguments.running().to_vec(),
         time: now,
         health: if started.is_gated() { Health::Pending } else { Health::None },
         started,
@@ -345,6 +362,8 @@ struct Status<'a> {
     image: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    arguments: &'a [String],
     /// Seconds since the epoch.
     time: i64,
     started: String,
@@ -377,8 +396,13 @@ fn publish(node: &Node, record: &Record) {
     let status = Status {
         image: &record.image,
         generation: record.generation,
+        arguments: &record.arguments,
         time: record.time,
-        started: record.started.describe(),
+        started: if record.arguments.is_empty() {
+            record.started.describe()
+        } else {
+            format!("{}, with kernel arguments", record.started.describe())
+        },
         health: record.health,
         ended: record.ended.as_ref().map(|ended| ended.how.describe()),
         cause,

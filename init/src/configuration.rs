@@ -100,6 +100,11 @@ impl Configuration {
         }
     }
 
+    /// Whether the one in force is the machine's own, and none waits to take its place.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.waiting.borrow().is_none()
+    }
+
     /// Follows the configuration in force.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Rc<Active>>> {
         self.active.subscribe()

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod arguments;
 mod boot;
 mod boots;
 mod cgroup;

@@ -2,6 +2,7 @@
 //! The node: what every part of PID 1 can reach. Each part owns its state; the others see it through here.
 
 use crate::{
+    arguments::Arguments,
     boots::{Boots, Reason},
     configuration::Configuration,
     convergence::Convergence,
@@ -66,6 +67,7 @@ pub(crate) struct Node {
     pub(crate) upgrades: Upgrades,
     pub(crate) images: Images,
     pub(crate) boots: Boots,
+    pub(crate) arguments: Arguments,
     pub(crate) health: Healths,
     pub(crate) sinks: Sinks,
     /// For diagnostics under way.
@@ -131,6 +133,7 @@ impl Node {
             upgrades: Upgrades::default(),
             images: Images::default(),
             boots: Boots::default(),
+            arguments: Arguments::of_this_kernel(),
             health: Healths::default(),
             sinks: Sinks::default(),
             diagnoses: Places::default(),

@@ -2,12 +2,12 @@
 //! The end of the machine, in order:
 //!
 //! ```text
-//! services: SIGTERM, each its deadline, SIGKILL ─► everyone else: SIGKILL ─► logs and seed to disk ─► unmount ─► sync ─► reboot(2)
+//! the next start's arguments ─► services: SIGTERM, each its deadline, SIGKILL ─► everyone else: SIGKILL ─► logs and seed to disk ─► unmount ─► sync ─► reboot(2)
 //! ```
 //!
 //! Every step has a deadline; a disk that no longer answers does not keep the machine up.
 
-use crate::{node::Node, report, state};
+use crate::{arguments, node::Node, report, state};
 use std::{path::Path, rc::Rc, time::Duration};
 use stele_kernel::{
     mount::{self, Forbid},
@@ -27,6 +27,9 @@ pub(crate) async fn run(node: &Rc<Node>, how: End) {
     let reason = node.reason.borrow().clone();
     if tokio::time::timeout(RECORD, node.boots.ended(node, how, reason)).await.is_err() {
         tracing::warn!("recording why the machine ends takes too long; going on without");
+    }
+    if how == End::Restart {
+        arguments::look_ahead(node).await;
     }
     tracing::info!(target: report::CONSOLE, "stopping services");
     if tokio::time::timeout(SERVICES, node.supervisor.stop_all()).await.is_err() {

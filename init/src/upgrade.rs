@@ -78,9 +78,9 @@ impl Upgrades {
     }
 }
 
-pub(crate) use esp::partition as esp_partition;
+pub(crate) use esp::{has_loader, partition as esp_partition};
 pub(crate) use push::push;
-pub(crate) use trial::{bless, condemn, examine, settle};
+pub(crate) use trial::{bless, condemn, examine, settle, start_once, start_once_if_same};
 
 /// What PID 1 does on its own: looks, decides, and does it. Writes nothing if there is nothing to do. Says it, and why, if it
 /// could not be done.

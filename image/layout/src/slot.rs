@@ -19,6 +19,9 @@ use crate::version::Version;
 /// Where images are, from the root of the ESP.
 pub const DIRECTORY: &str = "EFI/Linux";
 
+/// Where entries of the loader are that are no images, from the root of the ESP.
+pub const ENTRIES: &str = "loader/entries";
+
 /// The file that an image arrives in while its version is not known yet.
 pub const INCOMING: &str = "incoming.efi.part";
 
@@ -27,6 +30,8 @@ pub const TRIES: u32 = 3;
 
 const PREFIX: &str = "stele_";
 const SUFFIX: &str = ".efi";
+/// What an entry for one start of an image is called, in the place of its suffix.
+const ENTRY: &str = ".args.conf";
 
 /// The loader's name for an image: its file name without counter and suffix, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +49,27 @@ impl SlotId {
     pub fn parse(text: &str) -> Option<SlotId> {
         let version = text.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
         Version::parse(version).ok().map(|version| SlotId::of(&version))
+    }
+
+    /// The slot whose image the loader starts with the entry of this id: its own, or the one for a start with arguments.
+    #[must_use]
+    pub fn started_by(entry: &str) -> Option<SlotId> {
+        match entry.strip_suffix(ENTRY) {
+            Some(stem) => SlotId::parse(&format!("{stem}{SUFFIX}")),
+            None => SlotId::parse(entry),
+        }
+    }
+
+    /// The entry for a start of its image with arguments, which is also the name of its file in [`ENTRIES`].
+    #[must_use]
+    pub fn entry(&self) -> String {
+        format!("{}{ENTRY}", self.0.strip_suffix(SUFFIX).unwrap_or(&self.0))
+    }
+
+    /// Whether a file in [`ENTRIES`] is one for a start with arguments.
+    #[must_use]
+    pub fn is_entry(name: &str) -> bool {
+        name.ends_with(ENTRY) && SlotId::started_by(name).is_some()
     }
 
     /// The text.

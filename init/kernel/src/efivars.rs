@@ -19,6 +19,16 @@ const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 /// Non-volatile, for boot services, at run time.
 const ATTRIBUTES: [u8; 4] = [7, 0, 0, 0];
 
+/// The vendor of the variables that the UEFI specification names.
+const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+
+/// Whether the firmware starts nothing that is not signed by someone it trusts.
+#[must_use]
+pub fn secure_boot() -> bool {
+    let value = fs::read(Path::new(DIRECTORY).join(format!("SecureBoot-{GLOBAL}")));
+    value.is_ok_and(|bytes| bytes.get(ATTRIBUTES.len()) == Some(&1))
+}
+
 /// The loader's variables, in one directory.
 #[derive(Clone, Debug)]
 pub struct LoaderVariables {

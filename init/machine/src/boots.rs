@@ -98,6 +98,8 @@ pub enum Health {
 pub enum How {
     /// In order, restarting.
     Reboot,
+    /// In order, for a start with kernel arguments, of which this was only the first half.
+    Again,
     /// In order, powering off.
     PowerOff,
     /// The kernel panicked.
@@ -114,6 +116,7 @@ impl How {
     pub const fn describe(self) -> &'static str {
         match self {
             How::Reboot => "reboot",
+            How::Again => "start again",
             How::PowerOff => "power off",
             How::Panic => "panic",
             How::Watchdog => "watchdog",
@@ -165,6 +168,9 @@ pub struct Record {
     pub generation: Option<u64>,
     /// When it began, in seconds since the epoch; 0 if nobody knows.
     pub time: i64,
+    /// The arguments of the configuration with which its kernel was started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     /// Why it was what it was.
     pub started: Start,
     /// Whether it proved itself.
@@ -197,6 +203,11 @@ impl Record {
     #[must_use]
     pub fn settles(&self) -> bool {
         self.health == Health::Passed || self.started == Start::Ordinary
+    }
+
+    /// Whether it ended only to start again with arguments.
+    fn began_anew(&self) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.how == How::Again)
     }
 
     /// Whether it should have proved itself and has not.
@@ -248,11 +259,12 @@ pub fn start(history: &[Record], running: Running<'_>) -> Start {
     else {
         return Start::Ordinary;
     };
+    let whole: Vec<&&Record> = recent.iter().filter(|record| !record.began_anew()).collect();
     let failed = match verdict {
         Some(record) => Some(record.cause().to_owned()),
-        None if recent.len() >= FALLBACKS => {
-            let last = recent.first().map(|record| record.cause()).unwrap_or_default();
-            Some(format!("{} starts without a verdict, the last one: {last}", recent.len()))
+        None if whole.len() >= FALLBACKS => {
+            let last = whole.first().map(|record| record.cause()).unwrap_or_default();
+            Some(format!("{} starts without a verdict, the last one: {last}", whole.len()))
         }
         None => None,
     };

@@ -73,6 +73,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(health::log_sinks(old, new));
     changes.extend(health::watchdog(old, new));
     changes.extend(upgrade::policy(old, new));
+    changes.extend(kernel::args(old, new));
     changes.extend(kernel::modules(old, new));
     changes.extend(kernel::sysctls(old, new));
     changes.extend(trust::roots(old, new));

@@ -3,6 +3,7 @@
 //!
 //! * [`access`]: whether whoever brings a configuration shuts himself out with it.
 //! * [`admission`]: whether the machine may move to an image of this version.
+//! * [`arguments`]: when the machine starts once more with kernel arguments, and when it gives them up.
 //! * [`change`]: what a new configuration will do, and what it takes.
 //! * [`boots`]: why this boot is what it is: ordinary, on trial, fallen back, safe.
 //! * [`figures`]: figures as text.
@@ -20,6 +21,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod arguments;
 pub mod boots;
 pub mod change;
 pub mod figures;

@@ -4,6 +4,7 @@
 //! What can't be is an error, as it would only lead back to the configuration before. What may come, such as a link that is
 //! plugged in, or what the kernel makes the best of, is a warning.
 
+use crate::arguments;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -51,6 +52,10 @@ pub struct Machine {
     pub size: u64,
     /// The longest timeout of each watchdog, by its name.
     pub watchdogs: BTreeMap<String, Duration>,
+    /// The kernel arguments of the configuration in force.
+    pub arguments: Vec<String>,
+    /// Why its kernel can't be started with any.
+    pub no_arguments: Option<String>,
 }
 
 /// A link.
@@ -89,6 +94,7 @@ pub fn look(config: &MachineConfig, machine: &Machine) -> Vec<Remark> {
     links(config, machine, &mut remarks);
     metrics(config, machine, &mut remarks);
     watchdog(config, machine, &mut remarks);
+    remarks.extend(kernel_args(config, machine));
     modules(config, machine, &mut remarks);
     for sysctl in config.sysctls() {
         remarks.extend(setting(config, machine, sysctl));
@@ -222,6 +228,28 @@ fn watchdog(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>
         message: format!("{name} waits for {} s at most, and is set to that", longest.as_secs()),
         expected: format!("at most {}s", longest.as_secs()),
     }));
+}
+
+/// Says why the kernel can't have its arguments. Those that were taken before are no reason to refuse anything else.
+fn kernel_args(config: &MachineConfig, machine: &Machine) -> Option<Remark> {
+    let args: Vec<String> = config.kernel_args().iter().map(ToString::to_string).collect();
+    if args.is_empty() {
+        return None;
+    }
+    let too_much = |memory| {
+        let message = arguments::too_much(&args, memory)?;
+        Some((message, "fewer huge pages"))
+    };
+    let none = machine.no_arguments.clone().map(|message| (message, "no KernelArgs"));
+    let (message, expected) = none.or_else(|| machine.memory.and_then(too_much))?;
+    Some(Remark {
+        kind: "KernelArgs",
+        name: String::new(),
+        path: "args".to_owned(),
+        warning: args == machine.arguments,
+        message,
+        expected: expected.to_owned(),
+    })
 }
 
 fn modules(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {

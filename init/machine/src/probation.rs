@@ -61,9 +61,14 @@ pub enum AtStart {
 }
 
 /// What a start has to do. `ordinary`: it has nothing else to prove; `own`: the generation that its image was last healthy
-/// with.
+/// with; `started_for`: the generation whose kernel arguments this start was made for, by the start before it.
 #[must_use]
-pub fn at_start(probation: &Probation, ordinary: bool, own: Option<u64>) -> AtStart {
+pub fn at_start(
+    probation: &Probation,
+    ordinary: bool,
+    own: Option<u64>,
+    started_for: Option<u64>,
+) -> AtStart {
     if own == Some(probation.generation) {
         return AtStart::Forget;
     }
@@ -71,6 +76,10 @@ pub fn at_start(probation: &Probation, ordinary: bool, own: Option<u64>) -> AtSt
         // An image on trial has the configuration that it was chosen with.
         Stage::Staged if !ordinary => AtStart::Nothing,
         Stage::Staged => AtStart::Try(Probation { stage: Stage::Starting, ..probation.clone() }),
+        // The same start, gone on with.
+        Stage::Starting if started_for == Some(probation.generation) => {
+            AtStart::Try(probation.clone())
+        }
         Stage::Starting => AtStart::Back("the machine ended before it was up with it"),
         Stage::InForce { .. } => AtStart::Back("the machine ended before it was confirmed"),
     }
@@ -87,19 +96,26 @@ mod tests {
 
     #[test]
     fn a_staged_one_gets_one_start() {
-        let AtStart::Try(next) = at_start(&probation(Stage::Staged), true, Some(6)) else {
+        let AtStart::Try(next) = at_start(&probation(Stage::Staged), true, Some(6), None) else {
             panic!("it is not tried");
         };
         assert_eq!(next.stage, Stage::Starting);
-        assert!(matches!(at_start(&next, true, Some(6)), AtStart::Back(_)));
-        assert_eq!(at_start(&probation(Stage::Staged), false, Some(6)), AtStart::Nothing);
+        assert!(matches!(at_start(&next, true, Some(6), None), AtStart::Back(_)));
+        assert_eq!(at_start(&probation(Stage::Staged), false, Some(6), None), AtStart::Nothing);
+    }
+
+    #[test]
+    fn a_start_that_was_made_for_it_goes_on_with_it() {
+        let starting = probation(Stage::Starting);
+        assert_eq!(at_start(&starting, true, Some(6), Some(7)), AtStart::Try(starting.clone()));
+        assert!(matches!(at_start(&starting, true, Some(6), Some(6)), AtStart::Back(_)));
     }
 
     #[test]
     fn an_end_before_the_word_leads_back() {
         let waiting = probation(Stage::InForce { until: 100 });
-        assert!(matches!(at_start(&waiting, true, Some(6)), AtStart::Back(_)));
-        assert_eq!(at_start(&waiting, true, Some(7)), AtStart::Forget);
+        assert!(matches!(at_start(&waiting, true, Some(6), None), AtStart::Back(_)));
+        assert_eq!(at_start(&waiting, true, Some(7), None), AtStart::Forget);
     }
 
     #[test]
@@ -122,7 +138,7 @@ mod tests {
             let mut now = Some(probation(Stage::Staged));
             let mut starts = 0;
             for ordinary in ordinary {
-                now = match now.as_ref().map(|now| at_start(now, ordinary, Some(6))) {
+                now = match now.as_ref().map(|now| at_start(now, ordinary, Some(6), None)) {
                     Some(AtStart::Try(next)) => { starts += 1; Some(next) }
                     Some(AtStart::Nothing) => now,
                     Some(AtStart::Back(_) | AtStart::Forget) | None => None,

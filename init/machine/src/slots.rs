@@ -26,7 +26,7 @@
 
 use std::cmp::Ordering;
 
-use stele_layout::slot::{INCOMING, SlotFile, SlotId, Stage, TRIES};
+use stele_layout::slot::{DIRECTORY, INCOMING, SlotFile, SlotId, Stage, TRIES};
 use stele_layout::version::Version;
 
 /// A file in the directory of images.
@@ -47,6 +47,8 @@ pub struct Observed {
     pub selected: Option<String>,
     /// `LoaderEntryPreferred`: the entry that the loader takes before newer ones.
     pub preferred: Option<String>,
+    /// The directory of entries that are no images.
+    pub entries: Vec<String>,
 }
 
 /// What a slot's name says about it.
@@ -110,6 +112,20 @@ pub enum Effect {
     },
     /// Set `LoaderEntryPreferred`, or clear it.
     Prefer(Option<SlotId>),
+    /// Write an entry for one start.
+    WriteEntry {
+        /// Its name, which is that of its file.
+        name: String,
+        /// What is in it.
+        text: String,
+    },
+    /// Remove such an entry.
+    RemoveEntry {
+        /// Its name.
+        name: String,
+    },
+    /// Set `LoaderEntryOneShot`: the loader takes this entry for the next start, and forgets it before it starts it.
+    StartOnce(String),
     /// Restart the machine.
     Reboot,
 }
@@ -159,7 +175,7 @@ pub enum Refused {
 /// can't see come last.
 #[must_use]
 pub fn observe(observed: &Observed) -> Vec<Slot> {
-    let selected = observed.selected.as_deref().and_then(SlotId::parse);
+    let selected = observed.selected.as_deref().and_then(SlotId::started_by);
     let mut slots: Vec<Slot> = observed
         .files
         .iter()
@@ -431,6 +447,36 @@ pub fn withdraw(observed: &Observed) -> Option<(SlotId, Vec<Effect>)> {
     Some((slot.id.clone(), effects))
 }
 
+/// Starts the running image once more, with this command line, without a word in its own entry or counter: whatever comes of
+/// it, the loader goes on as if there had been no such start.
+///
+/// # Errors
+/// When the machine was started some other way.
+pub fn start_once(options: &str, observed: &Observed) -> Result<Vec<Effect>, Refused> {
+    let slots = observe(observed);
+    let running = running(&slots)?;
+    let name = running.id.entry();
+    let text = format!(
+        "title Stele {} with the kernel arguments of its configuration\nefi /{DIRECTORY}/{}\noptions {options}\n",
+        running.version(),
+        running.file
+    );
+    Ok(vec![Effect::WriteEntry { name: name.clone(), text }, Effect::StartOnce(name)])
+}
+
+/// Whether the loader would start the running image again, and that is known to be good.
+#[must_use]
+pub fn stays(observed: &Observed) -> bool {
+    let slots = observe(observed);
+    let bootable =
+        |slot: &&Slot| matches!(slot.state, State::Good | State::Trying { left: 1.., .. });
+    let preferred = observed.preferred.as_deref();
+    let next = (slots.iter().filter(bootable))
+        .find(|slot| Some(slot.id.as_str()) == preferred)
+        .or_else(|| slots.iter().find(bootable));
+    next.is_some_and(|slot| slot.running && slot.state == State::Good)
+}
+
 /// Takes an image that the loader was to try and can't start out of its way.
 #[must_use]
 pub fn condemn(id: &SlotId, observed: &Observed) -> Vec<Effect> {
@@ -466,6 +512,9 @@ pub fn clean(observed: &Observed) -> Vec<Effect> {
     if observed.preferred.as_deref().is_some_and(|preferred| !bootable(preferred)) {
         effects.push(Effect::Prefer(None));
     }
+    // They are for the one start that each was written for.
+    let entries = observed.entries.iter().filter(|name| SlotId::is_entry(name));
+    effects.extend(entries.map(|name| Effect::RemoveEntry { name: name.clone() }));
     effects
 }
 

@@ -4,6 +4,7 @@
 use crate::evidence::Dump;
 use std::collections::{BTreeMap, VecDeque};
 use stele_machine::{
+    arguments::Attempt,
     boots::{Ended, Health, How, Record, Start},
     slots::{Observed, Slot, State},
 };
@@ -64,15 +65,43 @@ impl Known {
             ),
         };
         let time = dump.as_ref().map_or(0, |dump| dump.time);
-        let started = Start::Lost { attempt: lost.attempt };
-        self.push(&lost.slot, started, time, Ended { how, cause, asked: false }, dump)
+        let ended = Ended { how, cause, asked: false };
+        self.push(of_slot(&lost.slot, lost.attempt, time, ended), dump)
+    }
+
+    /// The start with kernel arguments that a boot has asked for and that did not come up: why, and its record if it has left
+    /// none.
+    pub(super) fn with_arguments(&mut self, attempt: &Attempt) -> (String, Option<Completed>) {
+        let left = self.history.last().filter(|record| record.number > attempt.boot);
+        if let Some(record) = left {
+            return (record.cause().to_owned(), None);
+        }
+        let dump = self.dumps.pop_front();
+        let (how, cause) = match &dump {
+            Some(dump) => (How::Panic, dump.cause()),
+            None => (
+                How::Lost,
+                "nothing of that start reached the disk: it hung, was reset, or did not find the disk"
+                    .to_owned(),
+            ),
+        };
+        let record = Record {
+            image: attempt.image.clone(),
+            generation: Some(attempt.generation),
+            arguments: attempt.args.clone(),
+            time: dump.as_ref().map_or(0, |dump| dump.time),
+            started: Start::Lost { attempt: attempt.tries },
+            ended: Some(Ended { how, cause: cause.clone(), asked: false }),
+            ..Record::default()
+        };
+        (cause, Some(self.push(record, dump)))
     }
 
     /// An image that the loader never took.
     pub(super) fn never_started(&mut self, slot: &Slot, fault: String) -> Completed {
         let cause = format!("the boot loader could not start it: {fault}");
         let ended = Ended { how: How::Lost, cause, asked: false };
-        self.push(slot, Start::Lost { attempt: 0 }, 0, ended, None)
+        self.push(of_slot(slot, 0, 0, ended), None)
     }
 
     /// What no boot without an end could be found for: kernels that panicked while they were ending.
@@ -82,26 +111,22 @@ impl Known {
         dumps.map(|dump| Completed { record: record.clone(), dump: Some(dump) }).collect()
     }
 
-    fn push(
-        &mut self,
-        slot: &Slot,
-        started: Start,
-        time: i64,
-        ended: Ended,
-        dump: Option<Dump>,
-    ) -> Completed {
+    fn push(&mut self, record: Record, dump: Option<Dump>) -> Completed {
         self.last = self.last.saturating_add(1);
-        let record = Record {
-            number: self.last,
-            image: slot.version().as_str().to_owned(),
-            time,
-            started,
-            health: Health::Pending,
-            ended: Some(ended),
-            ..Record::default()
-        };
+        let record = Record { number: self.last, health: Health::Pending, ..record };
         self.history.push(record.clone());
         Completed { record, dump }
+    }
+}
+
+/// A start of an image by the loader of which nothing reached the disk.
+fn of_slot(slot: &Slot, attempt: u32, time: i64, ended: Ended) -> Record {
+    Record {
+        image: slot.version().as_str().to_owned(),
+        time,
+        started: Start::Lost { attempt },
+        ended: Some(ended),
+        ..Record::default()
     }
 }
 
@@ -149,7 +174,7 @@ mod tests {
 
     fn slots(files: &[&str], selected: &str) -> Vec<Slot> {
         let files = files.iter().map(|name| Listed { name: (*name).to_owned(), size: 1 }).collect();
-        observe(&Observed { files, selected: Some(selected.to_owned()), preferred: None })
+        observe(&Observed { files, selected: Some(selected.to_owned()), ..Observed::default() })
     }
 
     fn known(dumps: &[&str]) -> Known {
@@ -199,5 +224,43 @@ mod tests {
             .collect();
         assert_eq!(causes, ["kernel panic: first", "kernel panic: second"]);
         assert_eq!((known.last, known.history.len()), (6, 2));
+    }
+
+    #[test]
+    fn a_start_with_arguments_that_left_nothing_has_a_record() {
+        let attempt = Attempt {
+            generation: 7,
+            args: vec!["nosmt".to_owned()],
+            image: "1".to_owned(),
+            boot: 4,
+            tries: 1,
+            failure: String::new(),
+        };
+        let mut known = known(&["out of memory"]);
+        let (cause, completed) = known.with_arguments(&attempt);
+        assert_eq!(cause, "kernel panic: out of memory");
+        let record = completed.unwrap().record;
+        assert_eq!(
+            (record.number, record.arguments, record.generation),
+            (5, attempt.args, Some(7))
+        );
+    }
+
+    #[test]
+    fn one_that_has_left_a_record_tells_by_it() {
+        let mut known = known(&[]);
+        let ended = Ended { how: How::Lost, cause: "it hung".to_owned(), asked: false };
+        known.history = vec![Record { number: 5, ended: Some(ended), ..Record::default() }];
+        let attempt = Attempt {
+            generation: 7,
+            args: Vec::new(),
+            image: "1".to_owned(),
+            boot: 4,
+            tries: 1,
+            failure: String::new(),
+        };
+        assert_eq!(known.with_arguments(&attempt), ("it hung".to_owned(), None));
+        let (cause, completed) = known.with_arguments(&Attempt { boot: 5, ..attempt });
+        assert!(completed.is_some() && cause.contains("reached the disk"), "{cause}");
     }
 }

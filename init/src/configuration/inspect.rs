@@ -2,7 +2,7 @@
 //! The third look at a configuration: gathers what there is to know of the machine for [`stele_machine::look`].
 
 use super::Understood;
-use crate::{devices::ModuleError, memory, node::Node, state, store::Kind};
+use crate::{arguments, devices::ModuleError, memory, node::Node, state, store::Kind};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
 use stele_config::{Cidr, Finding, MachineConfig, Metrics, Sysctl};
@@ -25,6 +25,7 @@ pub(super) async fn inspect(node: &Node, understood: &Understood) -> Vec<Finding
         .configuration
         .active()
         .and_then(|active| active.config.metrics().map(Metrics::address));
+    let active = node.configuration.active();
     let sysctls = config.sysctls().to_vec();
     // It fails only by panicking, which ends the machine.
     let files = tokio::task::spawn_blocking(move || files(&sysctls, persistent, own));
@@ -34,6 +35,8 @@ pub(super) async fn inspect(node: &Node, understood: &Understood) -> Vec<Finding
         addresses: addresses(node),
         modules: if up { modules(node, config).await } else { BTreeMap::new() },
         watchdogs: watchdogs(node),
+        arguments: active.map(|active| arguments::words(&active.config)).unwrap_or_default(),
+        no_arguments: arguments::obstacle(persistent).map(str::to_owned),
         size: u64::try_from(canonical.len()).unwrap_or(u64::MAX).saturating_add(MARGIN),
         ..files.await.unwrap_or_default()
     };

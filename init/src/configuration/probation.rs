@@ -238,7 +238,11 @@ impl Configuration {
         else {
             return;
         };
-        if let Err(reason) = node.convergence.reached().await {
+        let reached = match node.arguments.given_up() {
+            Some(reason) => Err(reason),
+            None => node.convergence.reached().await,
+        };
+        if let Err(reason) = reached {
             return self.give_up(node, reason).await;
         }
         let Some(within) = probation.confirm_within else { return self.make_own(node).await };

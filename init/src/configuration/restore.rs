@@ -102,7 +102,7 @@ impl Configuration {
             let found = generations.iter().find(|(found, _)| *found == number);
             found.and_then(|(_, stored)| stored.as_ref().ok()).cloned()
         };
-        match probation::at_start(&probation, ordinary, own) {
+        match probation::at_start(&probation, ordinary, own, node.arguments.started_for()) {
             AtStart::Nothing => {
                 if let Some(Ok(previous)) = stored(probation.previous).map(readable) {
                     self.waiting.replace(Some(Waiting::new(probation, Rc::new(previous))));
@@ -123,9 +123,10 @@ impl Configuration {
             }
             AtStart::Back(why) => {
                 let generation = probation.generation;
+                let why = node.arguments.failure(generation).unwrap_or_else(|| why.to_owned());
                 tracing::error!(generation, why, "back on the configuration before");
                 if let Some(stored) = stored(generation) {
-                    let withdrawn = Withdrawn { reverted: true, reason: why.to_owned() };
+                    let withdrawn = Withdrawn { reverted: true, reason: why };
                     self.withdraw(true, stored, withdrawn).await;
                 }
                 forget().await;

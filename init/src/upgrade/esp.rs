@@ -19,10 +19,12 @@ use stele_kernel::{
     efivars::LoaderVariables,
     mount::{self, Forbid, Usage},
 };
-use stele_layout::slot::{DIRECTORY, SlotId};
+use stele_layout::slot::{DIRECTORY, ENTRIES, SlotId};
 use stele_machine::slots::{Effect, Listed, Observed};
 use tokio::sync::OwnedMutexGuard;
 
+/// The variable that says which entry the loader started.
+const SELECTED: &str = "LoaderEntrySelected";
 /// Where it is mounted.
 const TARGET: &str = "/boot";
 /// The user id of the stage agent, the only other one that may write to it.
@@ -69,6 +71,12 @@ pub(crate) fn partition() -> Option<String> {
     ["LoaderDevicePartUUID", "StubDevicePartUUID"]
         .iter()
         .find_map(|name| variables.read(name).ok().flatten())
+}
+
+/// Whether it was the boot loader that started this image, so that it may be asked for another start.
+pub(crate) fn has_loader() -> bool {
+    let variables = LoaderVariables::of_this_machine();
+    partition().is_some() && matches!(variables.read(SELECTED), Ok(Some(_)))
 }
 
 /// Someone's turn: nobody else works on the ESP until this is dropped.
@@ -213,11 +221,31 @@ fn observe() -> Result<(Observed, Usage), EspError> {
         |name| variables.read(name).map_err(|source| EspError::Variable { name, source });
     let observed = Observed {
         files,
-        selected: variable("LoaderEntrySelected")?,
+        selected: variable(SELECTED)?,
         preferred: variable("LoaderEntryPreferred")?,
+        entries: entries()?,
     };
     let usage = mount::usage(&path).map_err(read)?;
     Ok((observed, usage))
+}
+
+/// The entries that are no images; an ESP need not have any.
+fn entries() -> Result<Vec<String>, EspError> {
+    let path = Path::new(TARGET).join(ENTRIES);
+    let names = match fs::read_dir(&path) {
+        Ok(found) => found.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let names = names.map_err(|source| EspError::Read { path, source })?;
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+fn write_entry(name: &str, text: &str) -> io::Result<()> {
+    let entries = Path::new(TARGET).join(ENTRIES);
+    fs::create_dir_all(&entries)?;
+    fs::write(entries.join(name), text)?;
+    sync(&entries)
 }
 
 fn apply(effect: &Effect) -> Result<(), EspError> {
@@ -244,6 +272,19 @@ fn apply(effect: &Effect) -> Result<(), EspError> {
                 None => variables.clear("LoaderEntryPreferred"),
             };
             ("telling the boot loader which slot to prefer".to_owned(), done)
+        }
+        Effect::WriteEntry { name, text } => {
+            (format!("writing the entry {name}"), write_entry(name, text))
+        }
+        Effect::RemoveEntry { name } => {
+            let entries = Path::new(TARGET).join(ENTRIES);
+            let removed = fs::remove_file(entries.join(name)).and_then(|()| sync(&entries));
+            (format!("removing the entry {name}"), removed)
+        }
+        Effect::StartOnce(entry) => {
+            let variables = LoaderVariables::of_this_machine();
+            let what = "telling the boot loader which entry to start once".to_owned();
+            (what, variables.write("LoaderEntryOneShot", entry))
         }
         Effect::Reboot => return Ok(()),
     };

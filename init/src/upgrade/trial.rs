@@ -11,6 +11,8 @@ use stele_machine::slots::{self, Effect, Observed, Slot};
 
 /// How long looking at an image may take.
 const LOOKING: Duration = Duration::from_secs(60);
+/// What it is called to prepare a start with kernel arguments.
+const STARTING: &str = "preparing a start with kernel arguments";
 const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// Removes what an upgrade that was cut off left behind, publishes the slots, and takes up an upgrade that waits for its
@@ -63,6 +65,20 @@ async fn decide(node: &Rc<Node>, esp: &Esp, slot: &str) -> Result<(Vec<Effect>, 
     let version = version.ok_or_else(|| invalid(&format!("{slot} is not the name of a slot")))?;
     admit(node, &version, None)?;
     Ok((effects, version))
+}
+
+/// Has the loader make the next start of the running image with this command line.
+pub(crate) async fn start_once(node: &Rc<Node>, options: &str) -> Result<(), String> {
+    let started = change(node, STARTING, |observed| slots::start_once(options, observed));
+    started.await.map(drop)
+}
+
+/// The same if the loader would start the running image anyway; says whether it would.
+pub(crate) async fn start_once_if_same(node: &Rc<Node>, options: &str) -> Result<bool, String> {
+    let effects = change(node, STARTING, |observed| {
+        if slots::stays(observed) { slots::start_once(options, observed) } else { Ok(Vec::new()) }
+    });
+    effects.await.map(|effects| !effects.is_empty())
 }
 
 /// Takes the boot counter from an image that the next reboot was to try. Returns its slot, if there was one.

@@ -4,6 +4,7 @@
 use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
+use crate::kernel_args::KernelArgs;
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::link::LinkV1;
 use crate::log_sink::{LogSink, MAX_SINKS};
@@ -150,6 +151,7 @@ kinds! {
     LogSink: LogSink, Count::NamedUpTo(MAX_SINKS), "Where logs are sent to.";
     Watchdog: Watchdog, Count::AtMostOne, "When a machine that hangs is reset.";
     UpgradePolicy: UpgradePolicy, Count::AtMostOne, "Which images it takes.";
+    KernelArgs: KernelArgs, Count::AtMostOne, "What the kernel is told when it starts.";
     KernelModule: KernelModule, Count::NamedUpTo(MAX_MODULES), "A module that no device asks for.";
     Sysctl: Sysctl, Count::NamedUpTo(MAX_SYSCTLS), "A setting of the kernel.";
     TrustedRoots: TrustedRoots, Count::NamedUpTo(MAX_ROOTS), "Whom it believes besides.";

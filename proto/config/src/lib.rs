@@ -29,6 +29,7 @@ mod environment;
 mod files;
 mod health;
 mod identity;
+mod kernel_args;
 mod kernel_module;
 mod link;
 mod log_sink;
@@ -96,6 +97,7 @@ pub use health::{DnsProbe, HealthCheck, HttpProbe, Probe, ServiceProbe, TcpProbe
 pub use hostname::{Hostname, HostnameError};
 pub use identity::Identity;
 pub use interface::{InterfaceName, InterfaceNameError};
+pub use kernel_args::{KernelArg, KernelArgError, KernelArgs};
 pub use kernel_module::{
     KernelModule, ModuleName, ModuleNameError, ModuleParameter, ModuleParameterError,
 };

@@ -5,6 +5,7 @@ use crate::document::{Document, HostnameDocument};
 use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
+use crate::kernel_args::{KernelArg, KernelArgs};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::log_sink::{LogSink, MAX_SINKS};
 use crate::node::Node;
@@ -30,6 +31,7 @@ pub struct MachineConfig {
     log_sinks: Vec<LogSink>,
     watchdog: Option<Watchdog>,
     upgrade_policy: Option<UpgradePolicy>,
+    kernel_args: Option<KernelArgs>,
     kernel_modules: Vec<KernelModule>,
     sysctls: Vec<Sysctl>,
     trusted_roots: Vec<TrustedRoots>,
@@ -101,6 +103,12 @@ impl MachineConfig {
         self.upgrade_policy.as_ref()
     }
 
+    /// What the kernel is told when it starts, in order.
+    #[must_use]
+    pub fn kernel_args(&self) -> &[KernelArg] {
+        self.kernel_args.as_ref().map(KernelArgs::args).unwrap_or_default()
+    }
+
     /// Modules that no device asks for, in the order of their names.
     #[must_use]
     pub fn kernel_modules(&self) -> &[KernelModule] {
@@ -158,6 +166,7 @@ impl MachineConfig {
         documents.extend(self.log_sinks.iter().cloned().map(Document::LogSink));
         documents.extend(self.watchdog.clone().map(Document::Watchdog));
         documents.extend(self.upgrade_policy.clone().map(Document::UpgradePolicy));
+        documents.extend(self.kernel_args.clone().map(Document::KernelArgs));
         documents.extend(self.kernel_modules.iter().cloned().map(Document::KernelModule));
         documents.extend(self.sysctls.iter().cloned().map(Document::Sysctl));
         documents.extend(self.trusted_roots.iter().cloned().map(Document::TrustedRoots));
@@ -209,6 +218,7 @@ impl MachineConfig {
             log_sinks: sorted(parts.log_sinks, LogSink::name),
             watchdog: parts.watchdog.map(|(watchdog, _)| watchdog),
             upgrade_policy: parts.upgrade_policy.map(|(policy, _)| policy),
+            kernel_args: parts.kernel_args.map(|(args, _)| args),
             kernel_modules: sorted(parts.kernel_modules, KernelModule::name),
             sysctls: sorted(parts.sysctls, Sysctl::name),
             trusted_roots: sorted(parts.trusted_roots, TrustedRoots::name),
@@ -234,6 +244,7 @@ struct Parts {
     log_sinks: Vec<(LogSink, u32)>,
     watchdog: Option<(Watchdog, u32)>,
     upgrade_policy: Option<(UpgradePolicy, u32)>,
+    kernel_args: Option<(KernelArgs, u32)>,
     kernel_modules: Vec<(KernelModule, u32)>,
     sysctls: Vec<(Sysctl, u32)>,
     trusted_roots: Vec<(TrustedRoots, u32)>,
@@ -250,6 +261,7 @@ impl Parts {
             Document::ClientAccess(access) => set(&mut self.client_access, access, node, report),
             Document::Hostname(hostname) => set(&mut self.hostname, hostname, node, report),
             Document::Resolver(resolver) => set(&mut self.resolver, resolver, node, report),
+            Document::KernelArgs(args) => set(&mut self.kernel_args, args, node, report),
             Document::Metrics(metrics) => set(&mut self.metrics, metrics, node, report),
             Document::Watchdog(watchdog) => set(&mut self.watchdog, watchdog, node, report),
             Document::UpgradePolicy(policy) => set(&mut self.upgrade_policy, policy, node, report),

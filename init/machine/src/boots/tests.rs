@@ -94,6 +94,23 @@ fn three_fallbacks_without_a_verdict_are_enough() {
 }
 
 #[test]
+fn a_start_that_only_began_anew_with_arguments_counts_for_none() {
+    let mut history = vec![ordinary(), trial(3, Health::Failed)];
+    for _ in 0..2 {
+        let ended = Ended { how: How::Again, cause: String::new(), asked: false };
+        history.push(Record { ended: Some(ended), ..fallback(Health::Pending) });
+        assert!(matches!(start(&history, A), Start::Fallback { .. }));
+        history.push(fallback(Health::Pending));
+        assert!(matches!(start(&history, A), Start::Fallback { .. }));
+    }
+    history.push(fallback(Health::Pending));
+    assert!(matches!(start(&history, A), Start::Safe { .. }));
+    // One of which nothing reached the disk is no fallback for those after it.
+    let lost = record("1", Start::Lost { attempt: 1 }, Health::Pending);
+    assert_eq!(start(&[ordinary(), lost], A), Start::Ordinary);
+}
+
+#[test]
 fn out_of_tries_with_nothing_to_go_back_to_is_safe_mode() {
     let alone = Running { others: false, ..B };
     assert!(matches!(start(&[trial(2, Health::Failed)], alone), Start::Safe { .. }));

@@ -1,8 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What changes of the kernel.
 
-use super::{Change, Fate, named};
-use stele_config::{KernelModule, MachineConfig, ModuleParameter, Sysctl};
+use super::{Change, Effect, Fate, named};
+use stele_config::{KernelArg, KernelModule, MachineConfig, ModuleParameter, Sysctl};
+
+pub(super) fn args(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
+    let before = old.map(MachineConfig::kernel_args).unwrap_or_default();
+    let after = new.kernel_args();
+    if before == after {
+        return None;
+    }
+    let words: Vec<&str> = after.iter().map(KernelArg::as_str).collect();
+    let what = match words.as_slice() {
+        [] => "the kernel starts without arguments besides the image's own".to_owned(),
+        words => format!("the kernel starts with {}", words.join(" ")),
+    };
+    Some(Change { document: "KernelArgs".to_owned(), what, effect: Effect::Reboot })
+}
 
 pub(super) fn modules(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     let before = old.map(MachineConfig::kernel_modules).unwrap_or_default();

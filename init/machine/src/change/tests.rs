@@ -189,6 +189,20 @@ fn the_kernel() {
         &[],
         &expect!["Sysctl vm.swappiness: set back to what it was, live"],
     );
+    let args = |args: &str| format!(r#""kind":"KernelArgs","args":[{args}]"#);
+    check(
+        &[],
+        &[&args(r#""nosmt","hugepages=64""#)],
+        &expect!["KernelArgs: the kernel starts with nosmt hugepages=64, with the next boot"],
+    );
+    check(
+        &[&args(r#""nosmt""#)],
+        &[],
+        &expect![
+            "KernelArgs: the kernel starts without arguments besides the image's own, with the next boot"
+        ],
+    );
+    check(&[&args(r#""nosmt""#)], &[&args(r#""nosmt""#)], &expect![""]);
     let dummy = r#""kind":"KernelModule","name":"dummy","parameters":["numdummies=2"]"#;
     let plain = r#""kind":"KernelModule","name":"dummy""#;
     check(&[], &[dummy], &expect!["KernelModule dummy: loaded with numdummies=2, live"]);

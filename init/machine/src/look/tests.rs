@@ -196,3 +196,31 @@ fn the_kernel_s_table_of_sockets_is_read() {
     assert_eq!(read(six), ["[::]:50000", "[2001:db8::1]:80"]);
     assert_eq!(read("\n 0: zz:1 x 0A\n\n 1: 00:1 y 0A"), [""; 0]);
 }
+
+#[test]
+fn arguments_that_this_machine_cannot_have() {
+    let pages = r#""kind":"KernelArgs","args":["hugepages=400"]"#;
+    let few = r#""kind":"KernelArgs","args":["hugepages=64"]"#;
+    let none =
+        Machine { no_arguments: Some("it has no boot loader".to_owned()), ..Machine::default() };
+    check(&machine(), &[few], &expect![""]);
+    check(
+        &machine(),
+        &[pages],
+        &expect![[
+            r#"KernelArgs, args: the huge pages would take 800 MiB, and of the machine's 1024 MiB 512 have to be left; expected fewer huge pages"#
+        ]],
+    );
+    check(
+        &none,
+        &[few],
+        &expect!["KernelArgs, args: it has no boot loader; expected no KernelArgs"],
+    );
+    check(&none, &[], &expect![""]);
+    let has = Machine { arguments: vec!["hugepages=64".to_owned()], ..none };
+    check(
+        &has,
+        &[few],
+        &expect!["warning: KernelArgs, args: it has no boot loader; expected no KernelArgs"],
+    );
+}

@@ -72,7 +72,12 @@ impl World {
             .iter()
             .map(|(name, image)| Listed { name: name.clone(), size: image.size })
             .collect();
-        Observed { files, selected: self.selected.clone(), preferred: self.preferred.clone() }
+        Observed {
+            files,
+            selected: self.selected.clone(),
+            preferred: self.preferred.clone(),
+            entries: Vec::new(),
+        }
     }
 
     /// One start by the loader, counting down; `picked` is a person at the menu. Says whether the image works.
@@ -119,7 +124,11 @@ impl World {
                 assert!(self.files.remove(file).is_some(), "{file} is not there")
             }
             Effect::Prefer(id) => self.preferred = id.as_ref().map(ToString::to_string),
-            Effect::Reboot => {}
+            // The model has no starts but the loader's own.
+            Effect::WriteEntry { .. }
+            | Effect::RemoveEntry { .. }
+            | Effect::StartOnce(_)
+            | Effect::Reboot => {}
         }
     }
 
@@ -227,7 +236,11 @@ fn step(world: &mut World, event: &Event, cut: usize) {
         }
         let touched = match effect {
             Effect::Rename { from: file, .. } | Effect::Remove { file } => is_good(file),
-            Effect::Prefer(_) | Effect::Reboot => false,
+            Effect::Prefer(_)
+            | Effect::WriteEntry { .. }
+            | Effect::RemoveEntry { .. }
+            | Effect::StartOnce(_)
+            | Effect::Reboot => false,
         };
         assert!(
             !touched || matches!(event, Event::Rollback | Event::Retire { .. }),
@@ -465,4 +478,42 @@ fn files_of_others_are_left_alone() {
     }
     assert_eq!(clean(&world.observed()), []);
     assert!(retire(500, 10, &world.observed()).is_err());
+}
+
+#[test]
+fn a_start_with_arguments_touches_no_image() {
+    let mut world = World::new("1.0");
+    let effects = start_once("quiet stele.args=7:1 nosmt", &world.observed()).unwrap();
+    let name = "stele_1.0.args.conf".to_owned();
+    let text = "title Stele 1.0 with the kernel arguments of its configuration\n\
+                efi /EFI/Linux/stele_1.0.efi\noptions quiet stele.args=7:1 nosmt\n";
+    assert_eq!(
+        effects,
+        [
+            Effect::WriteEntry { name: name.clone(), text: text.to_owned() },
+            Effect::StartOnce(name.clone()),
+        ]
+    );
+    // The start that this makes is one of the same slot, and removes what it was made with.
+    world.selected = Some(name.clone());
+    let entries = vec![name.clone(), "other.conf".to_owned()];
+    let observed = Observed { entries, ..world.observed() };
+    assert!(observe(&observed)[0].running);
+    assert_eq!(clean(&observed), [Effect::RemoveEntry { name }]);
+    let elsewhere = Observed { selected: None, ..world.observed() };
+    assert_eq!(start_once("quiet", &elsewhere), Err(Refused::NotFromDisk));
+}
+
+#[test]
+fn an_image_stays_while_no_other_is_to_be_tried() {
+    let mut world = World::new("1.0");
+    assert!(stays(&world.observed()));
+    world.files.insert("stele_1.1.efi.staged".to_owned(), Image { works: true, size: 30 });
+    assert!(stays(&world.observed()));
+    world.files.insert("stele_1.2+3.efi".to_owned(), Image { works: true, size: 30 });
+    assert!(!stays(&world.observed()));
+    world.preferred = Some("stele_1.0.efi".to_owned());
+    assert!(stays(&world.observed()));
+    world.selected = Some("stele_1.2.efi".to_owned());
+    assert!(!stays(&world.observed()), "the running one is on trial");
 }

@@ -260,3 +260,37 @@ variables: [A=2, A=3]
         "#]],
     );
 }
+
+#[test]
+fn kernel_args() {
+    check(
+        "
+apiVersion: stele/v1
+kind: KernelArgs
+args: [mitigations=auto, transparent-hugepage=never, isolcpus=2-3, nosmt]
+",
+        &expect![[r#"
+            good
+        "#]],
+    );
+    check(
+        "
+apiVersion: stele/v1
+kind: KernelArgs
+args: [init=/bin/sh, hugepage=64, mitigations=off, stele.args=1, 'nosmt root=/dev/vda', loglevel=7, loglevel=7]
+---
+apiVersion: stele/v1
+kind: KernelArgs
+args: []
+",
+        &expect![[r#"
+            document 2 (KernelArgs), line 5, args[0]: "init=/bin/sh" is not a kernel argument: init can't be given: it starts another program in the place of PID 1; expected a kernel argument, such as mitigations=auto
+            document 2 (KernelArgs), line 5, args[1]: "hugepage=64" is not a kernel argument: hugepage is not among what this image allows (did you mean "hugepages"?); expected a kernel argument, such as mitigations=auto
+            document 2 (KernelArgs), line 5, args[2]: "mitigations=off" is not a kernel argument: this image allows mitigations with auto or auto,nosmt alone; expected a kernel argument, such as mitigations=auto
+            document 2 (KernelArgs), line 5, args[3]: "stele.args=1" is not a kernel argument: stele.args can't be given: the system says it to itself; expected a kernel argument, such as mitigations=auto
+            document 2 (KernelArgs), line 5, args[4]: "nosmt root=/dev/vda" is not a kernel argument: its name is not of letters, digits, ., - and _; expected a kernel argument, such as mitigations=auto
+            document 2 (KernelArgs), line 5, args[6]: is the same as item [5]; expected each item once
+            document 3 (KernelArgs), line 9, args: has 0 items; expected a list of 1 to 64, each a kernel argument, such as mitigations=auto
+        "#]],
+    );
+}
