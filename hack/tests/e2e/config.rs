@@ -93,6 +93,13 @@ pub(crate) fn bad_input(world: &World, checks: &Checks) -> Result<()> {
         ensure!(node.ctl.run(["get", "config"])? == before, "the configuration has changed");
         Ok(())
     });
+    checks.check("kernel arguments, where nothing could start the machine with them", || {
+        let more = "---\napiVersion: stele/v1\nkind: KernelArgs\nargs: [nosmt]\n";
+        let file = with_more(&node, more)?;
+        let file = file.to_string_lossy();
+        let said = node.ctl.fails(["apply-config", "--dry-run", "-f", &file])?;
+        says(&said, &["args", "keeps nothing over a restart"])
+    });
     checks.check("a good one is still taken", || {
         let file =
             with_more(&node, "---\napiVersion: stele/v1\nkind: Resolver\nservers: [192.0.2.53]\n")?;

@@ -8,6 +8,7 @@
 
 mod admission;
 mod api;
+mod arguments;
 mod broken;
 mod client;
 mod collectors;
@@ -78,6 +79,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "disk::full", machines: 1, run: disk::full },
     Scenario { name: "disk::state_corrupt", machines: 1, run: disk::state_corrupt },
     Scenario { name: "service::crash_loop", machines: 1, run: service::crash_loop },
+    Scenario { name: "arguments::there_and_back", machines: 1, run: arguments::there_and_back },
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
     Scenario { name: "live::node", machines: 1, run: live::node },
