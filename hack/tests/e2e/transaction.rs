@@ -324,7 +324,7 @@ pub(crate) fn on_trial(world: &World, checks: &Checks) -> Result<()> {
         says(&servers(&node)?, &["192.0.2.81"])
     });
     drop(node);
-    let (node, _web) = tried(world, "failing", "90s")?;
+    let (node, _web) = tried(world, "failing", "30s")?;
     let first = active(&node)?;
     apply(&node, "192.0.2.83", &["--confirm-within", "1h"])?;
     checks.check("an image that fails takes the configuration that waits with it", || {
