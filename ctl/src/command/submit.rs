@@ -267,7 +267,7 @@ fn takes(change: &ConfigChange) -> String {
 /// What became of a generation, in a word.
 pub(crate) fn state(generation: &Generation) -> &'static str {
     match generation.state() {
-        GenerationState::Unspecified => "",
+        GenerationState::Unspecified => "unreadable",
         GenerationState::Active => "active",
         GenerationState::Pending => "pending",
         GenerationState::Staged => "staged",
