@@ -149,6 +149,14 @@ impl Node {
         }
     }
 
+    /// Waits until others can reach the machine.
+    pub(crate) async fn has_an_address(&self) {
+        let mut identity = self.identity.subscribe();
+        let found = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
+        // It locks what it shows: who kept it while he waits for something else would stop PID 1 with the next address.
+        drop(found);
+    }
+
     /// What the machine is doing as a whole.
     pub(crate) fn mode(&self) -> Mode {
         if self.ending.borrow().is_some() {

@@ -95,9 +95,8 @@ impl Here {
         let mut wait = FIRST_WAIT;
         self.say(node, State::Asking, "waiting for an address", &none);
         loop {
-            let mut identity = node.identity.subscribe();
-            // The machine does not go away; without an address there is nobody to ask.
-            let _never_closed = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
+            // Without an address there is nobody to ask.
+            node.has_an_address().await;
             match converse(node, self.name()).await {
                 Ok((attributes, user_data)) => {
                     self.say(node, State::Answered, "", &attributes);

@@ -228,9 +228,8 @@ async fn try_url(node: &Rc<Node>, url: &str) {
 async fn fetch_at_last(node: &Rc<Node>, name: &str, url: &str) -> Vec<u8> {
     let mut wait = Duration::from_millis(500);
     loop {
-        let mut identity = node.identity.subscribe();
-        // The machine does not go away; without an address there is nobody to ask.
-        let _never_closed = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
+        // Without an address there is nobody to ask.
+        node.has_an_address().await;
         say(node, name, State::Trying, url);
         match fetch(node, url).await {
             Ok(bytes) => return bytes,

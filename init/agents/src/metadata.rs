@@ -5,7 +5,7 @@
 //! answer; everything else that goes wrong ends the conversation, and PID 1 begins another later. Nobody but the service
 //! is asked: redirects lead nowhere else.
 
-use crate::fetch::{FetchError, send, whole};
+use crate::fetch::{FetchError, send, tls, whole};
 use reqwest::{
     Client, Method, StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -65,6 +65,9 @@ pub enum MetadataError {
     /// What the service calls a session can't be said in a header.
     #[error("the session that {0} gave can't be used")]
     Session(String),
+    /// TLS could not be set up.
+    #[error("preparing TLS")]
+    Tls(#[source] rustls::Error),
     /// The client could not be made.
     #[error("preparing the client")]
     Client(#[source] reqwest::Error),
@@ -117,7 +120,9 @@ struct Service {
 
 impl Service {
     fn new(metadata: &Metadata) -> Result<Self, MetadataError> {
+        // Services are asked without TLS; nobody looks for trust roots, which this process can't read.
         let client = Client::builder()
+            .tls_backend_preconfigured(tls(&[]).map_err(MetadataError::Tls)?)
             .redirect(Policy::custom(redirect))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(IDLE_TIMEOUT)
