@@ -23,7 +23,8 @@ fn run(bytes: &[u8]) {
             let printed = patched.print().expect("documents are printed");
             let restored = patched.restore(&printed).expect("secrets come back");
             let _findings = yaml::parse(restored.as_bytes());
-            let json = serde_json::to_vec(&patched.list).expect("documents as JSON");
+            // YAML has keys that JSON has not; who judges refuses them.
+            let Ok(json) = serde_json::to_vec(&patched.list) else { continue };
             let again = Documents::read(&json).expect("documents of documents");
             assert_eq!(again.list.len(), patched.list.len());
             again.print().expect("documents are printed");
