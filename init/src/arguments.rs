@@ -105,6 +105,15 @@ impl Arguments {
     }
 }
 
+/// What is behind this beginning of a word of the kernel command line.
+pub(crate) fn given(begin: &str) -> Option<String> {
+    value(&fs::read_to_string("/proc/cmdline").ok()?, begin)
+}
+
+fn value(line: &str, begin: &str) -> Option<String> {
+    line.split_whitespace().find_map(|word| word.strip_prefix(begin)).map(str::to_owned)
+}
+
 fn file() -> PathBuf {
     Path::new(state::ROOT).join("kernel-args.json")
 }
@@ -315,4 +324,17 @@ fn publish(node: &Node, active: &Active) {
         statuses.insert("kernel".to_owned(), status);
     }
     node.store.replace(Kind::KernelArgs, &statuses);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value;
+
+    #[test]
+    fn words_have_values() {
+        let line = "quiet stele.platform=aws stele.config=http://10.0.2.2/a=b\n";
+        assert_eq!(value(line, "stele.platform=").as_deref(), Some("aws"));
+        assert_eq!(value(line, "stele.config=").as_deref(), Some("http://10.0.2.2/a=b"));
+        assert_eq!(value(line, "platform="), None);
+    }
 }

@@ -35,6 +35,8 @@ use tokio::{sync::watch, time::Instant};
 
 /// How long a caller may wait for its answer before the machine goes down under it.
 const PARTING: Duration = Duration::from_millis(500);
+/// From the first question to the second, when others do not answer.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// The node.
 #[derive(Debug)]
@@ -149,12 +151,24 @@ impl Node {
         }
     }
 
-    /// Waits until others can reach the machine.
-    pub(crate) async fn has_an_address(&self) {
-        let mut identity = self.identity.subscribe();
-        let found = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
-        // It locks what it shows: who kept it while he waits for something else would stop PID 1 with the next address.
-        drop(found);
+    /// Asks others until they answer, waiting longer each time, and for as long as it takes while the machine has no address.
+    pub(crate) async fn ask_until_answered<T>(
+        &self,
+        longest: Duration,
+        mut ask: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let mut identity = self.identity.subscribe();
+            let found = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
+            // It locks what it shows: kept while something else is waited for, it would stop PID 1 with the next address.
+            drop(found);
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(longest);
+        }
     }
 
     /// What the machine is doing as a whole.

@@ -2,7 +2,7 @@
 //! Where the machine runs: what the firmware is a sign of, or the kernel command line says, and what the platform's metadata
 //! service knows of it. All of it is the resource `Platform`.
 
-use crate::{node::Node, one_shot, report, store::Kind};
+use crate::{arguments, node::Node, one_shot, report, store::Kind};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fs, path::Path, rc::Rc, time::Duration};
 use stele_kernel::process::Exit;
@@ -17,7 +17,6 @@ const METAL: &str = "metal";
 const LARGEST_ANSWER: usize = crate::configuration::LARGEST + 64 * 1024;
 /// How long one conversation with the service may take.
 const DEADLINE: Duration = Duration::from_secs(60);
-const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest attribute that is shown, and the longest reason.
 const LONGEST_TEXT: usize = 400;
@@ -67,7 +66,7 @@ struct Answer {
 impl Here {
     /// Finds out, and says so.
     pub(crate) fn find(node: &Node) -> Here {
-        let here = decide(&facts(), &fs::read_to_string("/proc/cmdline").unwrap_or_default());
+        let here = decide(&facts(), arguments::given(ARGUMENT).as_deref());
         let name = here.name();
         tracing::info!(target: report::CONSOLE, "platform {name}: {}", here.evidence);
         here.say(node, State::Known, "", &BTreeMap::new());
@@ -92,28 +91,23 @@ impl Here {
     /// Asks the metadata service until it answers, waiting longer each time; the user-data, if it has any.
     pub(crate) async fn ask(&self, node: &Rc<Node>) -> Option<Vec<u8>> {
         let none = BTreeMap::new();
-        let mut wait = FIRST_WAIT;
         self.say(node, State::Asking, "waiting for an address", &none);
-        loop {
-            // Without an address there is nobody to ask.
-            node.has_an_address().await;
-            match converse(node, self.name()).await {
-                Ok((attributes, user_data)) => {
-                    self.say(node, State::Answered, "", &attributes);
-                    return user_data;
-                }
-                Err(reason) => {
-                    tracing::warn!(
-                        platform = self.name(),
-                        reason,
-                        "the metadata service does not answer"
-                    );
-                    self.say(node, State::Failed, &reason, &none);
-                }
+        node.ask_until_answered(LONGEST_WAIT, async || match converse(node, self.name()).await {
+            Ok((attributes, user_data)) => {
+                self.say(node, State::Answered, "", &attributes);
+                Some(user_data)
             }
-            tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2).min(LONGEST_WAIT);
-        }
+            Err(reason) => {
+                tracing::warn!(
+                    platform = self.name(),
+                    reason,
+                    "the metadata service does not answer"
+                );
+                self.say(node, State::Failed, &reason, &none);
+                None
+            }
+        })
+        .await
     }
 }
 
@@ -139,8 +133,7 @@ async fn converse(node: &Node, name: &str) -> Result<Said, String> {
 }
 
 /// The command line decides; otherwise the firmware does.
-fn decide(facts: &Facts, line: &str) -> Here {
-    let said = line.split_whitespace().find_map(|word| word.strip_prefix(ARGUMENT));
+fn decide(facts: &Facts, said: Option<&str>) -> Here {
     let by_hand = || format!("{ARGUMENT} on the kernel command line");
     match said {
         Some(METAL) => return Here { platform: None, evidence: by_hand() },
@@ -180,13 +173,13 @@ mod tests {
     #[test]
     fn the_command_line_decides() {
         let facts = Facts { vendor: "Hetzner".to_owned(), ..Facts::default() };
-        let name = |line: &str| decide(&facts, line).name();
-        assert_eq!(name("quiet"), "hetzner");
-        assert_eq!(name("quiet stele.platform=aws"), "aws");
-        assert_eq!(name("stele.platform=metal"), METAL);
-        assert_eq!(name("stele.platform=nonsense"), "hetzner");
-        assert_eq!(decide(&Facts::default(), "").name(), METAL);
-        assert!(decide(&facts, "").can_be_asked());
-        assert!(!decide(&facts, "stele.platform=metal").can_be_asked());
+        let name = |said: Option<&str>| decide(&facts, said).name();
+        assert_eq!(name(None), "hetzner");
+        assert_eq!(name(Some("aws")), "aws");
+        assert_eq!(name(Some("metal")), METAL);
+        assert_eq!(name(Some("nonsense")), "hetzner");
+        assert_eq!(decide(&Facts::default(), None).name(), METAL);
+        assert!(decide(&facts, None).can_be_asked());
+        assert!(!decide(&facts, Some("metal")).can_be_asked());
     }
 }

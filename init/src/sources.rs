@@ -14,6 +14,7 @@ mod drives;
 
 use self::drives::Drive;
 use crate::{
+    arguments,
     configuration::{self, AcceptError, Include, Intent, LARGEST, Unwrapped, UserData},
     node::Node,
     one_shot,
@@ -23,7 +24,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
     rc::Rc,
@@ -35,6 +36,8 @@ const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/stele/config/raw";
 /// How long a source in the network is tried before the machine takes a configuration from whoever brings one, too.
 const PATIENCE: Duration = Duration::from_secs(30);
 const URL_DEADLINE: Duration = Duration::from_secs(30);
+/// The longest pause between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a source gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +114,7 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: Here) {
     if in_time(node, async |node| try_service(&node, here).await).await == Some(true) {
         return;
     }
-    match url() {
+    match arguments::given("stele.config=") {
         // After that it is tried on, beside maintenance mode.
         Some(url) => drop(in_time(node, async move |node| try_url(&node, &url).await).await),
         None => say(node, "url", State::Absent, ""),
@@ -211,12 +214,6 @@ fn read(file: &Path) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
-/// The URL on the kernel command line.
-fn url() -> Option<String> {
-    let line = fs::read_to_string("/proc/cmdline").ok()?;
-    line.split_whitespace().find_map(|word| word.strip_prefix("stele.config=")).map(str::to_owned)
-}
-
 async fn try_url(node: &Rc<Node>, url: &str) {
     let bytes = fetch_at_last(node, "url", url).await;
     if node.configuration.active().is_none() {
@@ -226,18 +223,12 @@ async fn try_url(node: &Rc<Node>, url: &str) {
 
 /// Fetches until there is something, waiting longer each time.
 async fn fetch_at_last(node: &Rc<Node>, name: &str, url: &str) -> Vec<u8> {
-    let mut wait = Duration::from_millis(500);
-    loop {
-        // Without an address there is nobody to ask.
-        node.has_an_address().await;
+    node.ask_until_answered(LONGEST_WAIT, async || {
         say(node, name, State::Trying, url);
-        match fetch(node, url).await {
-            Ok(bytes) => return bytes,
-            Err(error) => say(node, name, State::Failed, &report::chain(&error)),
-        }
-        tokio::time::sleep(wait).await;
-        wait = wait.saturating_mul(2).min(Duration::from_secs(30));
-    }
+        let fetched = fetch(node, url).await;
+        fetched.inspect_err(|error| say(node, name, State::Failed, &report::chain(error))).ok()
+    })
+    .await
 }
 
 async fn fetch(node: &Node, url: &str) -> Result<Vec<u8>, SourceError> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, RANGE};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -360,16 +360,21 @@ pub fn roots<P: AsRef<Path>>(files: &[P]) -> Vec<u8> {
 /// # Errors
 /// When TLS can't be set up.
 pub fn client(roots: &[u8]) -> Result<Client, FetchError> {
-    Client::builder()
-        .tls_backend_preconfigured(tls(roots).map_err(FetchError::Tls)?)
+    builder(roots)?
         .redirect(Policy::custom(redirect))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(IDLE_TIMEOUT)
-        .user_agent(concat!("stele/", env!("CARGO_PKG_VERSION")))
-        .referer(false)
-        .no_proxy()
         .build()
         .map_err(FetchError::Client)
+}
+
+/// What every client of this program is: it trusts these roots, in PEM, and no others, and asks nobody but whom it names.
+pub(crate) fn builder(roots: &[u8]) -> Result<ClientBuilder, FetchError> {
+    Ok(Client::builder()
+        .tls_backend_preconfigured(tls(roots).map_err(FetchError::Tls)?)
+        .user_agent(concat!("stele/", env!("CARGO_PKG_VERSION")))
+        .referer(false)
+        .no_proxy())
 }
 
 /// TLS 1.2 and 1.3, with these roots in PEM and no others.

@@ -5,7 +5,7 @@
 //! answer; everything else that goes wrong ends the conversation, and PID 1 begins another later. Nobody but the service
 //! is asked: redirects lead nowhere else.
 
-use crate::fetch::{FetchError, send, tls, whole};
+use crate::fetch::{FetchError, builder, send, whole};
 use reqwest::{
     Client, Method, StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -65,12 +65,9 @@ pub enum MetadataError {
     /// What the service calls a session can't be said in a header.
     #[error("the session that {0} gave can't be used")]
     Session(String),
-    /// TLS could not be set up.
-    #[error("preparing TLS")]
-    Tls(#[source] rustls::Error),
     /// The client could not be made.
-    #[error("preparing the client")]
-    Client(#[source] reqwest::Error),
+    #[error(transparent)]
+    Client(FetchError),
 }
 
 /// Has the conversation.
@@ -120,18 +117,15 @@ struct Service {
 
 impl Service {
     fn new(metadata: &Metadata) -> Result<Self, MetadataError> {
-        // Services are asked without TLS; nobody looks for trust roots, which this process can't read.
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls(&[]).map_err(MetadataError::Tls)?)
+        // Services are asked without TLS: no roots are needed.
+        let client = builder(&[])
+            .map_err(MetadataError::Client)?
             .redirect(Policy::custom(redirect))
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(IDLE_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)
-            .user_agent(concat!("stele/", env!("CARGO_PKG_VERSION")))
-            .referer(false)
-            .no_proxy()
             .build()
-            .map_err(MetadataError::Client)?;
+            .map_err(|source| MetadataError::Client(FetchError::Client(source)))?;
         Ok(Self { server: metadata.server, client, session: HeaderMap::new() })
     }
 
