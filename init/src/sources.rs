@@ -162,26 +162,35 @@ async fn take(node: &Rc<Node>, name: &str, bytes: &[u8]) {
 
 /// Puts what was found in force, wherever it is in the end.
 async fn settle(node: &Rc<Node>, name: &str, found: Result<UserData, AcceptError>) {
-    let found = match found {
-        Ok(UserData::Here(unwrapped)) => Ok(*unwrapped),
-        Ok(UserData::Elsewhere(include)) => follow(node, name, &include).await,
-        Err(error) => Err(error),
-    };
-    let Unwrapped { understood, left } = match found {
-        Ok(unwrapped) => unwrapped,
-        Err(error) => return refuse(node, name, &error),
-    };
-    let intent = Intent::of_source(name);
-    match node.configuration.accept_understood(node, understood, &intent).await {
-        Ok(_) => say(node, name, State::Used, &left),
+    match found {
+        Ok(UserData::Here(unwrapped)) => put_in_force(node, name, *unwrapped).await,
+        Ok(UserData::Elsewhere(include)) => {
+            let name = name.to_owned();
+            // After that it is tried on, beside maintenance mode.
+            let _in_time =
+                in_time(node, async move |node| follow(&node, &name, &include).await).await;
+        }
         Err(error) => refuse(node, name, &error),
     }
 }
 
 /// Fetches what user-data includes, until it is there.
-async fn follow(node: &Rc<Node>, name: &str, include: &Include) -> Result<Unwrapped, AcceptError> {
+async fn follow(node: &Rc<Node>, name: &str, include: &Include) {
     let bytes = fetch_at_last(node, name, &include.url).await;
-    configuration::understand_included(node, &bytes, &include.sha256).await
+    if node.configuration.active().is_none() {
+        match configuration::understand_included(node, &bytes, &include.sha256).await {
+            Ok(unwrapped) => put_in_force(node, name, unwrapped).await,
+            Err(error) => refuse(node, name, &error),
+        }
+    }
+}
+
+async fn put_in_force(node: &Rc<Node>, name: &str, Unwrapped { understood, left }: Unwrapped) {
+    let intent = Intent::of_source(name);
+    match node.configuration.accept_understood(node, understood, &intent).await {
+        Ok(_) => say(node, name, State::Used, &left),
+        Err(error) => refuse(node, name, &error),
+    }
 }
 
 fn refuse(node: &Node, name: &str, error: &AcceptError) {
