@@ -12,6 +12,8 @@
 //! * `diagnose`: one question about the network or the machine.
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
 //!
+//! Those that speak IP are one program, `agent JOB`, which each of their units runs with a sandbox of its own.
+//!
 //! [`pid1`] is how they ask PID 1 for something.
 
 #![forbid(unsafe_code)]

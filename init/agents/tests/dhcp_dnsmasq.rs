@@ -18,7 +18,7 @@ use std::{
 };
 use stele_proto::internal::{Lease, LeaseReport, lease_report::Report};
 
-const AGENT: &str = env!("CARGO_BIN_EXE_dhcp");
+const AGENT: &str = env!("CARGO_BIN_EXE_agent");
 /// Longer than anything here should take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Hands the agent its standard output as descriptor 3, and leaves it what PID 1 leaves it.
@@ -108,7 +108,7 @@ impl Lab {
     /// Starts the agent, as PID 1 would, and gives what it reports.
     fn agent(&mut self, arguments: &[&str]) -> Reports {
         self.link("client", "link set client up");
-        let all = [&["sh", "-c", CONFINE, "sh", AGENT, "client"], arguments].concat();
+        let all = [&["sh", "-c", CONFINE, "sh", AGENT, "dhcp", "client"], arguments].concat();
         let mut reports = self.spawn("client", &all, Stdio::piped()).stdout.take().expect("a pipe");
         let (sender, receiver) = channel();
         thread::spawn(move || {

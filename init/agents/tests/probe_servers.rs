@@ -349,7 +349,12 @@ fn the_program() {
         r#"{{"checks":[{{"name":"it","intervalMs":100,"timeoutMs":500,"tcp":{{"address":"127.0.0.1:{closed}"}}}}]}}"#
     );
     let mut agent = Command::new("sh")
-        .args(["-c", "exec \"$0\" \"$1\" 3>&1 >/dev/null", env!("CARGO_BIN_EXE_probe"), &task])
+        .args([
+            "-c",
+            "exec \"$0\" probe \"$1\" 3>&1 >/dev/null",
+            env!("CARGO_BIN_EXE_agent"),
+            &task,
+        ])
         .current_dir(folder)
         .stdout(Stdio::piped())
         .spawn()
@@ -366,7 +371,8 @@ fn the_program() {
     }
     agent.kill().unwrap();
     agent.wait().unwrap();
-    let refused = Command::new(env!("CARGO_BIN_EXE_probe")).arg("nonsense").output().unwrap();
+    let refused =
+        Command::new(env!("CARGO_BIN_EXE_agent")).args(["probe", "nonsense"]).output().unwrap();
     assert!(!refused.status.success());
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.starts_with("probe: understanding the checks: "), "{said}");

@@ -14,7 +14,7 @@ use stele_proto::v1::{
     ProbeResponse, TcpProbe, probe_request::Target,
 };
 
-const AGENT: &str = env!("CARGO_BIN_EXE_diagnose");
+const AGENT: &str = env!("CARGO_BIN_EXE_agent");
 /// Longer than anything here should take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Leaves the agent what PID 1 leaves it.
@@ -93,7 +93,7 @@ impl Lab {
     /// Starts the agent, as PID 1 would, with its question.
     pub(crate) fn begin(&self, action: &str, request: &impl Message) -> Child {
         let mut command = self.inside("here");
-        command.args(["sh", "-c", CONFINE, "sh", AGENT, action]);
+        command.args(["sh", "-c", CONFINE, "sh", AGENT, "diagnose", action]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("ip, from iproute2");
         let mut input = child.stdin.take().expect("a pipe");

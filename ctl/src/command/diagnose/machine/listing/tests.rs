@@ -29,7 +29,7 @@ fn processes() {
         cgroup: "/stele/apid".into(),
         ..Process::default()
     };
-    let arguments = vec!["/usr/lib/stele/dhcp".into(), "eth0".into()];
+    let arguments = vec!["/usr/lib/stele/agent".into(), "dhcp".into(), "eth0".into()];
     let dhcp = Process { pid: 210, arguments, ..apid.clone() };
     let thread = Process { kernel_thread: true, name: "kthreadd".into(), ..Process::default() };
     let list = ProcessesResponse { processes: vec![apid, dhcp, thread], left_off: 0 };
@@ -38,7 +38,7 @@ fn processes() {
         &expect![[r#"
         PID  PARENT  UID  STATE  THREADS  MEMORY    CPU    AGE   GROUP        PROCESS
         200  1       201  S      4        12.0 MiB  1.23s  1h1m  /stele/apid  apid
-        210  1       201  S      4        12.0 MiB  1.23s  1h1m  /stele/apid  /usr/lib/stele/dhcp eth0
+        210  1       201  S      4        12.0 MiB  1.23s  1h1m  /stele/apid  /usr/lib/stele/agent dhcp eth0
         0    0       0    -      0        -         0.00s  0s    -            [kthreadd]
     "#]],
     );

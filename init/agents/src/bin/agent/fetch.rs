@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `fetch URL` and `fetch --registry REFERENCE`: what is there, on standard output; `fetch --metadata PLATFORM`: what the
-//! metadata service of that platform says.
+//! `agent fetch URL` and `agent fetch --registry REFERENCE`: what is there, on standard output; `agent fetch --metadata
+//! PLATFORM`: what the metadata service of that platform says.
 //!
 //! Exit 0 when all of it is written; otherwise 1, and one line on standard error says what was tried and why it failed.
-
-#![forbid(unsafe_code)]
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,9 +23,9 @@ const ROOTS: [&str; 2] =
 /// What the configuration says of registries.
 const REGISTRIES: &str = "/run/stele/fetch/registries.json";
 const USAGE: &str =
-    "fetch URL [--signature] | fetch --registry REFERENCE (--documents | --blob SHA256)
+    "agent fetch URL [--signature] | agent fetch --registry REFERENCE (--documents | --blob SHA256)
        [--max BYTES] [--from BYTE] [--rate BYTES]
-       fetch --metadata PLATFORM";
+       agent fetch --metadata PLATFORM";
 
 /// What to do.
 enum Job {
@@ -50,15 +48,13 @@ struct Arguments {
     wanted: Wanted,
 }
 
-fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let job = match words.as_slice() {
-        [job, name] if job == "--metadata" => service(name).map(Job::Metadata),
-        _ => Arguments::parse(words.into_iter()).map(Job::Fetch),
+pub(crate) fn run(arguments: &[&str]) -> ExitCode {
+    let job = match arguments {
+        ["--metadata", name] => service(name).map(Job::Metadata),
+        _ => Arguments::parse(arguments).map(Job::Fetch),
     };
     let Some(job) = job else {
-        eprintln!("usage: {USAGE}");
-        return ExitCode::from(64);
+        return crate::misused(USAGE);
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -71,7 +67,7 @@ fn main() -> ExitCode {
         match job {
             Job::Fetch(arguments) => {
                 let mut name = arguments.place.clone();
-                run(arguments, &mut name).await.map_err(|error| {
+                bring(arguments, &mut name).await.map_err(|error| {
                     let name = name.replace(char::is_control, " ");
                     format!("fetching {name}: {}", sentence(&error))
                 })
@@ -101,7 +97,7 @@ async fn ask(service: &Metadata) -> Result<(), String> {
 }
 
 /// Does it. `name` becomes how what was fetched may be called.
-async fn run(arguments: Arguments, name: &mut String) -> Result<(), FetchError> {
+async fn bring(arguments: Arguments, name: &mut String) -> Result<(), FetchError> {
     let Arguments { place, what, wanted } = arguments;
     let roots = match std::env::var_os("SSL_CERT_FILE") {
         Some(file) => roots(&[file]),
@@ -139,7 +135,8 @@ async fn run(arguments: Arguments, name: &mut String) -> Result<(), FetchError> 
 }
 
 impl Arguments {
-    fn parse(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
+    fn parse(words: &[&str]) -> Option<Arguments> {
+        let mut words = words.iter().copied();
         let mut place = words.next()?;
         let in_registry = place == "--registry";
         if in_registry {
@@ -148,10 +145,10 @@ impl Arguments {
         let mut what = None;
         let mut wanted = Wanted::up_to(u64::MAX);
         while let Some(word) = words.next() {
-            match (word.as_str(), in_registry) {
+            match (word, in_registry) {
                 ("--signature", false) => what = Some(What::Signature),
                 ("--documents", true) => what = Some(What::Documents),
-                ("--blob", true) => what = Some(What::Blob(words.next()?)),
+                ("--blob", true) => what = Some(What::Blob(words.next()?.to_owned())),
                 ("--max", _) => wanted.max = words.next()?.parse().ok()?,
                 ("--from", _) => wanted.from = words.next()?.parse().ok()?,
                 ("--rate", _) => wanted.rate = Some(words.next()?.parse().ok()?),
@@ -161,6 +158,6 @@ impl Arguments {
         if what.is_none() && !in_registry {
             what = Some(What::Body);
         }
-        Some(Arguments { place, what: what?, wanted })
+        Some(Arguments { place: place.to_owned(), what: what?, wanted })
     }
 }

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The diagnose agent: `diagnose ACTION`, a message on standard input, messages on standard output; see docs/architecture.md.
+//! `agent diagnose ACTION`: a message on standard input, messages on standard output; see docs/architecture.md.
 //!
 //! Exit 0 when all is answered; 64 when the request makes no sense, and 1 when it failed: a line on standard error says why.
 
-#![forbid(unsafe_code)]
-
 use std::{
-    env,
     io::{self, Read as _},
     process::ExitCode,
 };
@@ -18,11 +15,9 @@ use stele_agents::{
 /// The longest request.
 const LONGEST: u64 = 64 * 1024;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let [action] = arguments.as_slice() else {
-        eprintln!("usage: diagnose ACTION");
-        return ExitCode::from(64);
+pub(crate) fn run(arguments: &[&str]) -> ExitCode {
+    let [action] = arguments else {
+        return crate::misused("agent diagnose ACTION");
     };
     let mut request = Vec::new();
     if let Err(error) = io::stdin().lock().take(LONGEST).read_to_end(&mut request) {

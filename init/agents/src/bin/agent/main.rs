@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The agents that speak IP for the machine, in one program: `agent JOB ...`.
+//!
+//! Each process has one job and the sandbox of its unit. They are one program because each of them would bring the same
+//! libraries of TLS and DNS into the image, and into memory, once more.
+
+#![forbid(unsafe_code)]
+
+mod dhcp;
+mod diagnose;
+mod fetch;
+mod log_sink;
+mod metrics;
+mod probe;
+
+use std::{convert::Infallible, env, error::Error, ffi::CString, fs::File, io, process::ExitCode};
+use stele_agents::probe::explain;
+use stele_kernel::inherited;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some((job, arguments)) = arguments.split_first() else {
+        return misused("agent JOB ...");
+    };
+    // What lists of processes show. A name with a zero byte in it is no job either.
+    if let Ok(name) = CString::new(*job) {
+        let _unnamed = rustix::thread::set_name(&name);
+    }
+    match *job {
+        "dhcp" => dhcp::run(arguments),
+        "diagnose" => diagnose::run(arguments),
+        "fetch" => fetch::run(arguments),
+        "log-sink" => log_sink::run(arguments),
+        "metrics" => metrics::run(arguments),
+        "probe" => probe::run(arguments),
+        _ => misused("agent dhcp|diagnose|fetch|log-sink|metrics|probe ..."),
+    }
+}
+
+/// Called in a way that makes no sense.
+fn misused(usage: &str) -> ExitCode {
+    eprintln!("usage: {usage}");
+    ExitCode::from(64)
+}
+
+/// The end of an agent that never ends by itself.
+fn failed<E: Error>(name: &str, result: Result<Infallible, E>) -> ExitCode {
+    let Err(error) = result;
+    eprintln!("{name}: {}", explain(&error));
+    ExitCode::FAILURE
+}
+
+/// Where PID 1 listens to what an agent reports.
+fn reports() -> io::Result<File> {
+    inherited::descriptor(3).map(File::from)
+}
