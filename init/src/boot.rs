@@ -226,7 +226,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(sinks::keep(Rc::clone(&node)));
     tokio::task::spawn_local(health::keep(Rc::clone(&node)));
     match restored {
-        Restored::Done => sources::learn(&node, here),
+        Restored::Done => sources::revisit(&node, here),
         // It fails only by panicking, which ends the machine.
         Restored::Nothing => sources::search(&node, fw_cfg.await.unwrap_or_default(), here).await,
         Restored::Unreadable(reason) if node.health.is_pending() => {

@@ -43,7 +43,7 @@ pub(crate) use intent::{Intent, Refused};
 pub(crate) use restore::Restored;
 pub(crate) use understand::{
     AcceptError, Include, LARGEST, Understood, Unwrapped, UserData, understand,
-    understand_included, understand_user_data,
+    understand_attributes, understand_included, understand_user_data,
 };
 
 /// The configuration that is in force.

@@ -13,6 +13,8 @@ const DMI: &str = "/sys/class/dmi/id";
 const ARGUMENT: &str = "stele.platform=";
 /// Hardware of one's own.
 const METAL: &str = "metal";
+/// The attribute by which a machine is the same one.
+pub(crate) const INSTANCE: &str = "instanceId";
 /// The largest answer: user-data, and a line of attributes.
 const LARGEST_ANSWER: usize = crate::configuration::LARGEST + 64 * 1024;
 /// How long one conversation with the service may take.
@@ -55,6 +57,14 @@ pub(crate) struct Here {
     evidence: String,
 }
 
+/// What a platform says that bears on the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// What it calls the machine.
+    pub(crate) instance: Option<String>,
+    pub(crate) user_data: Option<Vec<u8>>,
+}
+
 /// The first line of the metadata agent's answer; what is behind it is the user-data.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,8 +83,13 @@ impl Here {
         here
     }
 
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.platform.map_or(METAL, |platform| platform.name)
+    }
+
+    /// Whether this is a platform, and not hardware of one's own.
+    pub(crate) fn is_known(&self) -> bool {
+        self.platform.is_some()
     }
 
     /// Whether there is a metadata service to be asked.
@@ -88,14 +103,19 @@ impl Here {
         node.store.put(Kind::Platform, self.name(), &status);
     }
 
-    /// Asks the metadata service until it answers, waiting longer each time; the user-data, if it has any.
-    pub(crate) async fn ask(&self, node: &Rc<Node>) -> Option<Vec<u8>> {
+    /// Says what a drive of the platform's knows of the machine.
+    pub(crate) fn tell(&self, node: &Node, attributes: &BTreeMap<String, String>) {
+        self.say(node, State::Known, "", attributes);
+    }
+
+    /// Asks the metadata service until it answers, waiting longer each time.
+    pub(crate) async fn ask(&self, node: &Rc<Node>) -> Said {
         let none = BTreeMap::new();
         self.say(node, State::Asking, "waiting for an address", &none);
         node.ask_until_answered(LONGEST_WAIT, async || match converse(node, self.name()).await {
             Ok((attributes, user_data)) => {
                 self.say(node, State::Answered, "", &attributes);
-                Some(user_data)
+                Some(Said { instance: attributes.get(INSTANCE).cloned(), user_data })
             }
             Err(reason) => {
                 tracing::warn!(
@@ -111,10 +131,10 @@ impl Here {
     }
 }
 
-type Said = (BTreeMap<String, String>, Option<Vec<u8>>);
+type Heard = (BTreeMap<String, String>, Option<Vec<u8>>);
 
 /// Has one conversation; what comes back is shown, so it is made fit for that.
-async fn converse(node: &Node, name: &str) -> Result<Said, String> {
+async fn converse(node: &Node, name: &str) -> Result<Heard, String> {
     let arguments = [name.to_owned()];
     let output = one_shot::run(node, "metadata", &arguments, &[], LARGEST_ANSWER, DEADLINE).await;
     let output = output.map_err(|error| report::chain(&error))?;
@@ -126,10 +146,15 @@ async fn converse(node: &Node, name: &str) -> Result<Said, String> {
     let end = output.stdout.iter().position(|byte| *byte == b'\n').ok_or_else(odd)?;
     let (line, rest) = output.stdout.split_at_checked(end).ok_or_else(odd)?;
     let answer: Answer = serde_json::from_slice(line).map_err(|_| odd())?;
-    let shown = answer.attributes.into_iter().take(32);
-    let shown = shown.map(|(key, value)| (key, report::plain(&value, LONGEST_TEXT))).collect();
+    let shown = fit_to_show(answer.attributes);
     let user_data = rest.get(1..).filter(|_| answer.user_data).map(<[u8]>::to_vec);
     Ok((shown, user_data))
+}
+
+/// Attributes as an agent told them, made fit to be shown.
+pub(crate) fn fit_to_show(attributes: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let shown = attributes.into_iter().take(32);
+    shown.map(|(key, value)| (key, report::plain(&value, LONGEST_TEXT))).collect()
 }
 
 /// The command line decides; otherwise the firmware does.

@@ -9,16 +9,20 @@
 //! The first that is there decides: one that is there and is not valid is not passed over in silence. What was found is
 //! the resource `Source`. Each source is one function from the node to bytes, which may be wrapped as clouds pass things
 //! on, or say that the configuration is elsewhere.
+//!
+//! A machine with a saved configuration looks on drives and at the service only to hear whether it is another instance now
+//! ([`instance`]): then it takes its configuration anew.
 
 mod drives;
+mod instance;
 
 use self::drives::Drive;
 use crate::{
     arguments,
-    configuration::{self, AcceptError, Include, Intent, LARGEST, Unwrapped, UserData},
+    configuration::{self, AcceptError, Include, Intent, LARGEST, Refused, Unwrapped, UserData},
     node::Node,
     one_shot,
-    platform::Here,
+    platform::{Here, Said},
     report,
     store::Kind,
 };
@@ -32,6 +36,8 @@ use std::{
 };
 use stele_kernel::process::Exit;
 
+/// What the metadata service is called among the sources.
+const METADATA: &str = "metadata";
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/stele/config/raw";
 /// How long a source in the network is tried before the machine takes a configuration from whoever brings one, too.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,6 +71,16 @@ enum State {
     Trying,
 }
 
+/// What became of what a source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    InForce,
+    /// It can't be, or not yet.
+    Refused,
+    /// There was nothing to be taken.
+    Nothing,
+}
+
 /// What fw_cfg holds, if anything.
 pub(crate) type FwCfg = Option<Result<UserData, AcceptError>>;
 
@@ -88,30 +104,28 @@ pub(crate) async fn read_fw_cfg(node: Rc<Node>) -> FwCfg {
 
 /// Looks everywhere, and puts the first configuration found in force.
 pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: Here) {
-    if let Some(understood) = fw_cfg {
-        settle(node, "fw_cfg", understood).await;
-        return learn(node, here);
-    }
-    if let Some(devices) = node.devices.get() {
-        devices.settled().await;
-    }
-    for module in ["isofs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1"] {
-        node.load_module(module).await;
-    }
-    // It fails only by panicking.
-    for Drive { label, user_data } in
-        tokio::task::spawn_blocking(drives::read_all).await.unwrap_or_default()
+    let here = Rc::new(here);
+    if let Some(understood) = fw_cfg
+        && settle(node, "fw_cfg", understood, 0).await != Taken::Nothing
     {
+        return learn(node, &here);
+    }
+    for Drive { label, user_data, about } in look_at_drives(node).await {
         match user_data {
             Some(Ok(bytes)) => {
-                take(node, label, &bytes).await;
-                return learn(node, here);
+                let id = instance::on_drive(node, &here, about).await;
+                match take(node, label, &bytes, 0).await {
+                    Taken::Nothing => continue,
+                    Taken::Refused => {}
+                    Taken::InForce => instance::note(node, &here, label, id).await,
+                }
+                return learn(node, &here);
             }
             Some(Err(error)) => say(node, label, State::Failed, &report::chain(&error)),
             None => say(node, label, State::Absent, ""),
         }
     }
-    if in_time(node, async |node| try_service(&node, here).await).await == Some(true) {
+    if in_time(node, async move |node| try_service(&node, &here).await).await == Some(true) {
         return;
     }
     match arguments::given("stele.config=") {
@@ -119,6 +133,17 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: Here) {
         Some(url) => drop(in_time(node, async move |node| try_url(&node, &url).await).await),
         None => say(node, "url", State::Absent, ""),
     }
+}
+
+async fn look_at_drives(node: &Node) -> Vec<Drive> {
+    if let Some(devices) = node.devices.get() {
+        devices.settled().await;
+    }
+    for module in ["isofs", "udf", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1"] {
+        node.load_module(module).await;
+    }
+    // It fails only by panicking.
+    tokio::task::spawn_blocking(drives::read_all).await.unwrap_or_default()
 }
 
 /// Does something for as long as it takes; waits for it for as long as there is patience.
@@ -131,74 +156,121 @@ async fn in_time<T: 'static>(
     tokio::time::timeout(PATIENCE, trying).await.ok()?.ok()
 }
 
-/// Asks the metadata service what it knows of a machine that has its configuration.
-pub(crate) fn learn(node: &Rc<Node>, here: Here) {
+/// Asks the metadata service what it knows of a machine that has its configuration from elsewhere.
+fn learn(node: &Rc<Node>, here: &Rc<Here>) {
     if here.can_be_asked() {
-        let node = Rc::clone(node);
-        tokio::task::spawn_local(async move { here.ask(&node).await });
+        let (node, here) = (Rc::clone(node), Rc::clone(here));
+        tokio::task::spawn_local(async move {
+            let said = here.ask(&node).await;
+            instance::note(&node, &here, METADATA, said.instance).await;
+        });
     }
 }
 
+/// Listens whether a machine with a saved configuration is another instance now.
+pub(crate) fn revisit(node: &Rc<Node>, here: Here) {
+    let node = Rc::clone(node);
+    tokio::task::spawn_local(async move { instance::revisit(&node, &here).await });
+}
+
 /// Takes the user-data of the metadata service. False if there is none.
-async fn try_service(node: &Rc<Node>, here: Here) -> bool {
+async fn try_service(node: &Rc<Node>, here: &Here) -> bool {
     if !here.can_be_asked() {
-        say(node, "metadata", State::Absent, "");
+        say(node, METADATA, State::Absent, "");
         return false;
     }
-    say(node, "metadata", State::Trying, "");
-    let Some(bytes) = here.ask(node).await else {
-        say(node, "metadata", State::Absent, "the metadata service has no user-data");
+    say(node, METADATA, State::Trying, "");
+    let Said { instance, user_data } = here.ask(node).await;
+    let Some(bytes) = user_data else {
+        say(node, METADATA, State::Absent, "the metadata service has no user-data");
         return false;
     };
-    if node.configuration.active().is_none() {
-        take(node, "metadata", &bytes).await;
+    match take(node, METADATA, &bytes, 0).await {
+        Taken::Nothing => return false,
+        Taken::Refused => {}
+        Taken::InForce => instance::note(node, here, METADATA, instance).await,
     }
     true
 }
 
-async fn take(node: &Rc<Node>, name: &str, bytes: &[u8]) {
-    settle(node, name, configuration::understand_user_data(node, bytes).await).await;
+/// Understands what a source has, and puts it in force in place of the generation `base`, or as the first.
+async fn take(node: &Rc<Node>, name: &str, bytes: &[u8], base: u64) -> Taken {
+    let found = configuration::understand_user_data(node, bytes).await;
+    settle(node, name, found, base).await
 }
 
 /// Puts what was found in force, wherever it is in the end.
-async fn settle(node: &Rc<Node>, name: &str, found: Result<UserData, AcceptError>) {
+async fn settle(
+    node: &Rc<Node>,
+    name: &str,
+    found: Result<UserData, AcceptError>,
+    base: u64,
+) -> Taken {
     match found {
-        Ok(UserData::Here(unwrapped)) => put_in_force(node, name, *unwrapped).await,
+        Ok(UserData::Nothing) => {
+            say(node, name, State::Absent, "its user-data is empty");
+            Taken::Nothing
+        }
+        Ok(UserData::Here(unwrapped)) => put_in_force(node, name, *unwrapped, base).await,
         Ok(UserData::Elsewhere(include)) => {
             let name = name.to_owned();
             // After that it is tried on, beside maintenance mode.
-            let _in_time =
-                in_time(node, async move |node| follow(&node, &name, &include).await).await;
+            let followed =
+                in_time(node, async move |node| follow(&node, &name, &include, base).await).await;
+            followed.unwrap_or(Taken::Refused)
         }
         Err(error) => refuse(node, name, &error),
     }
 }
 
 /// Fetches what user-data includes, until it is there.
-async fn follow(node: &Rc<Node>, name: &str, include: &Include) {
+async fn follow(node: &Rc<Node>, name: &str, include: &Include, base: u64) -> Taken {
     let bytes = fetch_at_last(node, name, &include.url).await;
-    if node.configuration.active().is_none() {
-        match configuration::understand_included(node, &bytes, &include.sha256).await {
-            Ok(unwrapped) => put_in_force(node, name, unwrapped).await,
-            Err(error) => refuse(node, name, &error),
-        }
-    }
-}
-
-async fn put_in_force(node: &Rc<Node>, name: &str, Unwrapped { understood, left }: Unwrapped) {
-    let intent = Intent::of_source(name);
-    match node.configuration.accept_understood(node, understood, &intent).await {
-        Ok(_) => say(node, name, State::Used, &left),
+    match configuration::understand_included(node, &bytes, &include.sha256).await {
+        Ok(unwrapped) => put_in_force(node, name, unwrapped, base).await,
         Err(error) => refuse(node, name, &error),
     }
 }
 
-fn refuse(node: &Node, name: &str, error: &AcceptError) {
+async fn put_in_force(
+    node: &Rc<Node>,
+    name: &str,
+    Unwrapped { understood, left }: Unwrapped,
+    base: u64,
+) -> Taken {
+    if generation(node) != base {
+        let reason = "another configuration is in force meanwhile";
+        say(node, name, State::Refused, reason);
+        return Taken::Refused;
+    }
+    let intent = Intent::of_source(name, base);
+    let mut accepted =
+        node.configuration.accept_understood(node, understood.clone(), &intent).await;
+    if matches!(accepted, Err(AcceptError::Refused(Refused::NeedsRestart { .. }))) {
+        let intent = intent.with_restart();
+        accepted = node.configuration.accept_understood(node, understood, &intent).await;
+    }
+    match accepted {
+        Ok(_) => {
+            say(node, name, State::Used, &left);
+            Taken::InForce
+        }
+        Err(error) => refuse(node, name, &error),
+    }
+}
+
+/// The generation in force; 0 for none.
+fn generation(node: &Node) -> u64 {
+    node.configuration.active().map_or(0, |active| active.stored.number)
+}
+
+fn refuse(node: &Node, name: &str, error: &AcceptError) -> Taken {
     let reason = report::chain(error);
     for line in reason.lines().take(8) {
         tracing::error!(source = name, "{line}");
     }
     say(node, name, State::Refused, &reason);
+    Taken::Refused
 }
 
 fn say(node: &Node, name: &str, state: State, reason: &str) {
@@ -225,9 +297,7 @@ fn read(file: &Path) -> Result<Vec<u8>, SourceError> {
 
 async fn try_url(node: &Rc<Node>, url: &str) {
     let bytes = fetch_at_last(node, "url", url).await;
-    if node.configuration.active().is_none() {
-        take(node, "url", &bytes).await;
-    }
+    take(node, "url", &bytes, 0).await;
 }
 
 /// Fetches until there is something, waiting longer each time.

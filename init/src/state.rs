@@ -6,6 +6,7 @@
 //! /state/boots/N.json         what is known of each boot
 //! /state/identity.json        who the node is, for when no configuration can be read
 //! /state/images.json          what is remembered of the images
+//! /state/instance.json        what the platform calls the machine
 //! /state/seed                 random bytes for the next boot
 //! /state/generations/N.json   every accepted configuration
 //! /state/probation.json       the one that is not the machine's own yet
@@ -22,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use stele_kernel::random;
-use stele_machine::probation::Probation;
+use stele_machine::{instance::Instance, probation::Probation};
 
 /// Where it is mounted.
 pub(crate) const ROOT: &str = "/state";
@@ -180,6 +181,20 @@ pub(crate) fn write_generation(stored: &Stored, needed: &[u64]) -> Result<Vec<u6
 /// Writes a generation in place of what was kept of it.
 pub(crate) fn rewrite_generation(stored: &Stored) -> Result<(), StateError> {
     write_json(&file_of(stored.number), stored)
+}
+
+fn instance_file() -> PathBuf {
+    Path::new(ROOT).join("instance.json")
+}
+
+/// What the platform was heard to call the machine.
+pub(crate) fn read_instances() -> Result<Vec<Instance>, StateError> {
+    if instance_file().exists() { read_json(&instance_file()) } else { Ok(Vec::new()) }
+}
+
+/// Keeps what the platform calls the machine.
+pub(crate) fn write_instances(instances: &[Instance]) -> Result<(), StateError> {
+    write_json(&instance_file(), &instances)
 }
 
 fn probation_file() -> PathBuf {

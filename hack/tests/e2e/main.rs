@@ -81,6 +81,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "service::crash_loop", machines: 1, run: service::crash_loop },
     Scenario { name: "arguments::there_and_back", machines: 1, run: arguments::there_and_back },
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
+    Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
     Scenario { name: "live::node", machines: 1, run: live::node },
     Scenario { name: "api::bad_input", machines: 1, run: api::bad_input },

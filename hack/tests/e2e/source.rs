@@ -17,6 +17,9 @@ use std::{
     process::Command,
 };
 
+/// By which a configuration can be told from another.
+const METRICS: &str = "---\napiVersion: stele/v1\nkind: Metrics\naddress: 127.0.0.1:9100\n";
+
 pub(crate) fn cidata(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let seed = dir.path().join("seed.img");
@@ -35,6 +38,76 @@ pub(crate) fn cidata(world: &World, checks: &Checks) -> Result<()> {
         node.wait_until_it_answers()?;
         ensure!(field(&resource(&node, "source", "cidata")?, "state")? == "used");
         Ok(())
+    });
+    Ok(())
+}
+
+/// A drive for NoCloud by the tool that makes them: a configuration, for an instance of this name.
+fn seed(drive: &Path, configuration: &Path, instance: &str) -> Result<()> {
+    let about = drive.with_extension("meta-data");
+    fs::write(&about, format!("instance-id: {instance}\nlocal-hostname: ignored\n"))?;
+    let output = Command::new("cloud-localds").args([drive, configuration, &about]).output();
+    let output = output.context("Running cloud-localds")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+pub(crate) fn instance(world: &World, checks: &Checks) -> Result<()> {
+    let (dir, files) = (scratch()?, scratch()?);
+    let (drive, anew) = (files.path().join("seed.img"), files.path().join("anew.yaml"));
+    let machine = Machine::installed(&world.artefacts, dir.path(), 4)?;
+    let node = Node::start_with(&world.operator, "copied", machine, dir, |machine, made| {
+        seed(&drive, &made.machine, "iid-one")?;
+        Ok(machine.with_drive(&drive))
+    })?;
+    let mut node = Kept(node);
+    let starts_again = |node: &mut Node| -> Result<()> {
+        node.ctl.run(["shutdown"])?;
+        node.vm.wait_until_off(BOOT)?;
+        node.vm.power_on()
+    };
+    checks.check("a platform's name for a machine is kept with its first configuration", || {
+        node.wait_until_it_answers()?;
+        ensure!(field(&resource(&node, "platform", "qemu")?, "instanceId")? == "iid-one");
+        Ok(())
+    });
+    checks.check("the same instance keeps its configuration, whatever is on the drive", || {
+        fs::write(&anew, fs::read_to_string(&node.files.machine)? + METRICS)?;
+        seed(&drive, &anew, "iid-one")?;
+        starts_again(&mut node)?;
+        node.wait_until_it_answers()?;
+        node.wait_until("the drive was looked at", BOOT, || {
+            let platform = resource(&node, "platform", "qemu")?;
+            Ok(field(&platform, "instanceId").is_ok_and(|id| id == "iid-one"))
+        })?;
+        ensure!(node.ctl.json(["config", "history"])?.as_array().is_some_and(|all| all.len() == 1));
+        Ok(())
+    });
+    checks.check(
+        "another instance takes its configuration anew, and the one before is kept",
+        || {
+            seed(&drive, &anew, "iid-two")?;
+            starts_again(&mut node)?;
+            node.vm.wait_for_line("this machine is another instance now", BOOT)?;
+            node.wait_until_it_answers()?;
+            node.wait_until("the drive's configuration is in force", BOOT, || {
+                Ok(resource(&node, "source", "cidata")
+                    .is_ok_and(|source| field(&source, "state").is_ok_and(|state| state == "used")))
+            })?;
+            ensure!(
+                node.ctl.json(["config", "history"])?.as_array().is_some_and(|all| all.len() == 2)
+            );
+            says(&node.ctl.run(["get", "config"])?, &["kind: Metrics"])
+        },
+    );
+    checks.check("a script as another instance's user-data leaves everything as it was", || {
+        let script = files.path().join("setup.sh");
+        fs::write(&script, "#!/bin/sh\nreboot\n")?;
+        seed(&drive, &script, "iid-three")?;
+        starts_again(&mut node)?;
+        node.vm.wait_for_line("the user-data is a script", BOOT)?;
+        node.wait_until_it_answers()?;
+        says(&node.ctl.run(["get", "config"])?, &["kind: Metrics"])
     });
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! The agents: small processes, each with one job, that read the bytes of strangers for PID 1.
 //!
 //! * `dhcp`: one per link; a DHCPv4 client.
-//! * `configure`: YAML to the canonical form.
+//! * `configure`: YAML to the canonical form, and what a platform's files say.
 //! * `fetch`: an URL to its body.
 //! * `stage`: an image to the ESP.
 //! * `probe`: health checks over the network.
@@ -18,6 +18,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod about;
+pub mod context;
 pub mod dhcp;
 pub mod diagnose;
 pub mod disk;
@@ -25,6 +27,7 @@ pub mod fetch;
 pub mod log_sink;
 pub mod metadata;
 pub mod metrics;
+pub mod ovf;
 pub mod pid1;
 pub mod probe;
 pub mod stage;

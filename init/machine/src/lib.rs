@@ -8,6 +8,7 @@
 //! * [`boots`]: why this boot is what it is: ordinary, on trial, fallen back, safe.
 //! * [`figures`]: figures as text.
 //! * [`health`]: what each check saw, and whether a boot on trial has proved itself.
+//! * [`instance`]: whether the machine is still the one that its platform took it for.
 //! * [`look`]: whether the machine can do what a configuration asks for.
 //! * [`modules`]: which kernel modules a device needs.
 //! * [`probation`]: a configuration that waits for a start, or to be confirmed.
@@ -26,6 +27,7 @@ pub mod boots;
 pub mod change;
 pub mod figures;
 pub mod health;
+pub mod instance;
 pub mod look;
 pub mod modules;
 pub mod network;

@@ -64,10 +64,15 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
-    /// What a source that was found at the start wants.
-    pub(crate) fn of_source(name: &str) -> Intent {
+    /// What a source that was found at the start wants, in place of the generation `base` if there is one.
+    pub(crate) fn of_source(name: &str, base: u64) -> Intent {
         let author = Author { subject: name.to_owned(), ..Author::default() };
-        Intent { author, ..Intent::default() }
+        Intent { author, base, ..Intent::default() }
+    }
+
+    /// The same with a restart of the machine.
+    pub(crate) fn with_restart(self) -> Intent {
+        Intent { mode: Mode::Reboot, ..self }
     }
 
     /// What a caller wants.

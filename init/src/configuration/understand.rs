@@ -6,11 +6,11 @@ use crate::{
     api::{Code, Refusal},
     node::Node,
     one_shot::{self, OneShotError, Output},
-    report,
+    platform, report,
 };
 use prost::Message as _;
 use serde::Deserialize;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use stele_config::{Finding, MachineConfig, Places, canonical};
 use stele_kernel::process::Exit;
 use stele_proto::v1;
@@ -76,7 +76,7 @@ pub(super) fn to_finding(finding: Finding) -> v1::Finding {
 }
 
 /// A configuration that is valid and not in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Understood {
     pub(super) canonical: Vec<u8>,
     pub(super) config: MachineConfig,
@@ -106,6 +106,8 @@ pub(crate) enum UserData {
     Here(Box<Unwrapped>),
     /// It is somewhere else.
     Elsewhere(Include),
+    /// It is empty.
+    Nothing,
 }
 
 /// A configuration, and what was left alone beside it: a line, or nothing.
@@ -141,6 +143,7 @@ pub(crate) async fn understand_user_data(
         Exit::Code(3) => serde_json::from_slice(&output.stdout)
             .map(UserData::Elsewhere)
             .map_err(AcceptError::Answer),
+        Exit::Code(4) => Ok(UserData::Nothing),
         _ => unwrapped(output).map(|found| UserData::Here(Box::new(found))),
     }
 }
@@ -152,6 +155,22 @@ pub(crate) async fn understand_included(
     sha256: &str,
 ) -> Result<Unwrapped, AcceptError> {
     unwrapped(configure(node, &["--included".to_owned(), sha256.to_owned()], bytes).await?)
+}
+
+/// What a platform knows of the machine, of a file in this form.
+pub(crate) async fn understand_attributes(
+    node: &Node,
+    form: &str,
+    bytes: &[u8],
+) -> Result<BTreeMap<String, String>, AcceptError> {
+    let arguments = ["--attributes".to_owned(), form.to_owned()];
+    let output = configure(node, &arguments, bytes).await?;
+    match output.exit {
+        Exit::Code(0) => serde_json::from_slice(&output.stdout)
+            .map(platform::fit_to_show)
+            .map_err(AcceptError::Answer),
+        _ => Err(unsuccessful(output)),
+    }
 }
 
 fn unwrapped(output: Output) -> Result<Unwrapped, AcceptError> {

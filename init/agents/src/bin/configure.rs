@@ -1,25 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `configure [--user-data | --included SHA256]`: a configuration in YAML from standard input, in canonical form to
-//! standard output.
+//! standard output. `configure --attributes FORM`: what a platform's file in that form says of the machine, as a JSON object.
 //!
 //! With `--user-data` it may be wrapped as clouds pass things on, and parts for others are named on standard error.
 //! With `--included` as well, but its digest has to be this one, and it may not be elsewhere again.
 //!
 //! Exit 0 with the canonical form, a JSON array of documents, and on the next line where each of them stood; 2 with a JSON
-//! array of findings; 3 with a JSON object that says where the configuration is (`url`, `sha256`); 1 when standard input or
-//! output fails, with a line on standard error.
+//! array of findings; 3 with a JSON object that says where the configuration is (`url`, `sha256`); 4 when the user-data is empty; 1 when standard
+//! input or output fails, with a line on standard error.
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use sha2::{Digest as _, Sha256};
-use stele_agents::user_data::{self, Include, UserData};
+use stele_agents::about::Form;
+use stele_agents::user_data::{self, Include, UserData, UserDataError};
 use stele_config::{
     Finding, MAX_BYTES, canonical,
     yaml::{self, Located},
 };
+
+/// What to do.
+enum Job {
+    Read(Wrapping),
+    Attributes(Form),
+}
 
 /// In what the configuration may be wrapped.
 enum Wrapping {
@@ -31,6 +39,9 @@ enum Wrapping {
 
 /// What there is to answer.
 enum Answer {
+    /// There is nothing to be read.
+    Nothing,
+    Attributes(BTreeMap<&'static str, String>),
     Config(Box<Located>),
     Findings(Vec<Finding>),
     Include(Include),
@@ -39,17 +50,24 @@ enum Answer {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let wrapping = match arguments.as_slice() {
-        [] => Wrapping::None,
-        ["--user-data"] => Wrapping::UserData,
-        ["--included", sha256] => Wrapping::Included((*sha256).to_owned()),
-        _ => {
-            eprintln!("configure: usage: configure [--user-data | --included SHA256]");
-            return ExitCode::from(1);
-        }
+    let job = match arguments.as_slice() {
+        [] => Some(Job::Read(Wrapping::None)),
+        ["--user-data"] => Some(Job::Read(Wrapping::UserData)),
+        ["--included", sha256] => Some(Job::Read(Wrapping::Included((*sha256).to_owned()))),
+        ["--attributes", form] => Form::named(form).map(Job::Attributes),
+        _ => None,
     };
-    match read(io::stdin().lock(), &wrapping).and_then(|found| answer(&found, io::stdout().lock()))
-    {
+    let Some(job) = job else {
+        eprintln!(
+            "configure: usage: configure [--user-data | --included SHA256 | --attributes FORM]"
+        );
+        return ExitCode::from(1);
+    };
+    let found = match job {
+        Job::Read(wrapping) => read(io::stdin().lock(), &wrapping),
+        Job::Attributes(form) => attributes(io::stdin().lock(), form),
+    };
+    match found.and_then(|found| answer(&found, io::stdout().lock())) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("configure: {error}");
@@ -58,13 +76,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads a configuration: no more of it than tells that it is too long, and nothing is kept waiting for the rest.
-fn read(input: impl Read, wrapping: &Wrapping) -> io::Result<Answer> {
+/// No more than tells that it is too long, and nothing is kept waiting for the rest.
+fn bytes_of(input: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     input.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn attributes(input: impl Read, form: Form) -> io::Result<Answer> {
+    form.attributes(&bytes_of(input)?).map(Answer::Attributes).map_err(io::Error::other)
+}
+
+/// Reads a configuration.
+fn read(input: impl Read, wrapping: &Wrapping) -> io::Result<Answer> {
+    let bytes = bytes_of(input)?;
     let unwrapped = match wrapping {
         Wrapping::None => return Ok(parse(&bytes)),
-        Wrapping::UserData => user_data::unwrap(&bytes, false).map_err(|error| error.to_string()),
+        Wrapping::UserData => match user_data::unwrap(&bytes, false) {
+            Err(UserDataError::Empty) => return Ok(Answer::Nothing),
+            unwrapped => unwrapped.map_err(|error| error.to_string()),
+        },
         Wrapping::Included(wanted) => included(&bytes, wanted),
     };
     Ok(match unwrapped {
@@ -111,6 +142,8 @@ fn answer(found: &Answer, mut output: impl Write) -> io::Result<u8> {
             serde_json::to_writer(&mut bytes, &located.places)?;
             (0, bytes)
         }
+        Answer::Nothing => (4, Vec::new()),
+        Answer::Attributes(attributes) => (0, serde_json::to_vec(attributes)?),
         Answer::Findings(findings) => (2, serde_json::to_vec(findings)?),
         Answer::Include(include) => (3, serde_json::to_vec(include)?),
     };
@@ -146,6 +179,14 @@ mod tests {
             let (code, output) = run(io::repeat(b'#'), &wrapping);
             assert_eq!(code, 2);
             assert!(output.contains("too long") || output.contains("more than"), "{output}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_no_mistake_where_others_are_asked_next() {
+        let context = "# Context variables generated by OpenNebula\nVMID='7'\n";
+        for nothing in ["", " \n", context] {
+            assert_eq!(run(nothing.as_bytes(), &Wrapping::UserData), (4, String::new()));
         }
     }
 

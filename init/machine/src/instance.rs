@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether a machine is still the instance that its platform took it for, when it got its configuration.
+//!
+//! A platform gives each machine a name for as long as it is the same one. A disk that starts under another name is a copy, or
+//! was put into another machine: it is another machine's first boot.
+
+use serde::{Deserialize, Serialize};
+
+/// What a platform calls a machine, and where it says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The platform.
+    pub platform: String,
+    /// The source of configuration that says it.
+    pub source: String,
+    /// The name.
+    pub id: String,
+}
+
+/// Which instance a machine is, judged by those that it is known to have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The one that it was.
+    Same,
+    /// Nobody has said so far.
+    Unheard,
+    /// Another one than this.
+    Another(String),
+}
+
+/// Judges. A source that has never said anything counts only if it is of another platform: a drive that is put in later does
+/// not make another machine of one that a metadata service has configured.
+#[must_use]
+pub fn judge(kept: &[Instance], now: &Instance) -> Verdict {
+    let mut here = kept.iter().filter(|kept| kept.platform == now.platform);
+    let same = here.clone().find(|kept| kept.source == now.source);
+    match (same, kept.last()) {
+        (Some(kept), _) if kept.id == now.id => Verdict::Same,
+        (Some(kept), _) => Verdict::Another(kept.id.clone()),
+        (None, Some(last)) if here.next().is_none() => Verdict::Another(last.id.clone()),
+        (None, _) => Verdict::Unheard,
+    }
+}
+
+/// What is kept from now on. Of other platforms nothing is: the machine is there no more.
+#[must_use]
+pub fn keep(kept: &[Instance], now: Instance) -> Vec<Instance> {
+    let others =
+        kept.iter().filter(|kept| kept.platform == now.platform && kept.source != now.source);
+    others.cloned().chain([now.clone()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(platform: &str, source: &str, id: &str) -> Instance {
+        Instance { platform: platform.to_owned(), source: source.to_owned(), id: id.to_owned() }
+    }
+
+    #[test]
+    fn a_machine_is_another_one_when_its_platform_says_so() {
+        let kept = [instance("aws", "metadata", "i-1")];
+        let judge = |now: &Instance| judge(&kept, now);
+        assert_eq!(judge(&instance("aws", "metadata", "i-1")), Verdict::Same);
+        assert_eq!(judge(&instance("aws", "metadata", "i-2")), Verdict::Another("i-1".to_owned()));
+        assert_eq!(judge(&instance("aws", "cidata", "iid-1")), Verdict::Unheard);
+        assert_eq!(judge(&instance("gcp", "metadata", "42")), Verdict::Another("i-1".to_owned()));
+        assert_eq!(super::judge(&[], &instance("gcp", "metadata", "42")), Verdict::Unheard);
+    }
+
+    #[test]
+    fn each_source_is_kept_once_and_no_other_platform() {
+        let kept = keep(&[], instance("aws", "metadata", "i-1"));
+        let kept = keep(&kept, instance("aws", "cidata", "iid-1"));
+        let kept = keep(&kept, instance("aws", "metadata", "i-2"));
+        assert_eq!(kept, [instance("aws", "cidata", "iid-1"), instance("aws", "metadata", "i-2")]);
+        assert_eq!(judge(&kept, &instance("aws", "metadata", "i-2")), Verdict::Same);
+        let moved = instance("gcp", "metadata", "42");
+        assert_eq!(keep(&kept, moved.clone()), [moved]);
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which instance of its platform the machine is, as it is kept in `/state/instance.json`; what that means is decided in
+//! `stele_machine::instance`.
+//!
+//! A machine that is another instance than the one that got the saved configuration takes its configuration anew, as on its
+//! first boot, from the user-data. The saved one stays in force until then, and stays for good if there is no user-data or none
+//! that is valid; it is kept as a generation in any case. Nothing else on the disk changes.
+//!
+//! Hardware of one's own is no instance of anything: there, a drive that somebody puts in has no say over a machine that is
+//! someone's.
+
+use super::{
+    METADATA, State, Taken,
+    drives::{About, Drive},
+    generation, look_at_drives, say, take,
+};
+use crate::{
+    configuration,
+    node::Node,
+    platform::{Here, INSTANCE, Said},
+    report, state,
+};
+use std::rc::Rc;
+use stele_machine::{
+    boots::Start,
+    instance::{self, Instance, Verdict},
+};
+
+/// What becomes of a machine that is another instance, and is told nothing.
+const KEPT: &str = "this instance has no user-data: the saved configuration stays, and with it whose machine this is";
+
+/// Keeps which instance the machine is that has its configuration from here.
+pub(super) async fn note(node: &Node, here: &Here, source: &str, id: Option<String>) {
+    if let Some(now) = instance(here, source, id) {
+        keep(node, &read().await, now).await;
+    }
+}
+
+/// Which instance a drive says that this is; what else it says is shown.
+pub(super) async fn on_drive(node: &Node, here: &Here, about: Option<About>) -> Option<String> {
+    let About { form, bytes } = about?;
+    match configuration::understand_attributes(node, form, &bytes).await {
+        Ok(attributes) => {
+            here.tell(node, &attributes);
+            attributes.get(INSTANCE).cloned()
+        }
+        Err(error) => {
+            let error = report::chain(&error);
+            tracing::warn!(error, "what a drive says of the machine can't be read");
+            None
+        }
+    }
+}
+
+/// Listens whether a machine with a saved configuration is another instance now. As on a first boot, a drive comes first.
+pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
+    let mut decided = false;
+    if here.is_known() {
+        let drives = look_at_drives(node).await;
+        let found = drives.into_iter().find_map(|drive| match drive {
+            Drive { label, user_data: Some(Ok(bytes)), about } => Some((label, bytes, about)),
+            Drive { .. } => None,
+        });
+        if let Some((label, bytes, about)) = found {
+            let id = on_drive(node, here, about).await;
+            consider(node, here, label, Said { instance: id, user_data: Some(bytes) }).await;
+            decided = true;
+        }
+    }
+    if here.can_be_asked() {
+        let said = here.ask(node).await;
+        if !decided {
+            consider(node, here, METADATA, said).await;
+        }
+    }
+}
+
+fn instance(here: &Here, source: &str, id: Option<String>) -> Option<Instance> {
+    let (platform, source) = (here.name().to_owned(), source.to_owned());
+    let id = id.filter(|_| here.is_known())?;
+    Some(Instance { platform, source, id })
+}
+
+/// Takes what another instance has for its configuration.
+async fn consider(node: &Rc<Node>, here: &Here, source: &str, said: Said) {
+    let Some(now) = instance(here, source, said.instance) else { return };
+    let kept = read().await;
+    let before = match instance::judge(&kept, &now) {
+        Verdict::Same => return,
+        Verdict::Unheard => return keep(node, &kept, now).await,
+        Verdict::Another(before) => before,
+    };
+    tracing::warn!(
+        target: report::CONSOLE,
+        before,
+        now = now.id,
+        "this machine is another instance now: it takes its configuration anew"
+    );
+    if node.boots.started() != Start::Ordinary || !node.configuration.is_settled() {
+        // The next start looks again.
+        return say(
+            node,
+            source,
+            State::Failed,
+            "the running image or configuration has something to prove first",
+        );
+    }
+    let taken = match said.user_data {
+        None => Taken::Nothing,
+        Some(bytes) => take(node, source, &bytes, generation(node)).await,
+    };
+    match taken {
+        Taken::InForce => keep(node, &kept, now).await,
+        // The next start tries again.
+        Taken::Refused => {}
+        Taken::Nothing => {
+            tracing::warn!(target: report::CONSOLE, "{KEPT}");
+            say(node, source, State::Absent, KEPT);
+            keep(node, &kept, now).await;
+        }
+    }
+}
+
+async fn read() -> Vec<Instance> {
+    // It fails only by panicking.
+    match tokio::task::spawn_blocking(state::read_instances).await {
+        Ok(Ok(kept)) => kept,
+        Ok(Err(error)) => {
+            let error = report::chain(&error);
+            tracing::error!(error, "which instance this machine was is lost");
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+async fn keep(node: &Node, kept: &[Instance], now: Instance) {
+    if !node.state.get().is_some_and(|state| state.persistent) {
+        return;
+    }
+    let kept = instance::keep(kept, now);
+    let written = tokio::task::spawn_blocking(move || state::write_instances(&kept)).await;
+    if let Ok(Err(error)) = written {
+        let error = report::chain(&error);
+        tracing::error!(error, "keeping which instance this machine is failed");
+    }
+}
