@@ -7,6 +7,8 @@
 
 mod agents;
 mod files;
+mod kernel;
+mod modules;
 mod publish;
 
 use crate::{
@@ -14,14 +16,14 @@ use crate::{
 };
 use agents::Agents;
 use files::Files;
+use modules::Modules;
 use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
-use stele_config::Cidr;
 use stele_kernel::{
     clock,
-    net::{self, Monitor, NetError, Netlink},
+    net::{Monitor, NetError, Netlink},
 };
 use stele_machine::network::{
-    Address, Link, Observed, Route,
+    Address, Observed,
     desired::Desired,
     lease::{Dhcp, Report},
     names,
@@ -68,6 +70,7 @@ struct Network {
     node: Rc<Node>,
     netlink: Netlink,
     agents: Agents,
+    modules: Modules,
     dhcp: BTreeMap<String, Dhcp>,
     /// The MTU of each link when it was first seen, by index.
     first_mtu: BTreeMap<u32, u32>,
@@ -85,10 +88,12 @@ enum Woken {
 impl Network {
     fn new(node: Rc<Node>) -> Network {
         let agents = Agents::new(Rc::clone(&node));
+        let modules = Modules::new(Rc::clone(&node));
         Network {
             node,
             netlink: Netlink::new(),
             agents,
+            modules,
             dhcp: BTreeMap::new(),
             first_mtu: BTreeMap::new(),
             files: Files::default(),
@@ -118,6 +123,7 @@ impl Network {
                 // An error would mean that the sender is gone, which the node of this task holds.
                 _changed = configuration.changed() => Woken::Configured,
                 (link, report) = self.agents.report() => Woken::Reported(link, report),
+                () = self.modules.tried() => Woken::Changed,
                 () = pause(wait) => Woken::Changed,
             };
             match woken {
@@ -169,7 +175,7 @@ impl Network {
     }
 
     fn reconcile(&mut self) -> Vec<NetworkError> {
-        let observed = match observe(&mut self.netlink, &mut self.first_mtu) {
+        let observed = match kernel::observe(&mut self.netlink, &mut self.first_mtu) {
             Ok(observed) => observed,
             Err(error) => return vec![NetworkError::Observe(error)],
         };
@@ -178,9 +184,21 @@ impl Network {
         self.settle_leases(&Desired::derive(config, &self.dhcp, &observed.links), &observed);
         let desired = Desired::derive(config, &self.dhcp, &observed.links);
         let mut errors = Vec::new();
+        // Why links that the kernel should make are not there.
+        let mut unmade = BTreeMap::new();
         for action in plan(&desired, &observed) {
+            if let Action::MakeLink { form, .. } = &action
+                && !self.modules.ready(form.module())
+            {
+                continue;
+            }
             tracing::debug!(action = %action, "changing the network");
-            errors.extend(apply(&mut self.netlink, &action).map_err(NetworkError::Apply).err());
+            let Err(error) = kernel::apply(&mut self.netlink, &action) else { continue };
+            let error = NetworkError::Apply(error);
+            if let Action::MakeLink { name, .. } = action {
+                unmade.insert(name, report::chain(&error));
+            }
+            errors.push(error);
         }
         if let Some(active) = &active {
             self.report(active, &desired, &observed, &errors);
@@ -192,7 +210,12 @@ impl Network {
         let resolver = names::resolver(config, &desired, &self.dhcp);
         let addresses = names::addresses(&observed);
         errors.extend(self.files.write(&hostname, &resolver, &addresses));
-        let view = publish::View { desired: &desired, observed: &observed, dhcp: &self.dhcp };
+        let view = publish::View {
+            desired: &desired,
+            observed: &observed,
+            dhcp: &self.dhcp,
+            unmade: &unmade,
+        };
         publish::publish(&self.node, &view, (&hostname, origin), &resolver);
         publish::identify(&self.node, hostname, addresses);
         errors
@@ -274,76 +297,4 @@ fn now() -> Duration {
 fn unusable(observed: &Observed) -> Option<&Address> {
     let mut ours = observed.addresses.iter().filter(|address| address.ours);
     ours.find(|address| address.duplicate || address.tentative)
-}
-
-/// Looks at everything.
-fn observe(
-    netlink: &mut Netlink,
-    first_mtu: &mut BTreeMap<u32, u32>,
-) -> Result<Observed, NetError> {
-    let links = netlink.links()?;
-    first_mtu.retain(|index, _| links.iter().any(|link| link.index == *index));
-    let links = links.into_iter().map(|link| Link {
-        first_mtu: *first_mtu.entry(link.index).or_insert(link.mtu),
-        index: link.index,
-        name: link.name,
-        mac: link.mac,
-        mtu: link.mtu,
-        max_mtu: link.max_mtu,
-        up: link.up,
-        carrier: link.carrier,
-        physical: link.physical,
-    });
-    let addresses = netlink.addresses()?.into_iter().filter_map(|address| {
-        Some(Address {
-            index: address.index,
-            cidr: Cidr::new(address.address, address.prefix)?,
-            ours: address.protocol == net::OWNER,
-            tentative: address.tentative,
-            duplicate: address.duplicate,
-        })
-    });
-    let routes = netlink.routes()?.into_iter().filter_map(|route| {
-        Some(Route {
-            to: Cidr::new(route.to, route.prefix)?,
-            via: route.via,
-            index: route.index,
-            metric: route.metric,
-            onlink: route.onlink,
-            ours: route.protocol == net::OWNER,
-        })
-    });
-    Ok(Observed {
-        links: links.collect(),
-        addresses: addresses.collect(),
-        routes: routes.collect(),
-    })
-}
-
-/// Does one step.
-fn apply(netlink: &mut Netlink, action: &Action) -> Result<(), NetError> {
-    match action {
-        Action::SetUp { index } => netlink.set_up(*index),
-        Action::SetMtu { index, mtu } => netlink.set_mtu(*index, *mtu),
-        Action::AddAddress { index, cidr } => {
-            netlink.add_address(*index, cidr.address(), cidr.prefix())
-        }
-        Action::DelAddress { index, cidr } => {
-            netlink.del_address(*index, cidr.address(), cidr.prefix())
-        }
-        Action::AddRoute(route) => netlink.add_route(&to_kernel(route)),
-        Action::DelRoute(route) => netlink.del_route(&to_kernel(route)),
-    }
-}
-
-fn to_kernel(route: &Route) -> net::Route {
-    net::Route {
-        to: route.to.address(),
-        prefix: route.to.prefix(),
-        via: route.via,
-        index: route.index,
-        metric: route.metric,
-        protocol: net::OWNER,
-        onlink: route.onlink,
-    }
 }

@@ -70,7 +70,7 @@ kinds! {
     KernelArgs, "What the kernel is told when it starts besides what the image says.", [("STATE", "state"), ("ARGS", "args"), ("WANTED", "wanted"), ("REASON", "reason")];
     KernelModule, "A kernel module that the configuration asks for.", [("STATE", "state"), ("PARAMETERS", "parameters"), ("REASON", "reason")];
     Lease, "A DHCP lease of a link.", [("ADDRESS", "address"), ("ROUTERS", "routers"), ("SERVER", "server"), ("SECONDS", "seconds")];
-    Link, "A network interface.", [("STATE", "state"), ("MAC", "mac"), ("MTU", "mtu"), ("ADDRESSES", "addresses"), ("REASON", "reason")];
+    Link, "A network interface.", [("STATE", "state"), ("MASTER", "master"), ("MAC", "mac"), ("MTU", "mtu"), ("ADDRESSES", "addresses"), ("REASON", "reason")];
     LogSink, "A place that logs are sent to.", [("STATE", "state"), ("ADDRESS", "address"), ("SENT", "sent"), ("LOST", "lost"), ("REASON", "reason")];
     Memory, "The machine's memory.", [("TOTAL", "total"), ("AVAILABLE", "available")];
     Metrics, "Where the machine's figures can be had without a certificate.", [("STATE", "state"), ("ADDRESS", "address"), ("REASON", "reason")];
@@ -79,7 +79,7 @@ kinds! {
     RegistryAuth, "Who asks a registry.", [("STATE", "state"), ("USERNAME", "username"), ("REASON", "reason")];
     RegistryMirror, "Other places that have what a registry has.", [("STATE", "state"), ("ENDPOINTS", "endpoints"), ("REASON", "reason")];
     Resolver, "The DNS servers in use.", [("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin")];
-    Route, "A route in the main table.", [("TO", "to"), ("VIA", "via"), ("LINK", "link"), ("METRIC", "metric"), ("ORIGIN", "origin")];
+    Route, "A route.", [("TO", "to"), ("VIA", "via"), ("LINK", "link"), ("METRIC", "metric"), ("TABLE", "table"), ("ORIGIN", "origin")];
     Service, "A program that PID 1 keeps running.", [("STATE", "state"), ("PID", "pid"), ("RESTARTS", "restarts"), ("MEMORY", "memory"), ("REASON", "reason")];
     Slot, "An image on the ESP.", [("VERSION", "version"), ("STATE", "state"), ("RUNNING", "running"), ("TRIES", "triesLeft"), ("FILE", "file")];
     Source, "A place where the machine looked for its configuration.", [("STATE", "state"), ("REASON", "reason")];

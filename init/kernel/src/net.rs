@@ -4,8 +4,9 @@
 //! [`Netlink`] asks and changes, synchronously; [`Monitor`] tells when to ask again. The messages come from the kernel's own
 //! specifications (`netlink-bindings`), so this module only says which fields mean what here.
 //!
-//! What this module adds carries [`OWNER`], on routes as `rtm_protocol` and on addresses as `IFA_PROTO` (Linux 5.18), so what
-//! others added can be told apart and left alone, whatever happened to our memory in between.
+//! What this module adds carries [`OWNER`], on routes as `rtm_protocol` and on addresses as `IFA_PROTO` (Linux 5.18), and the
+//! links that it makes are in a [`GROUP`], so what others added can be told apart and left alone, whatever happened to our
+//! memory in between.
 //!
 //! There are no IP sockets here: everything is asked over `AF_NETLINK`.
 
@@ -13,11 +14,13 @@ mod addresses;
 mod links;
 mod monitor;
 mod routes;
+mod virtual_links;
 
 pub use addresses::AddressInfo;
 pub use links::LinkInfo;
 pub use monitor::Monitor;
-pub use routes::Route;
+pub use routes::{MAIN_TABLE, Route};
+pub use virtual_links::{BondForm, BridgeForm, GROUP, LinkForm, NewLink};
 
 use netlink_bindings::traits::NetlinkRequest;
 use netlink_socket2::{NetlinkSocket, ReplyError};
@@ -47,6 +50,22 @@ pub enum NetError {
         index: u32,
         /// What it should have become.
         change: LinkChange,
+        /// Why it failed.
+        source: Refusal,
+    },
+    /// A link could not be made.
+    #[error("Making the link {name}")]
+    MakeLink {
+        /// Its name.
+        name: String,
+        /// Why it failed.
+        source: Refusal,
+    },
+    /// A link could not be removed.
+    #[error("Removing link {index}")]
+    RemoveLink {
+        /// The link.
+        index: u32,
         /// Why it failed.
         source: Refusal,
     },
@@ -107,6 +126,10 @@ pub enum LinkChange {
     Down,
     /// Another MTU.
     Mtu(u32),
+    /// Into another link, or out of the one that it is in.
+    Master(Option<u32>),
+    /// Other settings of its form.
+    Form,
 }
 
 impl fmt::Display for LinkChange {
@@ -115,6 +138,9 @@ impl fmt::Display for LinkChange {
             Self::Up => f.write_str("up"),
             Self::Down => f.write_str("down"),
             Self::Mtu(mtu) => write!(f, "to an MTU of {mtu}"),
+            Self::Master(Some(master)) => write!(f, "into link {master}"),
+            Self::Master(None) => f.write_str("out of the link that it is in"),
+            Self::Form => f.write_str("to other settings"),
         }
     }
 }

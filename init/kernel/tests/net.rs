@@ -3,7 +3,10 @@
 
 use nix::sched::{CloneFlags, unshare};
 use std::{net::IpAddr, thread};
-use stele_kernel::net::{LOOPBACK, Monitor, NetError, Netlink, OWNER, Route};
+use stele_kernel::net::{
+    BondForm, BridgeForm, LOOPBACK, LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink,
+    NewLink, OWNER, Route,
+};
 
 /// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
 fn in_namespace(test: impl FnOnce(Netlink) + Send + 'static) {
@@ -21,7 +24,16 @@ fn ip(text: &str) -> IpAddr {
 
 fn route(to: &str, prefix: u8, via: Option<&str>) -> Route {
     let via = via.map(ip);
-    Route { to: ip(to), prefix, via, index: LOOPBACK, metric: 1024, protocol: OWNER, onlink: false }
+    Route {
+        to: ip(to),
+        prefix,
+        via,
+        index: LOOPBACK,
+        metric: 1024,
+        protocol: OWNER,
+        onlink: false,
+        table: MAIN_TABLE,
+    }
 }
 
 #[test]
@@ -128,5 +140,116 @@ fn the_monitor_tells_of_changes_once() {
         assert!(!monitor.drain().expect("nothing more"));
         netlink.add_address(LOOPBACK, ip("192.0.2.1"), 24).expect("adding");
         assert!(monitor.drain().expect("a change"));
+    });
+}
+
+/// Makes a link, unless this kernel has no links of its form.
+fn made(netlink: &mut Netlink, new: NewLink<'_>) -> Option<LinkInfo> {
+    match netlink.make_link(new) {
+        Ok(()) => {}
+        Err(NetError::MakeLink { source, .. }) if source.errno() == Some(libc::EOPNOTSUPP) => {
+            println!("this kernel has no {:?}", new.form);
+            return None;
+        }
+        Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+    }
+    Some(link(netlink, new.name))
+}
+
+fn link(netlink: &mut Netlink, name: &str) -> LinkInfo {
+    let links = netlink.links().expect("links");
+    links.into_iter().find(|link| link.name == name).expect("the link")
+}
+
+fn new<'a>(name: &'a str, form: &'a LinkForm) -> NewLink<'a> {
+    NewLink { name, form, parent: None, peer: None }
+}
+
+fn bridge() -> BridgeForm {
+    BridgeForm { stp: true, forward_delay: 400, priority: 4096, vlan_filtering: false }
+}
+
+#[test]
+fn links_are_what_they_were_made_as_and_go() {
+    in_namespace(|mut netlink| {
+        let forms = [
+            LinkForm::Dummy,
+            LinkForm::Bridge(bridge()),
+            LinkForm::Bond(BondForm { mode: 4, miimon: 50, lacp_fast: true, hash_policy: 1 }),
+            LinkForm::Bond(BondForm { mode: 1, miimon: 100, lacp_fast: false, hash_policy: 0 }),
+            LinkForm::Vrf { table: 1000 },
+        ];
+        for form in &forms {
+            let Some(link) = made(&mut netlink, new("made", form)) else { continue };
+            assert_eq!((link.form.as_ref(), link.ours, link.physical), (Some(form), true, false));
+            let again = netlink.make_link(new("made", form)).expect_err("a name twice");
+            assert_eq!(again.to_string(), "Making the link made");
+            netlink.remove_link(link.index).expect("removing");
+            netlink.remove_link(link.index).expect("removing it again");
+            assert!(netlink.links().expect("links").iter().all(|link| link.name != "made"));
+        }
+    });
+}
+
+#[test]
+fn a_cable_has_two_ends_and_one_of_them_carries_networks() {
+    in_namespace(|mut netlink| {
+        let cable = NewLink { peer: Some("outer"), ..new("inner", &LinkForm::Veth) };
+        let Some(inner) = made(&mut netlink, cable) else { return };
+        let outer = link(&mut netlink, "outer");
+        assert_eq!((inner.parent, outer.parent), (Some(outer.index), Some(inner.index)));
+        assert!(inner.ours && outer.ours && outer.form == Some(LinkForm::Veth));
+        for service in [false, true] {
+            let form = LinkForm::Vlan { id: 42, service };
+            let vlan = NewLink { parent: Some(inner.index), ..new("vlan", &form) };
+            let Some(vlan) = made(&mut netlink, vlan) else { return };
+            assert_eq!((vlan.form, vlan.parent), (Some(form), Some(inner.index)));
+            netlink.remove_link(vlan.index).expect("removing");
+        }
+    });
+}
+
+#[test]
+fn links_come_into_others_and_out_of_them_while_these_work() {
+    in_namespace(|mut netlink| {
+        let cable = NewLink { peer: Some("outer"), ..new("inner", &LinkForm::Veth) };
+        let form = LinkForm::Bridge(bridge());
+        let (Some(inner), Some(whole)) =
+            (made(&mut netlink, cable), made(&mut netlink, new("br0", &form)))
+        else {
+            return;
+        };
+        netlink.set_up(whole.index).expect("up");
+        netlink.set_master(inner.index, Some(whole.index)).expect("into it");
+        assert_eq!(link(&mut netlink, "inner").master, Some(whole.index));
+        let other = BridgeForm { stp: false, priority: 100, vlan_filtering: true, ..bridge() };
+        match netlink.change_form(whole.index, &LinkForm::Bridge(other.clone())) {
+            Ok(()) => assert_eq!(link(&mut netlink, "br0").form, Some(LinkForm::Bridge(other))),
+            // A kernel without the filtering of VLANs takes the rest.
+            Err(error) => {
+                println!("{error}: {:?}", std::error::Error::source(&error));
+                let other = LinkForm::Bridge(BridgeForm { vlan_filtering: false, ..other });
+                netlink.change_form(whole.index, &other).expect("changing");
+                assert_eq!(link(&mut netlink, "br0").form, Some(other));
+            }
+        }
+        netlink.set_master(inner.index, None).expect("out of it");
+        assert_eq!(link(&mut netlink, "inner").master, None);
+    });
+}
+
+#[test]
+fn a_route_is_in_its_table_alone() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        for table in [100, 70_000] {
+            let there = Route { table, ..route("198.51.100.0", 24, None) };
+            netlink.add_route(&there).expect("adding");
+            netlink.add_route(&route("198.51.100.0", 24, None)).expect("the same in the main one");
+            netlink.del_route(&route("198.51.100.0", 24, None)).expect("removing");
+            assert!(netlink.routes().expect("routes").contains(&there));
+            netlink.del_route(&there).expect("removing");
+            assert!(!netlink.routes().expect("routes").contains(&there));
+        }
     });
 }

@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
-use stele_config::{Link, Mac, MachineConfig, Remark, Sysctl, did_you_mean, services};
+use stele_config::{Link, Mac, MachineConfig, Remark, Sysctl, VirtualLink, did_you_mean, services};
 
 /// The settings that take memory as long as they stand, and how much for each of what they count.
 const TAKING: [(&str, Unit); 4] = [
@@ -92,6 +92,7 @@ pub enum Setting {
 pub fn look(config: &MachineConfig, machine: &Machine) -> Vec<Remark> {
     let mut remarks = services::unknown(config);
     links(config, machine, &mut remarks);
+    parts(config, machine, &mut remarks);
     metrics(config, machine, &mut remarks);
     watchdog(config, machine, &mut remarks);
     remarks.extend(kernel_args(config, machine));
@@ -133,6 +134,7 @@ fn links(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
         match (found, link.mac()) {
             // A machine without any has not looked yet.
             (None, _) if there.is_empty() => {}
+            (None, None) if config.virtual_links().iter().any(|made| makes(made, name)) => {}
             (None, Some(mac)) => {
                 let message = format!("this machine has no interface with {mac} now");
                 let macs = machine.links.values().filter_map(|nic| nic.mac);
@@ -178,6 +180,38 @@ fn links(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
             }
         }
     }
+}
+
+/// What links that the kernel makes are on, or have in them, and the machine does not have.
+fn parts(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
+    let there: Vec<&str> = machine.links.keys().map(String::as_str).collect();
+    let comes = |name: &str| {
+        there.is_empty()
+            || there.contains(&name)
+            || config.virtual_links().iter().any(|made| makes(made, name))
+            || config
+                .links()
+                .iter()
+                .any(|link| link.name().as_str() == name && link.mac().is_some())
+    };
+    for link in config.virtual_links() {
+        let names = link.members().into_iter().chain(link.parent());
+        remarks.extend(names.filter(|name| !comes(name.as_str())).map(|name| Remark {
+            kind: link.kind(),
+            name: link.name().to_string(),
+            path: link.below_key().to_owned(),
+            warning: true,
+            message: format!(
+                "this machine has no interface {name} now{}",
+                did_you_mean(name.as_str(), &there)
+            ),
+            expected: format!("one of {}", there.join(", ")),
+        }));
+    }
+}
+
+fn makes(link: &VirtualLink, name: &str) -> bool {
+    link.makes().any(|made| made.as_str() == name)
 }
 
 /// The link that a document is for, if it is there.

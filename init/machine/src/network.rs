@@ -9,6 +9,7 @@
 //!
 //! * [`lease`]: what a DHCP server gave, checked; and how long it holds.
 //! * [`desired`]: what the links should have.
+//! * [`virtual_link`]: the links that the kernel makes, and what is in what.
 //! * [`plan`]: the steps from what they have to what they should have.
 //! * [`names`]: the host name, `/etc/hosts`, `/etc/resolv.conf`, and the addresses the node is reached at.
 //! * [`status`]: each link's state, with its reason.
@@ -20,9 +21,11 @@ pub mod lease;
 pub mod names;
 pub mod plan;
 pub mod status;
+pub mod virtual_link;
 
 use std::net::IpAddr;
 use stele_config::Cidr;
+use virtual_link::Form;
 
 /// What the kernel has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,8 +34,16 @@ pub struct Observed {
     pub links: Vec<Link>,
     /// The addresses of all links.
     pub addresses: Vec<Address>,
-    /// The unicast routes of the main table.
+    /// The unicast routes.
     pub routes: Vec<Route>,
+}
+
+impl Observed {
+    /// The link of a name.
+    #[must_use]
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
 }
 
 /// A link as the kernel has it.
@@ -56,6 +67,12 @@ pub struct Link {
     pub carrier: bool,
     /// Whether it is an Ethernet link with a device behind it.
     pub physical: bool,
+    /// What the kernel made it as, where we make such links.
+    pub form: Option<Form>,
+    /// Whether we made it.
+    pub ours: bool,
+    /// The link that it is in.
+    pub master: Option<u32>,
 }
 
 /// An address as the kernel has it.
@@ -86,21 +103,20 @@ pub struct Route {
     pub metric: u32,
     /// The router is on the link, whatever the addresses of the link say.
     pub onlink: bool,
+    /// The table that it is in.
+    pub table: u32,
     /// Whether we added it.
     pub ours: bool,
 }
 
 impl Route {
-    /// Whether both lead the same way; who added them and how the router was found is not looked at.
-    #[must_use]
-    pub fn same(&self, other: &Route) -> bool {
-        (self.to, self.via, self.index, self.metric)
-            == (other.to, other.via, other.index, other.metric)
+    /// Which way it leads; who added it and how the router was found is not looked at.
+    pub(crate) fn key(&self) -> (Cidr, Option<IpAddr>, u32, u32, u32) {
+        (self.to, self.via, self.index, self.metric, self.table)
     }
 
-    /// Whether the kernel has room for one of the two only: it tells routes apart by network and metric.
-    #[must_use]
-    pub fn rivals(&self, other: &Route) -> bool {
-        (self.to, self.metric) == (other.to, other.metric)
+    /// By what the kernel tells it apart: of those that agree in this it has room for one.
+    pub(crate) fn place(&self) -> (Cidr, u32, u32) {
+        (self.to, self.metric, self.table)
     }
 }

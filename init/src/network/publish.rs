@@ -7,12 +7,14 @@ use crate::{
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
+use stele_config::Table;
 use stele_machine::network::{
     Observed,
     desired::Desired,
     lease::Dhcp,
     names::{Origin, Resolver},
     status::status,
+    virtual_link::Form,
 };
 
 /// What there is to show.
@@ -20,6 +22,8 @@ pub(super) struct View<'a> {
     pub(super) desired: &'a Desired,
     pub(super) observed: &'a Observed,
     pub(super) dhcp: &'a BTreeMap<String, Dhcp>,
+    /// Why links that the kernel should make are not there.
+    pub(super) unmade: &'a BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -29,6 +33,12 @@ struct LinkStatus {
     /// The document that it is set up by.
     #[serde(skip_serializing_if = "Option::is_none")]
     document: Option<String>,
+    /// The kind of document that makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_by: Option<&'static str>,
+    /// The link that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    master: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +72,7 @@ struct RouteStatus {
     via: Option<IpAddr>,
     link: String,
     metric: u32,
+    table: u32,
     origin: &'static str,
 }
 
@@ -141,13 +152,15 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
             document: (view.desired.links.get(&status.name))
                 .map(|desired| desired.document.clone())
                 .filter(|document| !document.is_empty()),
+            made_by: view.desired.made.get(&status.name).map(Form::kind),
+            master: link.and_then(|link| link.master).map(|master| name(view, master)),
             index: link.map(|link| link.index),
             mac: link.and_then(|link| link.mac).map(colons),
             mtu: link.map(|link| link.mtu),
             max_mtu: link.and_then(|link| link.max_mtu),
             carrier: link.map(|link| link.carrier),
             addresses: addresses.into_iter().map(|address| address.cidr.to_string()).collect(),
-            reason: status.reason,
+            reason: view.unmade.get(&status.name).cloned().unwrap_or(status.reason),
             since: status.since.map(|since| since.as_secs_f64()),
         };
         (status.name, text)
@@ -173,8 +186,12 @@ fn routes(view: &View<'_>) -> BTreeMap<String, RouteStatus> {
         let lease = view.dhcp.get(&link).and_then(|dhcp| dhcp.lease.as_ref());
         let leased = lease.is_some_and(|lease| lease.routes().contains(&(route.to, route.via)));
         let origin = if leased && route.ours { Origin::Lease.as_str() } else { origin(route.ours) };
-        let (to, metric) = (route.to.to_string(), route.metric);
-        (format!("{link}/{to}/{metric}"), RouteStatus { to, via: route.via, link, metric, origin })
+        let (to, metric, table) = (route.to.to_string(), route.metric, route.table);
+        let mut name = format!("{link}/{to}/{metric}");
+        if table != Table::MAIN.number() {
+            name = format!("{name}/{table}");
+        }
+        (name, RouteStatus { to, via: route.via, link, metric, table, origin })
     };
     view.observed.routes.iter().map(describe).collect()
 }

@@ -17,6 +17,7 @@ use crate::step::{API_VERSIONS, Lost, Step as _};
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::value::{Secrets, Value};
+use crate::virtual_link::{Bond, Bridge, Dummy, Veth, Vlan, Vrf};
 use crate::{ClientAccess, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog};
 
 record! {
@@ -95,6 +96,7 @@ macro_rules! kinds {
     ($($name:ident: $type:ty $([$older:ty])?, $count:expr, $about:literal;)+) => {
         /// A document that is good in itself, in its newest version.
         #[derive(Clone, Debug)]
+        #[expect(clippy::upper_case_acronyms, reason = "kinds are spelled as in a document")]
         pub(crate) enum Document {
             $(#[doc = $about] $name($type),)+
         }
@@ -145,6 +147,12 @@ kinds! {
     ClientAccess: ClientAccess, Count::AtMostOne, "Which clients may do what.";
     Hostname: HostnameDocument, Count::AtMostOne, "What it is called.";
     Link: Link [LinkV1], Count::Named, "How one interface is set up.";
+    Dummy: Dummy, Count::Named, "A link that leads nowhere.";
+    Veth: Veth, Count::Named, "Two links with a cable between them.";
+    VLAN: Vlan, Count::Named, "One of the networks that share a link.";
+    Bridge: Bridge, Count::Named, "A switch.";
+    Bond: Bond, Count::Named, "Several links that act as one.";
+    VRF: Vrf, Count::Named, "A routing table of its own for some links.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
     Metrics: Metrics, Count::AtMostOne, "Where the machine's figures can be had.";

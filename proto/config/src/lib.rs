@@ -40,6 +40,7 @@ mod route;
 mod sysctl;
 mod trusted_roots;
 mod upgrade;
+mod virtual_link;
 mod watchdog;
 
 // The single values.
@@ -57,6 +58,7 @@ mod secret;
 mod serial;
 mod setting;
 mod span;
+mod table;
 mod url;
 mod version;
 
@@ -118,9 +120,14 @@ pub use serial::{Serial, SerialError};
 pub use setting::{Setting, SettingError};
 pub use step::API_VERSIONS;
 pub use sysctl::{Sysctl, SysctlName, SysctlNameError};
+pub use table::Table;
 pub use trusted_roots::TrustedRoots;
 pub use upgrade::UpgradePolicy;
 pub use url::{Url, UrlError};
+pub use virtual_link::{
+    Bond, BondMode, Bridge, BridgePort, Dummy, HashPolicy, LacpRate, Veth, VirtualLink, Vlan,
+    VlanProtocol, Vrf,
+};
 pub use watchdog::Watchdog;
 
 /// Most bytes of a configuration as people write it.

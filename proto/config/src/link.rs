@@ -92,6 +92,11 @@ impl Link {
         &self.routes
     }
 
+    /// Whether it gives the interface neither addresses nor DHCP.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.addresses.is_empty() && self.dhcp4.is_none()
+    }
+
     /// Says that another document is for the same interface.
     pub(crate) fn check_beside(&self, other: &Link, node: &Node, report: &mut Report) {
         if self.mac().is_some() && self.mac() == other.mac() {

@@ -13,6 +13,7 @@ use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::Report;
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
+use crate::virtual_link::{self, VirtualLink};
 use crate::{
     ClientAccess, HealthCheck, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog,
 };
@@ -25,6 +26,7 @@ pub struct MachineConfig {
     client_access: Option<ClientAccess>,
     hostname: Option<Hostname>,
     links: Vec<Link>,
+    virtual_links: Vec<VirtualLink>,
     resolver: Option<Resolver>,
     health_checks: Vec<HealthCheck>,
     metrics: Option<Metrics>,
@@ -65,6 +67,12 @@ impl MachineConfig {
     #[must_use]
     pub fn links(&self) -> &[Link] {
         &self.links
+    }
+
+    /// The links that the kernel makes, kind by kind and each in the order of their names.
+    #[must_use]
+    pub fn virtual_links(&self) -> &[VirtualLink] {
+        &self.virtual_links
     }
 
     /// How names are resolved, where that is set.
@@ -159,6 +167,7 @@ impl MachineConfig {
         documents
             .extend(hostname.map(|hostname| Document::Hostname(HostnameDocument { hostname })));
         documents.extend(self.links.iter().cloned().map(Document::Link));
+        documents.extend(self.virtual_links.iter().map(VirtualLink::document));
         documents.extend(self.resolver.clone().map(Document::Resolver));
         let checks = self.health_checks.iter().map(|check| check.document().clone());
         documents.extend(checks.map(Document::HealthCheck));
@@ -204,12 +213,14 @@ impl MachineConfig {
             );
         }
         parts.count(report);
+        virtual_link::check_together(&parts.virtual_links, &parts.links, report);
         let identity = parts.identity.map(|(identity, _)| identity)?;
         report.is_empty().then(|| MachineConfig {
             identity,
             client_access: parts.client_access.map(|(access, _)| access),
             hostname: parts.hostname.map(|(document, _)| document.hostname),
             links: sorted(parts.links, Link::name),
+            virtual_links: virtual_link::sorted(parts.virtual_links),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
             health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
                 .filter_map(HealthCheck::new)
@@ -238,6 +249,7 @@ struct Parts {
     client_access: Option<(ClientAccess, u32)>,
     hostname: Option<(HostnameDocument, u32)>,
     links: Vec<(Link, u32)>,
+    virtual_links: Vec<(VirtualLink, u32)>,
     resolver: Option<(Resolver, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
     metrics: Option<(Metrics, u32)>,
@@ -272,6 +284,12 @@ impl Parts {
                 }
                 push(&mut self.links, link, Link::name, ("Link", each), node, report);
             }
+            Document::Dummy(dummy) => self.add_link(VirtualLink::Dummy(dummy), node, report),
+            Document::Veth(veth) => self.add_link(VirtualLink::Veth(veth), node, report),
+            Document::VLAN(vlan) => self.add_link(VirtualLink::Vlan(vlan), node, report),
+            Document::Bridge(bridge) => self.add_link(VirtualLink::Bridge(bridge), node, report),
+            Document::Bond(bond) => self.add_link(VirtualLink::Bond(bond), node, report),
+            Document::VRF(vrf) => self.add_link(VirtualLink::Vrf(vrf), node, report),
             Document::HealthCheck(check) => {
                 let each = "another name for each check";
                 let (checks, name) = (&mut self.health_checks, HealthCheckDocument::name);
@@ -345,6 +363,13 @@ impl Parts {
                 push(&mut self.files, files, Files::name, ("Files", each), node, report);
             }
         }
+    }
+
+    fn add_link(&mut self, link: VirtualLink, node: &Node, report: &mut Report) {
+        for (other, _) in &self.virtual_links {
+            link.check_beside(other, node, report);
+        }
+        self.virtual_links.push((link, node.line));
     }
 
     /// Says of which kinds there are too many documents.

@@ -5,6 +5,7 @@ use crate::Cidr;
 use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
+use crate::table::Table;
 use std::net::IpAddr;
 
 record! {
@@ -17,6 +18,9 @@ record! {
         pub via: Option<IpAddr>,
         /// The metric: of two routes to the same network the kernel takes the one with the lower.
         pub metric: Option<u32>,
+        /// The routing table that it is in. Without it, that of the link's `VRF`, or else the main one, 254. Others are looked
+        /// at when a `RoutingRule` says so.
+        pub table: Option<Table>,
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Links: what there is, up, down, MTU.
 
-use super::{LinkChange, NetError, Netlink, Refusal};
+use super::{GROUP, LinkChange, LinkForm, NetError, Netlink, Refusal};
 use netlink_bindings::rt_link::{Ifinfomsg, Request};
 use std::{fs, path::Path};
 
@@ -26,6 +26,14 @@ pub struct LinkInfo {
     pub physical: bool,
     /// The driver of that device.
     pub driver: Option<String>,
+    /// What the kernel made it as, where it is of a form that we know.
+    pub form: Option<LinkForm>,
+    /// Whether we made it.
+    pub ours: bool,
+    /// The bridge, bond or VRF that it is in.
+    pub master: Option<u32>,
+    /// The link that it is on, or the other end of its cable, if that is here.
+    pub parent: Option<u32>,
 }
 
 impl Netlink {
@@ -66,6 +74,13 @@ impl Netlink {
                 driver: fs::read_link(device.join("driver"))
                     .ok()
                     .and_then(|driver| Some(driver.file_name()?.to_string_lossy().into_owned())),
+                form: attributes.get_linkinfo().ok().and_then(|info| LinkForm::observe(&info)),
+                ours: attributes.get_group().is_ok_and(|group| group == GROUP),
+                master: attributes.get_master().ok(),
+                parent: attributes
+                    .get_link()
+                    .ok()
+                    .filter(|_| attributes.get_link_netnsid().is_err()),
                 name,
             });
         }
@@ -97,12 +112,12 @@ impl Netlink {
         self.set_link(index, LinkChange::Mtu(mtu))
     }
 
-    fn set_link(&mut self, index: u32, change: LinkChange) -> Result<(), NetError> {
+    pub(super) fn set_link(&mut self, index: u32, change: LinkChange) -> Result<(), NetError> {
         let up = libc::IFF_UP as u32;
         let (flags, mask) = match change {
             LinkChange::Up => (up, up),
             LinkChange::Down => (0, up),
-            LinkChange::Mtu(_) => (0, 0),
+            LinkChange::Mtu(_) | LinkChange::Master(_) | LinkChange::Form => (0, 0),
         };
         let header = Ifinfomsg {
             ifi_index: index as i32,
@@ -112,8 +127,14 @@ impl Netlink {
         };
         // RTM_NEWLINK without NLM_F_CREATE changes the link that is there.
         let mut request = Request::new().op_newlink_do(&header);
-        if let LinkChange::Mtu(mtu) = change {
-            request.encode().push_mtu(mtu);
+        match change {
+            LinkChange::Mtu(mtu) => {
+                request.encode().push_mtu(mtu);
+            }
+            LinkChange::Master(master) => {
+                request.encode().push_master(master.unwrap_or_default());
+            }
+            LinkChange::Up | LinkChange::Down | LinkChange::Form => {}
         }
         self.change(&request).map_err(|source| NetError::Link { index, change, source })
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Unicast routes of the main table.
+//! Unicast routes, of all tables but the kernel's own.
 
 use super::{NetError, Netlink, Refusal, family};
 use netlink_bindings::rt_route::{PushRouteAttrs, Request, Rtmsg};
@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// A unicast route of the main table.
+/// A unicast route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The network it leads to.
@@ -25,6 +25,8 @@ pub struct Route {
     pub protocol: u8,
     /// The router is on the link, whatever the addresses of the link say.
     pub onlink: bool,
+    /// The table that it is in.
+    pub table: u32,
 }
 
 impl fmt::Display for Route {
@@ -33,12 +35,13 @@ impl fmt::Display for Route {
         if let Some(via) = self.via {
             write!(f, " via {via}")?;
         }
-        write!(f, " through link {} with metric {}", self.index, self.metric)
+        write!(f, " through link {} with metric {}", self.index, self.metric)?;
+        if self.table == MAIN_TABLE { Ok(()) } else { write!(f, " in table {}", self.table) }
     }
 }
 
 impl Netlink {
-    /// Every unicast route of the main table that goes through one link. (Multipath routes are nobody's here.)
+    /// Every unicast route that goes through one link, but those to the machine itself. (Multipath routes are nobody's here.)
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -58,7 +61,7 @@ impl Netlink {
                 libc::AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
                 _ => continue,
             };
-            if table != u32::from(libc::RT_TABLE_MAIN) || header.rtm_type != libc::RTN_UNICAST {
+            if table == u32::from(libc::RT_TABLE_LOCAL) || header.rtm_type != libc::RTN_UNICAST {
                 continue;
             }
             let Ok(index) = attributes.get_oif() else { continue };
@@ -70,6 +73,7 @@ impl Netlink {
                 metric: attributes.get_priority().unwrap_or_default(),
                 protocol: header.rtm_protocol,
                 onlink: header.rtm_flags & RTNH_F_ONLINK != 0,
+                table,
             });
         }
         Ok(routes)
@@ -108,6 +112,9 @@ impl Netlink {
     }
 }
 
+/// The table that holds what no other is named for.
+pub const MAIN_TABLE: u32 = libc::RT_TABLE_MAIN as u32;
+
 /// `RTNH_F_ONLINK` of `linux/rtnetlink.h`, which libc does not name.
 const RTNH_F_ONLINK: u32 = 4;
 
@@ -115,15 +122,19 @@ fn header(route: &Route) -> Rtmsg {
     Rtmsg {
         rtm_family: family(route.to),
         rtm_dst_len: route.prefix,
-        rtm_table: libc::RT_TABLE_MAIN,
+        // The header has room for the first tables only; the attribute counts.
+        rtm_table: u8::try_from(route.table).unwrap_or(libc::RT_TABLE_COMPAT),
         rtm_protocol: route.protocol,
         ..Rtmsg::default()
     }
 }
 
 fn push(attributes: PushRouteAttrs<&mut Vec<u8>>, route: &Route) {
-    let attributes =
-        attributes.push_dst(route.to).push_oif(route.index).push_priority(route.metric);
+    let attributes = attributes
+        .push_dst(route.to)
+        .push_oif(route.index)
+        .push_priority(route.metric)
+        .push_table(route.table);
     if let Some(via) = route.via {
         attributes.push_gateway(via);
     }

@@ -2,7 +2,7 @@
 //! What changes of the network.
 
 use super::{Change, Fate, named};
-use stele_config::{Link, MachineConfig};
+use stele_config::{InterfaceName, Link, MachineConfig, VirtualLink};
 
 pub(super) fn hostname(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
     let hostname = new.hostname();
@@ -35,6 +35,42 @@ pub(super) fn links(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Cha
         changes.push(Change::live("Link", "none is configured, every Ethernet link uses DHCP"));
     }
     changes
+}
+
+pub(super) fn virtual_links(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
+    let before = old.map(MachineConfig::virtual_links).unwrap_or_default();
+    named(before, new.virtual_links(), VirtualLink::name)
+        .into_iter()
+        .map(|fate| {
+            let (link, what) = match fate {
+                Fate::Added(link) => (link, format!("made, {}", form(link))),
+                Fate::Changed(to) => (to, format!("changed or made again, {}", form(to))),
+                Fate::Gone(link) => (link, "removed".to_owned()),
+            };
+            Change::live(format!("{} {}", link.kind(), link.name()), what)
+        })
+        .collect()
+}
+
+/// What a link is that the kernel makes.
+fn form(link: &VirtualLink) -> String {
+    match link {
+        VirtualLink::Dummy(_) => "leads nowhere".to_owned(),
+        VirtualLink::Veth(veth) => format!("a cable to {}", veth.peer()),
+        VirtualLink::Vlan(vlan) => format!("network {} of {}", vlan.id(), vlan.link()),
+        VirtualLink::Bridge(_) => format!("a switch {}", with(&link.members())),
+        VirtualLink::Bond(bond) => format!("{} {}", bond.mode(), with(&link.members())),
+        VirtualLink::Vrf(vrf) => format!("table {} {}", vrf.table(), with(&link.members())),
+    }
+}
+
+fn with(members: &[&InterfaceName]) -> String {
+    let names: Vec<&str> = members.iter().map(|name| name.as_str()).collect();
+    if names.is_empty() {
+        "with no link in it".to_owned()
+    } else {
+        format!("with {}", names.join(", "))
+    }
 }
 
 pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {

@@ -175,6 +175,30 @@ fn the_network_and_who_the_node_is() {
 }
 
 #[test]
+fn links_that_the_kernel_makes() {
+    let bond = |mode: &str| {
+        format!(r#""kind":"Bond","name":"bond0","links":["eth1","eth2"],"mode":"{mode}""#)
+    };
+    let vlan = r#""kind":"VLAN","name":"storage","link":"bond0","id":5"#;
+    let bridge = r#""kind":"Bridge","name":"br0""#;
+    check(
+        &[],
+        &[&bond("802.3ad"), vlan, bridge],
+        &expect![[r#"
+        VLAN storage: made, network 5 of bond0, live
+        Bridge br0: made, a switch with no link in it, live
+        Bond bond0: made, 802.3ad with eth1, eth2, live"#]],
+    );
+    check(
+        &[&bond("802.3ad"), vlan],
+        &[&bond("active-backup")],
+        &expect![[r#"
+        Bond bond0: changed or made again, active-backup with eth1, eth2, live
+        VLAN storage: removed, live"#]],
+    );
+}
+
+#[test]
 fn the_kernel() {
     let swappiness =
         |value: &str| format!(r#""kind":"Sysctl","name":"vm.swappiness","value":"{value}""#);

@@ -55,6 +55,17 @@ fn links() {
             warning: Link, name: this machine has no interface eth9 now (did you mean "eth0"?); expected one of eth0, lo
             warning: Link, addresses[0]: 10.0.0.1 is an address of eth0 as well; expected each address on one link"#]],
     );
+    check(
+        &machine(),
+        &[
+            r#""kind":"Link","name":"bond0","addresses":["10.0.0.1/24"]"#,
+            r#""kind":"Bond","name":"bond0","links":["eth0","eht1"]"#,
+            r#""kind":"VLAN","name":"storage","link":"bond0","id":5"#,
+        ],
+        &expect![
+            "warning: Bond, links: this machine has no interface eht1 now; expected one of eth0, lo"
+        ],
+    );
     check(&Machine::default(), &[r#""kind":"Link","name":"lo","mtu":9000"#], &expect![""]);
 }
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the links should have, by configuration and leases.
 
-use super::{Link, lease::Dhcp};
+use super::{
+    Link,
+    lease::Dhcp,
+    virtual_link::{self, Form},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
-use stele_config::{Cidr, Dhcp4, MachineConfig};
+use stele_config::{Cidr, Dhcp4, MachineConfig, Table, VirtualLink};
 
 /// The metric of routes that came by DHCP, to which the index of the link is added: of two links the first is preferred, and
 /// a configured route over both.
@@ -21,6 +25,8 @@ const IPV6_METRIC: u32 = 1024;
 pub struct Desired {
     /// The links that somebody wants.
     pub links: BTreeMap<String, DesiredLink>,
+    /// The links that the kernel is to make.
+    pub made: BTreeMap<String, Form>,
 }
 
 /// What a link should have.
@@ -34,6 +40,8 @@ pub struct DesiredLink {
     pub routes: Vec<DesiredRoute>,
     /// Whether a DHCP agent works on it, and what is taken from a server.
     pub dhcp4: Option<Dhcp4>,
+    /// The link that it is in.
+    pub master: Option<String>,
     /// The name of the document that says so; empty where none does.
     pub document: String,
 }
@@ -47,6 +55,8 @@ pub struct DesiredRoute {
     pub via: Option<IpAddr>,
     /// Lower is preferred.
     pub metric: u32,
+    /// The table that it is in; none for that of the link's VRF, or else the main one.
+    pub table: Option<u32>,
 }
 
 impl Desired {
@@ -75,14 +85,21 @@ impl Desired {
             }
             desired
         };
+        let mut made = BTreeMap::new();
+        for document in config.map(MachineConfig::virtual_links).unwrap_or_default() {
+            let actual = |name: &str| actual(name, documents, links);
+            virtual_link(document, actual, documents.is_empty(), &mut desired);
+            made.extend(virtual_link::made(document, actual));
+        }
         for (name, link) in &mut desired {
             let index = links.iter().find(|one| one.name == *name).map(|one| one.index);
             if let (Some(index), Some(dhcp)) = (index, dhcp.get(name)) {
                 lease(link, dhcp, index);
             }
         }
+        choose_tables(&mut desired, &made);
         drop_rivals(&mut desired);
-        Desired { links: desired }
+        Desired { links: desired, made }
     }
 
     /// What a link takes from a DHCP server, if one is asked there.
@@ -106,6 +123,32 @@ pub fn interface(document: &stele_config::Link, links: &[Link]) -> String {
     found.map_or_else(|| mac.to_string(), |link| link.name.clone())
 }
 
+/// The name of the link that documents call so: what a `Link` is for, or else the link itself.
+fn actual(name: &str, documents: &[stele_config::Link], links: &[Link]) -> String {
+    let document = documents.iter().find(|document| document.name().as_str() == name);
+    document.map_or_else(|| name.to_owned(), |document| interface(document, links))
+}
+
+/// What becomes of other links with one that the kernel makes: it is up, and so is what it is on and what is in it.
+fn virtual_link(
+    document: &VirtualLink,
+    actual: impl Fn(&str) -> String,
+    automatic: bool,
+    desired: &mut BTreeMap<String, DesiredLink>,
+) {
+    for name in document.makes().chain(document.parent()) {
+        desired.entry(actual(name.as_str())).or_default();
+    }
+    for member in document.members() {
+        let member = desired.entry(actual(member.as_str())).or_default();
+        member.master = Some(document.name().to_string());
+        // Nobody wrote that it should; those in a VRF are what they were.
+        if automatic && !matches!(document, VirtualLink::Vrf(_)) {
+            member.dhcp4 = None;
+        }
+    }
+}
+
 fn configured(document: &stele_config::Link) -> DesiredLink {
     let default = |to: Cidr| if to.address().is_ipv4() { 0 } else { IPV6_METRIC };
     let route = |route: &stele_config::Route| DesiredRoute {
@@ -116,12 +159,14 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
             .metric
             .filter(|metric| *metric != 0 || route.to.address().is_ipv4())
             .unwrap_or_else(|| default(route.to)),
+        table: route.table.map(Table::number),
     };
     DesiredLink {
         mtu: document.mtu(),
         addresses: document.addresses().to_vec(),
         routes: document.routes().iter().map(route).collect(),
         dhcp4: document.dhcp4().cloned(),
+        master: None,
         document: document.name().to_string(),
     }
 }
@@ -142,13 +187,27 @@ fn lease(link: &mut DesiredLink, dhcp: &Dhcp, index: u32) {
         to: *to,
         via: *via,
         metric,
+        table: None,
     }));
+}
+
+/// Puts the routes of links in a VRF, and of the VRF itself, into its table.
+fn choose_tables(links: &mut BTreeMap<String, DesiredLink>, made: &BTreeMap<String, Form>) {
+    for (name, link) in links {
+        let table = match made.get(link.master.as_ref().unwrap_or(name)) {
+            Some(Form::Vrf { table }) => *table,
+            Some(_) | None => Table::MAIN.number(),
+        };
+        for route in &mut link.routes {
+            route.table.get_or_insert(table);
+        }
+    }
 }
 
 /// Of several routes to one network with one metric the first stays: the kernel has room for one only.
 fn drop_rivals(links: &mut BTreeMap<String, DesiredLink>) {
     let mut taken = BTreeSet::new();
     for link in links.values_mut() {
-        link.routes.retain(|route| taken.insert((route.to, route.metric)));
+        link.routes.retain(|route| taken.insert((route.to, route.metric, route.table)));
     }
 }

@@ -196,6 +196,9 @@ mod tests {
             up: true,
             carrier: true,
             physical,
+            form: None,
+            ours: false,
+            master: None,
         }
     }
 
@@ -203,7 +206,8 @@ mod tests {
     fn taking(leases: &BTreeMap<String, Dhcp>, dns: bool) -> Desired {
         let dhcp4 = Some(Dhcp4 { dns, ..Dhcp4::default() });
         let link = DesiredLink { dhcp4, ..DesiredLink::default() };
-        Desired { links: leases.keys().map(|name| (name.clone(), link.clone())).collect() }
+        let links = leases.keys().map(|name| (name.clone(), link.clone())).collect();
+        Desired { links, ..Desired::default() }
     }
 
     #[test]

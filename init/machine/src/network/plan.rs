@@ -5,13 +5,50 @@
 //! is old goes. Only routes go first, because the kernel has room for one of each network and metric. The kernel must be told
 //! to keep the other addresses of a network when its first one goes (`net.ipv4.conf.all.promote_secondaries`).
 
-use super::{Observed, Route, desired::Desired};
-use std::fmt;
-use stele_config::Cidr;
+use super::{
+    Observed, Route,
+    desired::Desired,
+    virtual_link::{self, Form},
+};
+use std::{collections::BTreeSet, fmt};
+use stele_config::{Cidr, Table};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Make a link; what else it should have comes once it is there.
+    MakeLink {
+        /// Its name.
+        name: String,
+        /// What it is.
+        form: Form,
+        /// The link that it is on.
+        parent: Option<u32>,
+    },
+    /// Change what a link of ours is, while it works.
+    ChangeForm {
+        /// The link.
+        index: u32,
+        /// What it should be.
+        form: Form,
+    },
+    /// Remove a link that is ours.
+    RemoveLink {
+        /// The link.
+        index: u32,
+    },
+    /// Set a link down, for as long as it takes to come into another one.
+    SetDown {
+        /// The link.
+        index: u32,
+    },
+    /// Put a link into another one, or take it out of one of ours.
+    SetMaster {
+        /// The link.
+        index: u32,
+        /// What it should be in.
+        master: Option<u32>,
+    },
     /// Remove a route that is ours.
     DelRoute(Route),
     /// Set a link up.
@@ -52,6 +89,14 @@ impl fmt::Display for Action {
             write!(f, " on link {}", route.index)
         };
         match self {
+            Self::MakeLink { name, form, .. } => write!(f, "make the {} {name}", form.kind()),
+            Self::ChangeForm { index, form } => write!(f, "change the {} {index}", form.kind()),
+            Self::RemoveLink { index } => write!(f, "remove link {index}"),
+            Self::SetDown { index } => write!(f, "set link {index} down"),
+            Self::SetMaster { index, master: Some(master) } => {
+                write!(f, "put link {index} into link {master}")
+            }
+            Self::SetMaster { index, master: None } => write!(f, "take link {index} out"),
             Self::DelRoute(old) => route(f, "remove", old),
             Self::SetUp { index } => write!(f, "set link {index} up"),
             Self::SetMtu { index, mtu } => write!(f, "set the MTU of link {index} to {mtu}"),
@@ -63,26 +108,99 @@ impl fmt::Display for Action {
 }
 
 /// Decides; touches nothing. Empty when everything is as it should be.
+///
+/// Links of ours that nobody wants go first and alone: what was in them is looked at again without them.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
-    let mut up = Vec::new();
-    let mut addresses: Vec<(u32, Cidr)> = Vec::new();
-    let mut routes = Vec::new();
+    let removed = virtual_link::remove(desired, observed);
+    if !removed.is_empty() {
+        return removed;
+    }
+    let made = virtual_link::make(desired, observed);
+    let joined = virtual_link::join(desired, observed);
+    let set_up = set_up(desired, observed, &joined);
+    let (addresses, routes) = wanted(desired, observed);
+
+    let wanted_routes: BTreeSet<_> = routes.iter().map(Route::key).collect();
+    let there: BTreeSet<_> = observed.routes.iter().map(Route::key).collect();
+    // A route that is somebody else's stays, whether it is the same or only takes the place.
+    let taken: BTreeSet<_> =
+        observed.routes.iter().filter(|old| !old.ours).map(Route::place).collect();
+    let old_routes = observed
+        .routes
+        .iter()
+        .filter(|old| old.ours && !wanted_routes.contains(&old.key()))
+        .map(|old| Action::DelRoute(old.clone()));
+    let new_routes = routes
+        .iter()
+        .filter(|new| !there.contains(&new.key()) && !taken.contains(&new.place()))
+        .map(|new| Action::AddRoute(new.clone()));
+
+    let wanted_addresses: BTreeSet<_> = addresses.iter().collect();
+    let there: BTreeSet<_> = observed.addresses.iter().map(|old| (old.index, old.cidr)).collect();
+    let new_addresses = addresses
+        .iter()
+        .filter(|new| !there.contains(new))
+        .map(|(index, cidr)| Action::AddAddress { index: *index, cidr: *cidr });
+    let old_addresses = observed
+        .addresses
+        .iter()
+        .filter(|old| old.ours && !wanted_addresses.contains(&(old.index, old.cidr)))
+        .map(|old| Action::DelAddress { index: old.index, cidr: old.cidr });
+    made.into_iter()
+        .chain(joined.iter().cloned())
+        .chain(old_routes)
+        .chain(set_up)
+        .chain(new_addresses)
+        .chain(new_routes)
+        .chain(old_addresses)
+        .collect()
+}
+
+/// Which links get another MTU, and which are set up.
+fn set_up(desired: &Desired, observed: &Observed, joined: &[Action]) -> Vec<Action> {
+    let mut actions = Vec::new();
     for link in &observed.links {
+        let index = link.index;
         let Some(wanted) = desired.links.get(&link.name) else {
             // The loopback is wanted by everybody; it only has to be up.
             if link.name == "lo" && !link.up {
-                up.push(Action::SetUp { index: link.index });
+                actions.push(Action::SetUp { index });
             }
             continue;
         };
-        let mtu = wanted.mtu.unwrap_or(link.first_mtu);
+        let whole = wanted.master.as_ref().and_then(|name| desired.made.get(name));
+        let form = desired.made.get(&link.name);
+        // In and below other links the kernel may choose it.
+        let follows =
+            form.is_some_and(Form::follows_mtu) || matches!(whole, Some(Form::Bond { .. }));
+        let mtu = wanted.mtu.unwrap_or(if follows { link.mtu } else { link.first_mtu });
         if mtu != link.mtu {
-            up.push(Action::SetMtu { index: link.index, mtu });
+            actions.push(Action::SetMtu { index, mtu });
         }
-        if !link.up {
-            up.push(Action::SetUp { index: link.index });
+        let below = match form {
+            Some(Form::Vlan { link, .. }) => observed.link(link).is_some_and(|below| below.up),
+            Some(_) | None => true,
+        };
+        // A bond sets what comes into it up by itself.
+        let bonded = matches!(whole, Some(Form::Bond { .. }))
+            && joined.iter().any(
+                |join| matches!(join, Action::SetMaster { index: other, .. } if *other == index),
+            );
+        if !link.up && below && !bonded {
+            actions.push(Action::SetUp { index });
         }
+    }
+    actions
+}
+
+/// The addresses and routes of the links that are there. Networks on the link come first: the routers of the others may be in
+/// them.
+fn wanted(desired: &Desired, observed: &Observed) -> (Vec<(u32, Cidr)>, Vec<Route>) {
+    let mut addresses = Vec::new();
+    let mut routes = Vec::new();
+    for link in &observed.links {
+        let Some(wanted) = desired.links.get(&link.name) else { continue };
         addresses.extend(wanted.addresses.iter().map(|cidr| (link.index, *cidr)));
         for route in &wanted.routes {
             let near = |via| wanted.addresses.iter().any(|cidr| cidr.contains(via));
@@ -93,36 +211,13 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
                 metric: route.metric,
                 // Some clouds give an address of its own network, and a router outside it.
                 onlink: route.via.is_some_and(|via| via.is_ipv4() && !near(via)),
+                table: route.table.unwrap_or(Table::MAIN.number()),
                 ours: true,
             });
         }
     }
-    // Networks on the link come first: the routers of the others may be in them.
     routes.sort_by_key(|route| route.via.is_some());
-    let old_routes = observed
-        .routes
-        .iter()
-        .filter(|old| old.ours && !routes.iter().any(|new| new.same(old)))
-        .map(|old| Action::DelRoute(old.clone()));
-    let new_addresses = addresses
-        .iter()
-        .filter(|(index, cidr)| {
-            !observed.addresses.iter().any(|old| (old.index, old.cidr) == (*index, *cidr))
-        })
-        .map(|(index, cidr)| Action::AddAddress { index: *index, cidr: *cidr });
-    let new_routes = routes
-        .iter()
-        // A route that is somebody else's stays, whether it is the same or only takes the place.
-        .filter(|new| {
-            !observed.routes.iter().any(|old| new.same(old) || (!old.ours && new.rivals(old)))
-        })
-        .map(|new| Action::AddRoute(new.clone()));
-    let old_addresses = observed
-        .addresses
-        .iter()
-        .filter(|old| old.ours && !addresses.contains(&(old.index, old.cidr)))
-        .map(|old| Action::DelAddress { index: old.index, cidr: old.cidr });
-    old_routes.chain(up).chain(new_addresses).chain(new_routes).chain(old_addresses).collect()
+    (addresses, routes)
 }
 
 #[cfg(test)]

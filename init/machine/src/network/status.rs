@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Each link's state, with its reason.
 
-use super::{Observed, desired::Desired, lease::Dhcp};
+use super::{Link, Observed, desired::Desired, lease::Dhcp, virtual_link::Form};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// The state of a link.
@@ -15,9 +15,9 @@ pub enum State {
     Down,
     /// Nothing is plugged in at the other end, or the other end is off.
     NoCarrier,
-    /// Another machine has an address of it.
+    /// Another machine has an address of it, or somebody else made a link of its name.
     Conflict,
-    /// It has no lease yet.
+    /// It has no lease yet, or is not in the link that it should be in.
     Waiting,
     /// It has what it should have.
     Ready,
@@ -61,17 +61,35 @@ pub fn status(
     let absent = desired.links.keys().filter(|name| !here(name)).map(|name| Status {
         name: name.clone(),
         state: State::Absent,
-        reason: "The machine has no such link".to_owned(),
+        reason: absence(desired, observed, name),
         since: None,
     });
     observed.links.iter().map(|link| one(desired, observed, dhcp, link)).chain(absent).collect()
+}
+
+/// Why the machine has no such link.
+fn absence(desired: &Desired, observed: &Observed, name: &str) -> String {
+    match desired.made.get(name) {
+        None => "The machine has no such link".to_owned(),
+        Some(Form::Vlan { link, .. }) if observed.link(link).is_none() => {
+            format!("It is on {link}, which the machine does not have")
+        }
+        Some(form) => format!("The {} is not made yet", form.kind()),
+    }
+}
+
+/// Those of its links that the machine does not have.
+fn missing(desired: &Desired, observed: &Observed, name: &str) -> Vec<String> {
+    let inside = desired.links.iter().filter(|(_, link)| link.master.as_deref() == Some(name));
+    let absent = inside.filter(|(member, _)| observed.link(member).is_none());
+    absent.map(|(member, _)| member.clone()).collect()
 }
 
 fn one(
     desired: &Desired,
     observed: &Observed,
     dhcp: &BTreeMap<String, Dhcp>,
-    link: &super::Link,
+    link: &Link,
 ) -> Status {
     let status = |state, reason: &str| Status {
         name: link.name.clone(),
@@ -82,6 +100,15 @@ fn one(
     let Some(wanted) = desired.links.get(&link.name) else {
         return status(State::Unmanaged, "");
     };
+    if desired.made.contains_key(&link.name) && !link.ours {
+        return status(State::Conflict, "Somebody else made a link of this name");
+    }
+    let whole = wanted.master.as_ref();
+    if let Some(whole) = whole
+        && observed.link(whole).is_none_or(|whole| link.master != Some(whole.index))
+    {
+        return status(State::Waiting, &format!("It is not in {whole} yet"));
+    }
     if !link.up {
         return status(State::Down, "It is being set up");
     }
@@ -105,7 +132,13 @@ fn one(
             Some(_) | None => return status(State::Waiting, "Waiting for DHCP"),
         }
     }
-    status(State::Ready, "")
+    match missing(desired, observed, &link.name) {
+        missing if missing.is_empty() => status(State::Ready, ""),
+        missing => {
+            let reason = format!("The machine has no {}", missing.join(", "));
+            status(State::Ready, &reason)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,13 +163,17 @@ mod tests {
             up: true,
             carrier: true,
             physical: true,
+            form: None,
+            ours: false,
+            master: None,
         }
     }
 
     fn check(links: Vec<Link>, report: Option<Report>, expected: &Expect) {
         let wanted =
             DesiredLink { dhcp4: Some(stele_config::Dhcp4::default()), ..DesiredLink::default() };
-        let desired = Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]) };
+        let desired =
+            Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]), ..Desired::default() };
         let mut dhcp = Dhcp::default();
         if let Some(report) = report {
             dhcp.hear(report, Duration::from_secs(3));

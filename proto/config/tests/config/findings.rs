@@ -135,8 +135,8 @@ fn unknown_key() {
     check(
         &format!("{LINK}routes: [{{to: 0.0.0.0/0, gateway: 192.0.2.1}}]\n"),
         &expect![[r#"
-        document 2 (Link), line 5, routes[0].gateway: there is no key "gateway" here; expected one of to, via, metric
-    "#]],
+            document 2 (Link), line 5, routes[0].gateway: there is no key "gateway" here; expected one of to, via, metric, table
+        "#]],
     );
 }
 
@@ -177,8 +177,8 @@ fn wrong_type() {
     check(
         &format!("{LINK}routes: [default]\n"),
         &expect![[r#"
-        document 2 (Link), line 5, routes[0]: is text ("default"); expected a mapping with the keys to, via, metric
-    "#]],
+            document 2 (Link), line 5, routes[0]: is text ("default"); expected a mapping with the keys to, via, metric, table
+        "#]],
     );
     check(
         "apiVersion: stele/v1\nkind: Hostname\nhostname: 1e3\n",

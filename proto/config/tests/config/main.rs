@@ -16,3 +16,4 @@ mod remarks;
 mod schema;
 mod upgrade;
 mod versions;
+mod virtual_links;

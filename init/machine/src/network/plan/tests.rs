@@ -6,6 +6,7 @@ use crate::network::{
     Address, Link, Observed, Route,
     desired::{Desired, DesiredLink, DesiredRoute},
     lease::{Claim, Dhcp, Lease, Report},
+    virtual_link::Form,
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
@@ -17,6 +18,38 @@ fn apply(state: &mut Observed, action: &Action) {
         state.links.iter_mut().find(|link| link.index == index).expect("the link")
     }
     match action {
+        Action::MakeLink { name, form, parent } => make(state, name, form, *parent),
+        Action::ChangeForm { index, form } => link(state, *index).form = Some(form.clone()),
+        Action::RemoveLink { index } => {
+            let gone = link(state, *index).clone();
+            let peer = match gone.form {
+                Some(Form::Veth { peer }) => peer,
+                _ => String::new(),
+            };
+            let ends = |link: &Link| link.index == *index || link.name == peer;
+            let gone: Vec<u32> =
+                state.links.iter().filter(|link| ends(link)).map(|link| link.index).collect();
+            state.links.retain(|link| !gone.contains(&link.index));
+            state.addresses.retain(|one| !gone.contains(&one.index));
+            state.routes.retain(|one| !gone.contains(&one.index));
+            for link in &mut state.links {
+                link.master = link.master.filter(|master| !gone.contains(master));
+            }
+        }
+        Action::SetDown { index } => {
+            link(state, *index).up = false;
+            // The kernel drops those of others as well: the link is somebody else's part from now on.
+            state.routes.retain(|one| !(one.ours && one.index == *index));
+        }
+        Action::SetMaster { index, master } => {
+            let into = master.map(|master| link(state, master).clone());
+            let link = link(state, *index);
+            if let Some(Link { form: Some(Form::Bond { .. }), mtu, .. }) = into {
+                assert!(!link.up, "EPERM");
+                (link.up, link.mtu) = (true, mtu);
+            }
+            link.master = *master;
+        }
         Action::SetUp { index } => link(state, *index).up = true,
         Action::SetMtu { index, mtu } => link(state, *index).mtu = *mtu,
         Action::AddAddress { index, cidr } => {
@@ -39,16 +72,39 @@ fn apply(state: &mut Observed, action: &Action) {
         }
         Action::AddRoute(route) => {
             assert!(link(state, route.index).up, "ENETDOWN");
-            assert!(!state.routes.iter().any(|one| one.rivals(route)), "EEXIST {route:?}");
+            let taken = state.routes.iter().any(|one| one.place() == route.place());
+            assert!(!taken, "EEXIST {route:?}");
             state.routes.push(route.clone());
         }
-        Action::DelRoute(route) => state.routes.retain(|one| !(one.ours && one.same(route))),
+        Action::DelRoute(route) => {
+            state.routes.retain(|one| !(one.ours && one.key() == route.key()))
+        }
     }
 }
 
+fn make(state: &mut Observed, name: &str, form: &Form, parent: Option<u32>) {
+    assert_eq!(matches!(form, Form::Vlan { .. }), parent.is_some());
+    let names = match form {
+        Form::Veth { peer } => {
+            vec![(name, form.clone()), (peer, Form::Veth { peer: name.to_owned() })]
+        }
+        _ => vec![(name, form.clone())],
+    };
+    for (name, form) in names {
+        assert!(state.link(name).is_none(), "EEXIST {name}");
+        let most = state.links.iter().map(|link| link.index).max();
+        let index = 1 + most.unwrap_or_default().max(3);
+        let made = Link { form: Some(form), ours: true, physical: false, ..link(index, name) };
+        state.links.push(made);
+    }
+}
+
+/// As many passes as it takes: what is made, or gone, is looked at again.
 fn converge(desired: &Desired, state: &mut Observed) {
-    for action in plan(desired, state) {
-        apply(state, &action);
+    for _ in 0..8 {
+        for action in plan(desired, state) {
+            apply(state, &action);
+        }
     }
 }
 
@@ -68,6 +124,9 @@ fn link(index: u32, name: &str) -> Link {
         up: false,
         carrier: false,
         physical: name != "lo",
+        form: None,
+        ours: false,
+        master: None,
     }
 }
 
@@ -98,6 +157,96 @@ fn configured(document: &str) -> MachineConfig {
         {{"apiVersion":"stele/v2","kind":"Link",{document}}}]"#
     );
     canonical::read(text.as_bytes()).expect("a configuration")
+}
+
+fn steps(desired: &Desired, state: &mut Observed) -> Vec<Vec<String>> {
+    let mut passes = Vec::new();
+    loop {
+        let actions = plan(desired, state);
+        if actions.is_empty() {
+            return passes;
+        }
+        passes.push(words(&actions));
+        for action in &actions {
+            apply(state, action);
+        }
+    }
+}
+
+#[test]
+fn a_bond_takes_over_from_the_links_in_it_and_gives_back() {
+    let link = |index, name| Link { up: true, ..link(index, name) };
+    let mut state = Observed {
+        links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1")],
+        ..Observed::default()
+    };
+    let alone = configured(r#""name":"eth0","addresses":["192.0.2.1/24"]"#);
+    let bond = configured(
+        r#""name":"bond0","addresses":["192.0.2.1/24"]},
+        {"apiVersion":"stele/v1","kind":"Bond","name":"bond0","links":["eth0","eth1"]},
+        {"apiVersion":"stele/v1","kind":"VLAN","name":"storage","link":"bond0","id":5"#,
+    );
+    let derive =
+        |config, state: &Observed| Desired::derive(Some(config), &BTreeMap::new(), &state.links);
+    converge(&derive(&alone, &state), &mut state);
+    let before = state.clone();
+    let expected = expect_test::expect![[r#"
+        [
+            [
+                "make the Bond bond0",
+                "remove 192.0.2.1/24 from link 2",
+            ],
+            [
+                "make the VLAN storage",
+                "set link 2 down",
+                "put link 2 into link 4",
+                "set link 3 down",
+                "put link 3 into link 4",
+                "set link 4 up",
+                "add 192.0.2.1/24 to link 4",
+            ],
+            [
+                "set link 5 up",
+            ],
+        ]
+    "#]];
+    expected.assert_debug_eq(&steps(&derive(&bond, &state), &mut state));
+    let expected = expect_test::expect![[r#"
+        [
+            [
+                "remove link 4",
+                "remove link 5",
+            ],
+            [
+                "add 192.0.2.1/24 to link 2",
+            ],
+        ]
+    "#]];
+    expected.assert_debug_eq(&steps(&derive(&alone, &state), &mut state));
+    assert_eq!(state, before);
+}
+
+#[test]
+fn what_is_in_a_vrf_is_routed_by_its_table_and_what_others_made_stays() {
+    let config = configured(
+        r#""name":"eth0","addresses":["192.0.2.1/24"],"routes":[{"to":"0.0.0.0/0","via":"192.0.2.2"},{"to":"10.0.0.0/8","table":7}]},
+        {"apiVersion":"stele/v1","kind":"VRF","name":"red","table":100,"links":["eth0"]},
+        {"apiVersion":"stele/v1","kind":"Bridge","name":"docker0"},
+        {"apiVersion":"stele/v1","kind":"Veth","name":"inner","peer":"outer""#,
+    );
+    let theirs = Link { form: Some(Form::Dummy), physical: false, ..link(3, "docker0") };
+    let mut state =
+        Observed { links: vec![link(2, "eth0"), theirs.clone()], ..Observed::default() };
+    let desired = Desired::derive(Some(&config), &BTreeMap::new(), &state.links);
+    converge(&desired, &mut state);
+    let tables: Vec<_> =
+        state.routes.iter().map(|route| (route.to.prefix(), route.table)).collect();
+    assert_eq!(tables, [(8, 7), (0, 100)]);
+    assert_eq!(state.link("docker0").and_then(|link| link.form.clone()), theirs.form);
+    assert!(state.link("inner").is_some() && state.link("outer").is_some());
+    converge(&Desired::default(), &mut state);
+    let names: Vec<_> = state.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, ["eth0", "docker0"]);
 }
 
 #[test]
@@ -186,7 +335,8 @@ fn a_router_outside_the_network_is_on_the_link() {
 fn what_nobody_configured_is_left_alone() {
     let state = Observed { links: vec![link(2, "eth0"), link(3, "br0")], ..Observed::default() };
     let wanted = DesiredLink::default();
-    let desired = Desired { links: BTreeMap::from([("eth9".to_owned(), wanted)]) };
+    let desired =
+        Desired { links: BTreeMap::from([("eth9".to_owned(), wanted)]), ..Desired::default() };
     assert_eq!(plan(&desired, &state), []);
 }
 
@@ -194,7 +344,7 @@ fn what_nobody_configured_is_left_alone() {
 fn a_foreign_route_keeps_its_place() {
     let to = "0.0.0.0/0".parse().expect("a network");
     let via = Some("10.0.2.9".parse().expect("an address"));
-    let other = Route { to, via, index: 7, metric: 1026, onlink: false, ours: false };
+    let other = Route { to, via, index: 7, metric: 1026, onlink: false, table: 254, ours: false };
     let mut state =
         Observed { links: vec![link(2, "eth0")], routes: vec![other], ..Observed::default() };
     let desired = Desired::derive(None, &leased(claim()), &state.links);
@@ -224,6 +374,7 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
         to: to.network(),
         via,
         metric: 1024 + metric,
+        table: (metric == 2).then_some(100),
     });
     let addresses =
         prop::collection::btree_set(cidr(), 0..4).prop_map(|set| set.into_iter().collect());
@@ -233,20 +384,71 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
             addresses,
             routes,
             dhcp4: dhcp4.then(Dhcp4::default),
+            master: None,
             document: String::new(),
         })
 }
 
 fn desired() -> impl Strategy<Value = Desired> {
     let name = prop::sample::select(vec!["eth0", "eth1", "eth2"]).prop_map(str::to_owned);
-    prop::collection::btree_map(name, desired_link(), 0..4).prop_map(|links| {
+    let links = prop::collection::btree_map(name, desired_link(), 0..4);
+    let masters = prop::collection::vec((0..4_usize, 0..4_usize), 0..4);
+    (links, made(), masters).prop_map(|(links, made, masters)| {
         let mut taken = std::collections::BTreeSet::new();
         let mut links: BTreeMap<_, DesiredLink> = links;
         for link in links.values_mut() {
-            link.routes.retain(|route| taken.insert((route.to, route.metric)));
+            link.routes.retain(|route| taken.insert((route.to, route.metric, route.table)));
         }
-        Desired { links }
+        for name in made.keys() {
+            links.entry(name.clone()).or_default();
+        }
+        for (member, master) in masters {
+            let member = ["eth0", "eth1", "inner", "outer"][member];
+            let master = ["br0", "bond0", "red", "br1"][master];
+            if made.contains_key(master) {
+                links.entry(member.to_owned()).or_default().master = Some(master.to_owned());
+            }
+        }
+        if let Some(Form::Vlan { link, .. }) = made.get("vlan") {
+            links.entry(link.clone()).or_default();
+        }
+        Desired { links, made }
     })
+}
+
+/// Links to be made, of which no two are of one name.
+fn made() -> impl Strategy<Value = BTreeMap<String, Form>> {
+    let veth = |peer: &str| Form::Veth { peer: peer.to_owned() };
+    let bridge = any::<bool>().prop_map(|stp| Form::Bridge {
+        stp,
+        forward_delay: 1500,
+        priority: 1,
+        vlan_filtering: false,
+    });
+    let bond = (0..2_u8, 1..3_u32).prop_map(|(mode, miimon)| Form::Bond {
+        mode,
+        miimon,
+        lacp_fast: false,
+        hash_policy: 0,
+    });
+    let vlan = (prop::sample::select(vec!["eth0", "bond0", "eth7"]), 1..3_u16)
+        .prop_map(|(link, id)| Form::Vlan { link: link.to_owned(), id, service: false });
+    let vrf = (1..3_u32).prop_map(|table| Form::Vrf { table });
+    (bridge, bond, vlan, vrf, any::<[bool; 6]>()).prop_map(
+        move |(bridge, bond, vlan, vrf, there)| {
+            let all = [
+                vec![("br0", bridge)],
+                vec![("bond0", bond)],
+                vec![("vlan", vlan)],
+                vec![("red", vrf)],
+                vec![("inner", veth("outer")), ("outer", veth("inner"))],
+                vec![("services", Form::Dummy)],
+            ];
+            let made =
+                all.into_iter().zip(there).filter_map(|(links, there)| there.then_some(links));
+            made.flatten().map(|(name, form)| (name.to_owned(), form)).collect()
+        },
+    )
 }
 
 fn observed() -> impl Strategy<Value = Observed> {
@@ -266,6 +468,7 @@ fn observed() -> impl Strategy<Value = Observed> {
             index,
             metric: 1024 + metric,
             onlink: false,
+            table: 254,
             ours,
         });
     let addresses = prop::collection::vec(address, 0..6);

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Between what the kernel crate says of the network and what the decisions are made on: by number there, by name here.
+
+use std::collections::BTreeMap;
+use stele_config::Cidr;
+use stele_kernel::net::{
+    self, BondForm, BridgeForm, LinkForm, LinkInfo, NetError, Netlink, NewLink,
+};
+use stele_machine::network::{Address, Link, Observed, Route, plan::Action, virtual_link::Form};
+
+/// Looks at everything.
+pub(super) fn observe(
+    netlink: &mut Netlink,
+    first_mtu: &mut BTreeMap<u32, u32>,
+) -> Result<Observed, NetError> {
+    let links = netlink.links()?;
+    first_mtu.retain(|index, _| links.iter().any(|link| link.index == *index));
+    let names: BTreeMap<u32, &str> =
+        links.iter().map(|link| (link.index, link.name.as_str())).collect();
+    let links = links.iter().map(|link| Link {
+        first_mtu: *first_mtu.entry(link.index).or_insert(link.mtu),
+        index: link.index,
+        name: link.name.clone(),
+        mac: link.mac,
+        mtu: link.mtu,
+        max_mtu: link.max_mtu,
+        up: link.up,
+        carrier: link.carrier,
+        physical: link.physical,
+        form: form(link, &names),
+        ours: link.ours,
+        master: link.master,
+    });
+    let addresses = netlink.addresses()?.into_iter().filter_map(|address| {
+        Some(Address {
+            index: address.index,
+            cidr: Cidr::new(address.address, address.prefix)?,
+            ours: address.protocol == net::OWNER,
+            tentative: address.tentative,
+            duplicate: address.duplicate,
+        })
+    });
+    let routes = netlink.routes()?.into_iter().filter_map(|route| {
+        Some(Route {
+            to: Cidr::new(route.to, route.prefix)?,
+            via: route.via,
+            index: route.index,
+            metric: route.metric,
+            onlink: route.onlink,
+            table: route.table,
+            ours: route.protocol == net::OWNER,
+        })
+    });
+    Ok(Observed {
+        links: links.collect(),
+        addresses: addresses.collect(),
+        routes: routes.collect(),
+    })
+}
+
+fn form(link: &LinkInfo, names: &BTreeMap<u32, &str>) -> Option<Form> {
+    let parent = link.parent.and_then(|parent| names.get(&parent)).copied().unwrap_or_default();
+    Some(match link.form.clone()? {
+        LinkForm::Dummy => Form::Dummy,
+        LinkForm::Veth => Form::Veth { peer: parent.to_owned() },
+        LinkForm::Vlan { id, service } => Form::Vlan { link: parent.to_owned(), id, service },
+        LinkForm::Bridge(BridgeForm { stp, forward_delay, priority, vlan_filtering }) => {
+            Form::Bridge { stp, forward_delay, priority, vlan_filtering }
+        }
+        LinkForm::Bond(BondForm { mode, miimon, lacp_fast, hash_policy }) => {
+            Form::Bond { mode, miimon, lacp_fast, hash_policy }
+        }
+        LinkForm::Vrf { table } => Form::Vrf { table },
+    })
+}
+
+fn to_form(form: &Form) -> LinkForm {
+    match *form {
+        Form::Dummy => LinkForm::Dummy,
+        Form::Veth { .. } => LinkForm::Veth,
+        Form::Vlan { id, service, .. } => LinkForm::Vlan { id, service },
+        Form::Bridge { stp, forward_delay, priority, vlan_filtering } => {
+            LinkForm::Bridge(BridgeForm { stp, forward_delay, priority, vlan_filtering })
+        }
+        Form::Bond { mode, miimon, lacp_fast, hash_policy } => {
+            LinkForm::Bond(BondForm { mode, miimon, lacp_fast, hash_policy })
+        }
+        Form::Vrf { table } => LinkForm::Vrf { table },
+    }
+}
+
+/// Does one step.
+pub(super) fn apply(netlink: &mut Netlink, action: &Action) -> Result<(), NetError> {
+    match action {
+        Action::MakeLink { name, form, parent } => {
+            let peer = match form {
+                Form::Veth { peer } => Some(peer.as_str()),
+                Form::Dummy
+                | Form::Vlan { .. }
+                | Form::Bridge { .. }
+                | Form::Bond { .. }
+                | Form::Vrf { .. } => None,
+            };
+            netlink.make_link(NewLink { name, form: &to_form(form), parent: *parent, peer })
+        }
+        Action::ChangeForm { index, form } => netlink.change_form(*index, &to_form(form)),
+        Action::RemoveLink { index } => netlink.remove_link(*index),
+        Action::SetDown { index } => netlink.set_down(*index),
+        Action::SetMaster { index, master } => netlink.set_master(*index, *master),
+        Action::SetUp { index } => netlink.set_up(*index),
+        Action::SetMtu { index, mtu } => netlink.set_mtu(*index, *mtu),
+        Action::AddAddress { index, cidr } => {
+            netlink.add_address(*index, cidr.address(), cidr.prefix())
+        }
+        Action::DelAddress { index, cidr } => {
+            netlink.del_address(*index, cidr.address(), cidr.prefix())
+        }
+        Action::AddRoute(route) => netlink.add_route(&to_kernel(route)),
+        Action::DelRoute(route) => netlink.del_route(&to_kernel(route)),
+    }
+}
+
+fn to_kernel(route: &Route) -> net::Route {
+    net::Route {
+        to: route.to.address(),
+        prefix: route.to.prefix(),
+        via: route.via,
+        index: route.index,
+        metric: route.metric,
+        protocol: net::OWNER,
+        onlink: route.onlink,
+        table: route.table,
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The kernel modules that the network's documents need. The kernel can't ask for them: there is no program that it could start.
+//!
+//! They are loaded beside the network's task, which goes on meanwhile and is woken when they are there.
+
+use crate::node::Node;
+use std::{collections::BTreeSet, rc::Rc};
+use tokio::sync::watch;
+
+/// What was asked for, and what was tried.
+pub(super) struct Modules {
+    node: Rc<Node>,
+    asked: BTreeSet<&'static str>,
+    tried: watch::Sender<BTreeSet<&'static str>>,
+    news: watch::Receiver<BTreeSet<&'static str>>,
+}
+
+impl Modules {
+    pub(super) fn new(node: Rc<Node>) -> Modules {
+        let (tried, news) = watch::channel(BTreeSet::new());
+        Modules { node, asked: BTreeSet::new(), tried, news }
+    }
+
+    /// Has a module loaded that was not asked for yet. True once that was tried: without it the kernel says why not.
+    pub(super) fn ready(&mut self, (module, parameters): (&'static str, &'static str)) -> bool {
+        if self.asked.insert(module) {
+            let (node, tried) = (Rc::clone(&self.node), self.tried.clone());
+            tokio::task::spawn_local(async move {
+                if let Some(devices) = node.devices.get() {
+                    devices.load(module, parameters).await;
+                }
+                tried.send_modify(|all| {
+                    all.insert(module);
+                });
+            });
+        }
+        self.tried.borrow().contains(module)
+    }
+
+    /// Waits until another one was tried.
+    pub(super) async fn tried(&mut self) {
+        // An error would mean that the sender is gone, which lives as long.
+        let _changed = self.news.changed().await;
+    }
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Links that the kernel makes, each good in itself, and what they can't be together.
+
+use crate::findings::check;
+use expect_test::expect;
+
+#[test]
+fn good() {
+    check(
+        "
+apiVersion: stele/v1
+kind: Bond
+name: bond0
+links: [eth0, eth1]
+mode: balance-xor
+hashPolicy: layer3+4
+---
+apiVersion: stele/v2
+kind: Link
+name: bond0
+dhcp4: {}
+---
+apiVersion: stele/v2
+kind: Link
+name: eth0
+match: {mac: \"52:54:00:12:34:56\"}
+---
+apiVersion: stele/v1
+kind: VLAN
+name: storage
+link: bond0
+id: 7
+---
+apiVersion: stele/v1
+kind: VLAN
+name: outer
+link: bond0
+id: 7
+protocol: 802.1ad
+---
+apiVersion: stele/v1
+kind: Bridge
+name: br0
+ports: [{link: storage}]
+---
+apiVersion: stele/v1
+kind: VRF
+name: red
+table: 1000
+links: [br0]
+---
+apiVersion: stele/v2
+kind: Link
+name: br0
+addresses: [192.0.2.1/24]
+routes: [{to: 10.0.0.0/8, table: 1000}]
+",
+        &expect![[r#"
+            good
+        "#]],
+    );
+}
+
+#[test]
+fn wrong_in_themselves() {
+    check(
+        "
+apiVersion: stele/v1
+kind: Bond
+name: bond0
+links: [bond0, lo]
+mode: active-backup
+lacpRate: fast
+hashPolicy: layer2
+---
+apiVersion: stele/v1
+kind: Bond
+name: bond1
+mode: lacp
+---
+apiVersion: stele/v1
+kind: Veth
+name: a
+peer: a
+---
+apiVersion: stele/v1
+kind: VLAN
+name: storage
+link: storage
+id: 4095
+---
+apiVersion: stele/v1
+kind: VLAN
+name: other
+link: other
+id: 1
+---
+apiVersion: stele/v1
+kind: Bridge
+name: br0
+ports: [{link: eth0}, {link: eth0}]
+forwardDelay: 1s
+priority: 65536
+---
+apiVersion: stele/v1
+kind: Bridge
+name: br1
+ports: [{link: eth1}, {link: eth1, vlan: 2}]
+---
+apiVersion: stele/v1
+kind: VRF
+name: red
+table: 254
+---
+apiVersion: stele/v1
+kind: VRF
+name: lo
+table: 255
+---
+apiVersion: stele/v1
+kind: Dummy
+name: lo
+",
+        &expect![[r#"
+            document 2 (Bond), line 6, links[0]: bond0 can't be in Bond bond0; expected another link
+            document 2 (Bond), line 6, links[1]: lo can't be in Bond bond0; expected another link
+            document 2 (Bond), line 8, lacpRate: active-backup knows no LACP; expected mode: 802.3ad
+            document 2 (Bond), line 9, hashPolicy: active-backup chooses links otherwise; expected mode: 802.3ad, balance-xor or balance-tlb
+            document 3 (Bond), line 14, mode: there is no "lacp" here; expected balance-rr or active-backup or balance-xor or broadcast or 802.3ad or balance-tlb or balance-alb
+            document 4 (Veth), line 19, peer: both ends have one name; expected another name
+            document 5 (VLAN), line 25, id: 4095 is out of range; expected a whole number from 1 to 4094
+            document 6 (VLAN), line 30, link: it can't be on itself; expected another link
+            document 7 (Bridge), line 36, ports[1]: is the same as item [0]; expected each item once
+            document 7 (Bridge), line 37, forwardDelay: "1s" is out of range; expected a time span such as 1m30s, from 2s to 30s
+            document 7 (Bridge), line 38, priority: 65536 is out of range; expected a whole number from 0 to 65535
+            document 8 (Bridge), line 43, ports[1].vlan: there is no key "vlan" here; expected one of link
+            document 8 (Bridge), line 43, ports[1]: is the same as item [0]; expected each item once
+            document 9 (VRF), line 48, table: 254 is the main table; expected another table
+            document 10 (VRF), line 53, table: 255 is the kernel's own table; expected a whole number from 1 to 4294967295
+            document 11 (Dummy), line 57, name: lo is there on every machine; expected another name
+            configuration, line 3: Bond bond0 is in or on itself; expected links that are in or on others, and not in a circle
+            configuration, line 27: VLAN other is in or on itself; expected links that are in or on others, and not in a circle
+        "#]],
+    );
+}
+
+#[test]
+fn wrong_together() {
+    check(
+        "
+apiVersion: stele/v1
+kind: Bond
+name: bond0
+links: [eth0, eth1]
+---
+apiVersion: stele/v1
+kind: Bond
+name: bond1
+links: [eth2, eth1]
+---
+apiVersion: stele/v1
+kind: Bridge
+name: bond0
+ports: [{link: eth0}]
+---
+apiVersion: stele/v1
+kind: Veth
+name: x
+peer: bond1
+---
+apiVersion: stele/v1
+kind: VLAN
+name: v1
+link: eth5
+id: 2
+---
+apiVersion: stele/v1
+kind: VLAN
+name: v2
+link: eth5
+id: 2
+---
+apiVersion: stele/v1
+kind: VRF
+name: red
+table: 5
+---
+apiVersion: stele/v1
+kind: VRF
+name: blue
+table: 5
+---
+apiVersion: stele/v1
+kind: VLAN
+name: round
+link: br9
+id: 2
+---
+apiVersion: stele/v1
+kind: Bridge
+name: br9
+ports: [{link: round}]
+---
+apiVersion: stele/v2
+kind: Link
+name: eth0
+dhcp4: {}
+",
+        &expect![[r#"
+            document 3 (Bond), line 11, links[1]: eth1 is in Bond bond0; expected each link in one at most
+            document 4 (Bridge), line 15, name: Bond bond0 makes bond0; expected each link once
+            document 4 (Bridge), line 16, ports[0]: eth0 is in Bond bond0; expected each link in one at most
+            document 5 (Veth), line 21, peer: Bond bond1 makes bond1; expected each link once
+            document 7 (VLAN), line 33, id: VLAN v1 is the same network; expected each once
+            document 9 (VRF), line 43, table: VRF red has it; expected a table for each
+            configuration, line 45: VLAN round is in or on itself; expected links that are in or on others, and not in a circle
+            configuration, line 51: Bridge br9 is in or on itself; expected links that are in or on others, and not in a circle
+            configuration, line 56: Link eth0 has addresses or DHCP, and is in Bond bond0; expected them in the document Link bond0
+            configuration, line 56: Link eth0 has addresses or DHCP, and is in Bridge bond0; expected them in the document Link bond0
+        "#]],
+    );
+}
