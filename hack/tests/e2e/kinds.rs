@@ -281,7 +281,7 @@ fn example(kind: &str) -> Result<String> {
 }
 
 /// Applies the node's own configuration and these documents.
-fn apply(node: &Kept, more: &str) -> Result<()> {
+pub(crate) fn apply(node: &Kept, more: &str) -> Result<()> {
     apply_and_say(node, more).map(drop)
 }
 
@@ -291,7 +291,7 @@ fn apply_and_say(node: &Kept, more: &str) -> Result<String> {
 }
 
 /// The names of all links.
-fn links(node: &Kept) -> Result<String> {
+pub(crate) fn links(node: &Kept) -> Result<String> {
     let links = resources(node, "link")?;
     Ok(links.iter().filter_map(|link| link["name"].as_str()).collect::<Vec<_>>().join(" "))
 }

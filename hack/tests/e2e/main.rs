@@ -23,6 +23,7 @@ mod images;
 mod kinds;
 mod live;
 mod load;
+mod network;
 mod power;
 mod proxy;
 mod raw;
@@ -82,6 +83,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "arguments::there_and_back", machines: 1, run: arguments::there_and_back },
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "source::instance", machines: 1, run: source::instance },
+    Scenario { name: "network::kinds", machines: 1, run: network::kinds },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
     Scenario { name: "live::node", machines: 1, run: live::node },
     Scenario { name: "api::bad_input", machines: 1, run: api::bad_input },

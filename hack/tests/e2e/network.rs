@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The network's kinds, on the kernel of the image: that each takes effect while the connection that brings it lives, and that
+//! it goes away again.
+
+use crate::{
+    kinds::{apply, links},
+    world::{Kept, World, field, resource, says},
+};
+use anyhow::{Result, ensure};
+use hack::suite::Checks;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// The link that the machine is reached by.
+const UPLINK: &str = "---\napiVersion: stele/v2\nkind: Link\nname: eth0\ndhcp4: {}\n";
+
+/// Links of every form, some on or in others.
+const VIRTUAL: &str = "---\napiVersion: stele/v1\nkind: Dummy\nname: services
+---\napiVersion: stele/v2\nkind: Link\nname: services\naddresses: [192.0.2.1/32]
+---\napiVersion: stele/v1\nkind: Veth\nname: inner\npeer: outer
+---\napiVersion: stele/v1\nkind: Bridge\nname: br0\nports: [{link: outer}]
+---\napiVersion: stele/v1\nkind: VLAN\nname: storage\nlink: inner\nid: 42
+---\napiVersion: stele/v1\nkind: VRF\nname: red\ntable: 100\nlinks: [storage]
+---\napiVersion: stele/v2\nkind: Link\nname: storage\naddresses: [198.51.100.1/24]
+routes: [{to: 203.0.113.0/24, via: 198.51.100.2}]
+---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nmode: 802.3ad\nlacpRate: fast\n";
+
+pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
+    let node = world.settled("network")?;
+    checks.check("links of every form are made, and go with their documents", || {
+        apply(&node, &format!("{UPLINK}{VIRTUAL}"))?;
+        for (link, state) in [
+            ("services", "ready"),
+            ("inner", "ready"),
+            ("outer", "ready"),
+            ("br0", "ready"),
+            ("storage", "ready"),
+            ("red", "ready"),
+            ("bond0", "no-carrier"),
+        ] {
+            becomes(&node, link, state)?;
+        }
+        ensure!(field(&resource(&node, "link", "outer")?, "master")? == "br0");
+        ensure!(field(&resource(&node, "link", "storage")?, "master")? == "red");
+        let route = resource(&node, "route", "storage/203.0.113.0/24/0/100")?;
+        ensure!(field(&route, "via")? == "198.51.100.2", "{route}");
+        node.ctl.run(["drift"])?;
+        apply(&node, "")?;
+        ensure!(links(&node)? == "eth0 lo", "{}", links(&node)?);
+        Ok(())
+    });
+    checks.check("the link that carries the change comes into a bond, and out of it", || {
+        let bond = "---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nlinks: [eth0]
+---\napiVersion: stele/v2\nkind: Link\nname: bond0\ndhcp4: {}\n";
+        apply(&node, bond)?;
+        becomes(&node, "bond0", "ready")?;
+        says(&resource(&node, "link", "bond0")?.to_string(), &["10.0.2.15"])?;
+        let other = bond.replace("links: [eth0]", "links: [eth0]\nmode: balance-xor");
+        apply(&node, &other)?;
+        becomes(&node, "bond0", "ready")?;
+        apply(&node, "")?;
+        becomes(&node, "eth0", "ready")?;
+        says(&resource(&node, "link", "eth0")?.to_string(), &["10.0.2.15"])
+    });
+    Ok(())
+}
+
+fn becomes(node: &Kept, link: &str, state: &str) -> Result<()> {
+    node.wait_until(&format!("{link} is {state}"), SOON, || {
+        Ok(resource(node, "link", link)
+            .and_then(|link| field(&link, "state"))
+            .is_ok_and(|now| now == state))
+    })
+}
