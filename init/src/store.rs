@@ -80,6 +80,7 @@ kinds! {
     RegistryMirror, "Other places that have what a registry has.", [("STATE", "state"), ("ENDPOINTS", "endpoints"), ("REASON", "reason")];
     Resolver, "The DNS servers in use.", [("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin")];
     Route, "A route.", [("TO", "to"), ("VIA", "via"), ("LINK", "link"), ("METRIC", "metric"), ("TABLE", "table"), ("ORIGIN", "origin")];
+    RoutingRule, "Which packets are routed by which table.", [("PRIORITY", "priority"), ("FAMILY", "family"), ("FROM", "from"), ("TO", "to"), ("TABLE", "table"), ("ORIGIN", "origin")];
     Service, "A program that PID 1 keeps running.", [("STATE", "state"), ("PID", "pid"), ("RESTARTS", "restarts"), ("MEMORY", "memory"), ("REASON", "reason")];
     Slot, "An image on the ESP.", [("VERSION", "version"), ("STATE", "state"), ("RUNNING", "running"), ("TRIES", "triesLeft"), ("FILE", "file")];
     Source, "A place where the machine looked for its configuration.", [("STATE", "state"), ("REASON", "reason")];

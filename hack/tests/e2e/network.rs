@@ -24,6 +24,7 @@ const VIRTUAL: &str = "---\napiVersion: stele/v1\nkind: Dummy\nname: services
 ---\napiVersion: stele/v1\nkind: VRF\nname: red\ntable: 100\nlinks: [storage]
 ---\napiVersion: stele/v2\nkind: Link\nname: storage\naddresses: [198.51.100.1/24]
 routes: [{to: 203.0.113.0/24, via: 198.51.100.2}]
+---\napiVersion: stele/v1\nkind: RoutingRule\nname: storage\npriority: 900\nfrom: 198.51.100.0/24\ntable: 100
 ---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nmode: 802.3ad\nlacpRate: fast\n";
 
 pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
@@ -45,6 +46,8 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         ensure!(field(&resource(&node, "link", "storage")?, "master")? == "red");
         let route = resource(&node, "route", "storage/203.0.113.0/24/0/100")?;
         ensure!(field(&route, "via")? == "198.51.100.2", "{route}");
+        let rule = resource(&node, "routingrule", "900/ipv4/100")?;
+        ensure!(field(&rule, "from")? == "198.51.100.0/24", "{rule}");
         node.ctl.run(["drift"])?;
         apply(&node, "")?;
         ensure!(links(&node)? == "eth0 lo", "{}", links(&node)?);

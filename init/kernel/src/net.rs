@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Links, addresses and routes over rtnetlink.
+//! Links, addresses, routes and routing rules over rtnetlink.
 //!
 //! [`Netlink`] asks and changes, synchronously; [`Monitor`] tells when to ask again. The messages come from the kernel's own
 //! specifications (`netlink-bindings`), so this module only says which fields mean what here.
 //!
-//! What this module adds carries [`OWNER`], on routes as `rtm_protocol` and on addresses as `IFA_PROTO` (Linux 5.18), and the
+//! What this module adds carries [`OWNER`], on routes and rules as their protocol and on addresses as `IFA_PROTO` (Linux 5.18), and the
 //! links that it makes are in a [`GROUP`], so what others added can be told apart and left alone, whatever happened to our
 //! memory in between.
 //!
@@ -14,12 +14,14 @@ mod addresses;
 mod links;
 mod monitor;
 mod routes;
+mod rules;
 mod virtual_links;
 
 pub use addresses::AddressInfo;
 pub use links::LinkInfo;
 pub use monitor::Monitor;
 pub use routes::{MAIN_TABLE, Route};
+pub use rules::Rule;
 pub use virtual_links::{BondForm, BridgeForm, GROUP, LinkForm, NewLink};
 
 use netlink_bindings::traits::NetlinkRequest;
@@ -106,6 +108,22 @@ pub enum NetError {
     DelRoute {
         /// The route.
         route: Route,
+        /// Why it failed.
+        source: Refusal,
+    },
+    /// A routing rule could not be added.
+    #[error("Adding the routing rule {rule}")]
+    AddRule {
+        /// The rule.
+        rule: Rule,
+        /// Why it failed.
+        source: Refusal,
+    },
+    /// A routing rule could not be removed.
+    #[error("Removing the routing rule {rule}")]
+    DelRule {
+        /// The rule.
+        rule: Rule,
         /// Why it failed.
         source: Refusal,
     },

@@ -5,7 +5,7 @@ use nix::sched::{CloneFlags, unshare};
 use std::{net::IpAddr, thread};
 use stele_kernel::net::{
     BondForm, BridgeForm, LOOPBACK, LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink,
-    NewLink, OWNER, Route,
+    NewLink, OWNER, Route, Rule,
 };
 
 /// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
@@ -251,5 +251,36 @@ fn a_route_is_in_its_table_alone() {
             netlink.del_route(&there).expect("removing");
             assert!(!netlink.routes().expect("routes").contains(&there));
         }
+    });
+}
+
+#[test]
+fn rules_come_back_as_they_were_added() {
+    in_namespace(|mut netlink| {
+        let rule = |ipv6, priority| Rule {
+            ipv6,
+            priority,
+            from: None,
+            to: None,
+            incoming: None,
+            mark: None,
+            table: 70_000,
+            protocol: OWNER,
+        };
+        let rules = [
+            Rule { from: Some((ip("192.0.2.0"), 24)), ..rule(false, 100) },
+            Rule { to: Some((ip("2001:db8::"), 32)), table: 5, ..rule(true, 100) },
+            Rule { incoming: Some("lo".to_owned()), mark: Some(7), ..rule(true, 102) },
+        ];
+        for rule in &rules {
+            netlink.add_rule(rule).expect("adding");
+            assert!(netlink.add_rule(rule).is_err(), "twice");
+            assert!(netlink.rules().expect("rules").contains(rule), "{rule:?}");
+        }
+        for rule in &rules {
+            netlink.del_rule(rule).expect("removing");
+            netlink.del_rule(rule).expect("removing it again");
+        }
+        assert!(netlink.rules().expect("rules").iter().all(|rule| rule.protocol != OWNER));
     });
 }

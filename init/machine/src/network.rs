@@ -11,6 +11,7 @@
 //! * [`desired`]: what the links should have.
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
 //! * [`plan`]: the steps from what they have to what they should have.
+//! * [`rules`]: which packets are routed by which table.
 //! * [`names`]: the host name, `/etc/hosts`, `/etc/resolv.conf`, and the addresses the node is reached at.
 //! * [`status`]: each link's state, with its reason.
 //!
@@ -20,9 +21,11 @@ pub mod desired;
 pub mod lease;
 pub mod names;
 pub mod plan;
+pub mod rules;
 pub mod status;
 pub mod virtual_link;
 
+use rules::Rule;
 use std::net::IpAddr;
 use stele_config::Cidr;
 use virtual_link::Form;
@@ -36,6 +39,8 @@ pub struct Observed {
     pub addresses: Vec<Address>,
     /// The unicast routes.
     pub routes: Vec<Route>,
+    /// The routing rules.
+    pub rules: Vec<Rule>,
 }
 
 impl Observed {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Between what the kernel crate says of the network and what the decisions are made on: by number there, by name here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 use stele_config::Cidr;
 use stele_kernel::net::{
     self, BondForm, BridgeForm, LinkForm, LinkInfo, NetError, Netlink, NewLink,
 };
-use stele_machine::network::{Address, Link, Observed, Route, plan::Action, virtual_link::Form};
+use stele_machine::network::{
+    Address, Link, Observed, Route, plan::Action, rules::Rule, virtual_link::Form,
+};
 
 /// Looks at everything.
 pub(super) fn observe(
@@ -51,11 +53,32 @@ pub(super) fn observe(
             ours: route.protocol == net::OWNER,
         })
     });
+    let rules = netlink.rules()?.into_iter().filter_map(|rule| {
+        Some(Rule {
+            ipv6: rule.ipv6,
+            priority: rule.priority,
+            from: network(rule.from)?,
+            to: network(rule.to)?,
+            incoming: rule.incoming,
+            mark: rule.mark,
+            table: rule.table,
+            ours: rule.protocol == net::OWNER,
+        })
+    });
     Ok(Observed {
         links: links.collect(),
         addresses: addresses.collect(),
         routes: routes.collect(),
+        rules: rules.collect(),
     })
+}
+
+/// None where the kernel says what is no network.
+fn network(found: Option<(IpAddr, u8)>) -> Option<Option<Cidr>> {
+    match found {
+        Some((address, prefix)) => Cidr::new(address, prefix).map(Some),
+        None => Some(None),
+    }
 }
 
 fn form(link: &LinkInfo, names: &BTreeMap<u32, &str>) -> Option<Form> {
@@ -116,7 +139,23 @@ pub(super) fn apply(netlink: &mut Netlink, action: &Action) -> Result<(), NetErr
             netlink.del_address(*index, cidr.address(), cidr.prefix())
         }
         Action::AddRoute(route) => netlink.add_route(&to_kernel(route)),
+        Action::AddRule(rule) => netlink.add_rule(&to_rule(rule)),
+        Action::DelRule(rule) => netlink.del_rule(&to_rule(rule)),
         Action::DelRoute(route) => netlink.del_route(&to_kernel(route)),
+    }
+}
+
+fn to_rule(rule: &Rule) -> net::Rule {
+    let network = |cidr: Cidr| (cidr.address(), cidr.prefix());
+    net::Rule {
+        ipv6: rule.ipv6,
+        priority: rule.priority,
+        from: rule.from.map(network),
+        to: rule.to.map(network),
+        incoming: rule.incoming.clone(),
+        mark: rule.mark,
+        table: rule.table,
+        protocol: net::OWNER,
     }
 }
 

@@ -13,6 +13,7 @@ use stele_machine::network::{
     desired::Desired,
     lease::Dhcp,
     names::{Origin, Resolver},
+    rules::Rule,
     status::status,
     virtual_link::Form,
 };
@@ -77,6 +78,22 @@ struct RouteStatus {
 }
 
 #[derive(Serialize)]
+struct RuleStatus {
+    priority: u32,
+    family: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incoming: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<u32>,
+    table: u32,
+    origin: &'static str,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LeaseStatus {
     address: String,
@@ -117,6 +134,7 @@ pub(super) fn publish(
     node.store.replace(Kind::Link, &links(view));
     node.store.replace(Kind::Address, &addresses(view));
     node.store.replace(Kind::Route, &routes(view));
+    node.store.replace(Kind::RoutingRule, &rules(view));
     node.store.replace(Kind::Lease, &leases(view.dhcp));
     node.store.put(
         Kind::Hostname,
@@ -194,6 +212,24 @@ fn routes(view: &View<'_>) -> BTreeMap<String, RouteStatus> {
         (name, RouteStatus { to, via: route.via, link, metric, table, origin })
     };
     view.observed.routes.iter().map(describe).collect()
+}
+
+fn rules(view: &View<'_>) -> BTreeMap<String, RuleStatus> {
+    let describe = |rule: &Rule| {
+        let family = if rule.ipv6 { "ipv6" } else { "ipv4" };
+        let status = RuleStatus {
+            priority: rule.priority,
+            family,
+            from: rule.from.map(|from| from.to_string()),
+            to: rule.to.map(|to| to.to_string()),
+            incoming: rule.incoming.clone(),
+            mark: rule.mark,
+            table: rule.table,
+            origin: origin(rule.ours),
+        };
+        (format!("{}/{family}/{}", rule.priority, rule.table), status)
+    };
+    view.observed.rules.iter().map(describe).collect()
 }
 
 fn leases(dhcp: &BTreeMap<String, Dhcp>) -> BTreeMap<String, LeaseStatus> {

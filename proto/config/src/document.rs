@@ -12,6 +12,7 @@ use crate::node::{Entry, Node, Tree};
 use crate::record::{Check, did_you_mean, record};
 use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::{Report, quote};
+use crate::routing_rule::{MAX_RULES, RoutingRule};
 use crate::shape::Shape;
 use crate::step::{API_VERSIONS, Lost, Step as _};
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
@@ -153,6 +154,7 @@ kinds! {
     Bridge: Bridge, Count::Named, "A switch.";
     Bond: Bond, Count::Named, "Several links that act as one.";
     VRF: Vrf, Count::Named, "A routing table of its own for some links.";
+    RoutingRule: RoutingRule, Count::NamedUpTo(MAX_RULES), "Which packets are routed by which table.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
     Metrics: Metrics, Count::AtMostOne, "Where the machine's figures can be had.";

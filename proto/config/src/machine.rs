@@ -11,6 +11,7 @@ use crate::log_sink::{LogSink, MAX_SINKS};
 use crate::node::Node;
 use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::Report;
+use crate::routing_rule::{MAX_RULES, RoutingRule};
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::virtual_link::{self, VirtualLink};
@@ -27,6 +28,7 @@ pub struct MachineConfig {
     hostname: Option<Hostname>,
     links: Vec<Link>,
     virtual_links: Vec<VirtualLink>,
+    routing_rules: Vec<RoutingRule>,
     resolver: Option<Resolver>,
     health_checks: Vec<HealthCheck>,
     metrics: Option<Metrics>,
@@ -73,6 +75,12 @@ impl MachineConfig {
     #[must_use]
     pub fn virtual_links(&self) -> &[VirtualLink] {
         &self.virtual_links
+    }
+
+    /// Which packets are routed by which table, in the order of their names.
+    #[must_use]
+    pub fn routing_rules(&self) -> &[RoutingRule] {
+        &self.routing_rules
     }
 
     /// How names are resolved, where that is set.
@@ -168,6 +176,7 @@ impl MachineConfig {
             .extend(hostname.map(|hostname| Document::Hostname(HostnameDocument { hostname })));
         documents.extend(self.links.iter().cloned().map(Document::Link));
         documents.extend(self.virtual_links.iter().map(VirtualLink::document));
+        documents.extend(self.routing_rules.iter().cloned().map(Document::RoutingRule));
         documents.extend(self.resolver.clone().map(Document::Resolver));
         let checks = self.health_checks.iter().map(|check| check.document().clone());
         documents.extend(checks.map(Document::HealthCheck));
@@ -221,6 +230,7 @@ impl MachineConfig {
             hostname: parts.hostname.map(|(document, _)| document.hostname),
             links: sorted(parts.links, Link::name),
             virtual_links: virtual_link::sorted(parts.virtual_links),
+            routing_rules: sorted(parts.routing_rules, RoutingRule::name),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
             health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
                 .filter_map(HealthCheck::new)
@@ -250,6 +260,7 @@ struct Parts {
     hostname: Option<(HostnameDocument, u32)>,
     links: Vec<(Link, u32)>,
     virtual_links: Vec<(VirtualLink, u32)>,
+    routing_rules: Vec<(RoutingRule, u32)>,
     resolver: Option<(Resolver, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
     metrics: Option<(Metrics, u32)>,
@@ -290,6 +301,14 @@ impl Parts {
             Document::Bridge(bridge) => self.add_link(VirtualLink::Bridge(bridge), node, report),
             Document::Bond(bond) => self.add_link(VirtualLink::Bond(bond), node, report),
             Document::VRF(vrf) => self.add_link(VirtualLink::Vrf(vrf), node, report),
+            Document::RoutingRule(rule) => {
+                let each = "another name for each rule";
+                for (other, _) in &self.routing_rules {
+                    rule.check_beside(other, node, report);
+                }
+                let (rules, name) = (&mut self.routing_rules, RoutingRule::name);
+                push(rules, rule, name, ("RoutingRule", each), node, report);
+            }
             Document::HealthCheck(check) => {
                 let each = "another name for each check";
                 let (checks, name) = (&mut self.health_checks, HealthCheckDocument::name);
@@ -375,6 +394,7 @@ impl Parts {
     /// Says of which kinds there are too many documents.
     fn count(&self, report: &mut Report) {
         limit(&self.health_checks, MAX_CHECKS, "health checks", report);
+        limit(&self.routing_rules, MAX_RULES, "routing rules", report);
         limit(&self.log_sinks, MAX_SINKS, "log sinks", report);
         limit(&self.kernel_modules, MAX_MODULES, "kernel modules", report);
         limit(&self.sysctls, MAX_SYSCTLS, "sysctls", report);

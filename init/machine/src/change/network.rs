@@ -2,7 +2,7 @@
 //! What changes of the network.
 
 use super::{Change, Fate, named};
-use stele_config::{InterfaceName, Link, MachineConfig, VirtualLink};
+use stele_config::{InterfaceName, Link, MachineConfig, RoutingRule, VirtualLink};
 
 pub(super) fn hostname(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
     let hostname = new.hostname();
@@ -71,6 +71,31 @@ fn with(members: &[&InterfaceName]) -> String {
     } else {
         format!("with {}", names.join(", "))
     }
+}
+
+pub(super) fn routing_rules(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
+    let before = old.map(MachineConfig::routing_rules).unwrap_or_default();
+    named(before, new.routing_rules(), RoutingRule::name)
+        .into_iter()
+        .map(|fate| {
+            let (rule, what) = match fate {
+                Fate::Added(rule) | Fate::Changed(rule) => (rule, packets(rule)),
+                Fate::Gone(rule) => (rule, "removed".to_owned()),
+            };
+            Change::live(format!("RoutingRule {}", rule.name()), what)
+        })
+        .collect()
+}
+
+/// Which packets a rule sends where.
+fn packets(rule: &RoutingRule) -> String {
+    let mut words = vec!["packets".to_owned()];
+    words.extend(rule.from().map(|from| format!("from {from}")));
+    words.extend(rule.to().map(|to| format!("to {to}")));
+    words.extend(rule.incoming().map(|link| format!("that came in by {link}")));
+    words.extend(rule.mark().map(|mark| format!("with the mark {mark}")));
+    words.push(format!("are routed by table {}", rule.table()));
+    words.join(" ")
 }
 
 pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {

@@ -199,6 +199,19 @@ fn links_that_the_kernel_makes() {
 }
 
 #[test]
+fn routing_rules() {
+    let rule = r#""kind":"RoutingRule","name":"a","priority":7,"from":"192.0.2.0/24","mark":5,"table":100"#;
+    check(
+        &[],
+        &[rule],
+        &expect![
+            "RoutingRule a: packets from 192.0.2.0/24 with the mark 5 are routed by table 100, live"
+        ],
+    );
+    check(&[rule], &[], &expect!["RoutingRule a: removed, live"]);
+}
+
+#[test]
 fn the_kernel() {
     let swappiness =
         |value: &str| format!(r#""kind":"Sysctl","name":"vm.swappiness","value":"{value}""#);

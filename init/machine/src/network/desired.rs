@@ -4,6 +4,7 @@
 use super::{
     Link,
     lease::Dhcp,
+    rules::{self, Rule},
     virtual_link::{self, Form},
 };
 use std::{
@@ -27,6 +28,8 @@ pub struct Desired {
     pub links: BTreeMap<String, DesiredLink>,
     /// The links that the kernel is to make.
     pub made: BTreeMap<String, Form>,
+    /// The routing rules.
+    pub rules: Vec<Rule>,
 }
 
 /// What a link should have.
@@ -99,7 +102,7 @@ impl Desired {
         }
         choose_tables(&mut desired, &made);
         drop_rivals(&mut desired);
-        Desired { links: desired, made }
+        Desired { links: desired, made, rules: rules::derive(config) }
     }
 
     /// What a link takes from a DHCP server, if one is asked there.

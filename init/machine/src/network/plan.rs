@@ -8,6 +8,7 @@
 use super::{
     Observed, Route,
     desired::Desired,
+    rules::{self, Rule},
     virtual_link::{self, Form},
 };
 use std::{collections::BTreeSet, fmt};
@@ -72,6 +73,10 @@ pub enum Action {
     },
     /// Add a route that is ours.
     AddRoute(Route),
+    /// Add a routing rule that is ours.
+    AddRule(Rule),
+    /// Remove a routing rule that is ours.
+    DelRule(Rule),
     /// Remove an address that is ours.
     DelAddress {
         /// The link.
@@ -102,6 +107,12 @@ impl fmt::Display for Action {
             Self::SetMtu { index, mtu } => write!(f, "set the MTU of link {index} to {mtu}"),
             Self::AddAddress { index, cidr } => write!(f, "add {cidr} to link {index}"),
             Self::AddRoute(new) => route(f, "add", new),
+            Self::AddRule(new) => {
+                write!(f, "add the routing rule {} to table {}", new.priority, new.table)
+            }
+            Self::DelRule(old) => {
+                write!(f, "remove the routing rule {} to table {}", old.priority, old.table)
+            }
             Self::DelAddress { index, cidr } => write!(f, "remove {cidr} from link {index}"),
         }
     }
@@ -153,6 +164,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
         .chain(set_up)
         .chain(new_addresses)
         .chain(new_routes)
+        .chain(rules::plan(desired, observed))
         .chain(old_addresses)
         .collect()
 }

@@ -220,3 +220,47 @@ dhcp4: {}
         "#]],
     );
 }
+
+#[test]
+fn routing_rules() {
+    check(
+        "
+apiVersion: stele/v1
+kind: RoutingRule
+name: a
+priority: 32766
+from: 192.0.2.1/24
+to: 2001:db8::/32
+table: 5
+---
+apiVersion: stele/v1
+kind: RoutingRule
+name: b
+priority: 7
+table: 5
+---
+apiVersion: stele/v1
+kind: RoutingRule
+name: c
+priority: 7
+mark: 1
+table: 255
+---
+apiVersion: stele/v1
+kind: RoutingRule
+name: d
+priority: 7
+from: 192.0.2.1/24
+to: 2001:db8::/32
+table: 5
+",
+        &expect![[r#"
+            document 2 (RoutingRule), line 6, priority: 32766 is out of range; expected a whole number from 1 to 32765
+            document 3 (RoutingRule), line 11: it has no condition, and holds for everything; expected from, to, incoming or mark
+            document 4 (RoutingRule), line 22, table: 255 is the kernel's own table; expected a whole number from 1 to 4294967295
+            document 5 (RoutingRule), line 27, priority: RoutingRule b has it; expected another priority for each rule
+            document 5 (RoutingRule), line 28, from: 192.0.2.1/24 has host bits; expected 192.0.2.0/24
+            document 5 (RoutingRule), line 29, to: 192.0.2.1/24 and 2001:db8::/32 are of different address families; expected both IPv4 or both IPv6
+        "#]],
+    );
+}

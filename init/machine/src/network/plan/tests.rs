@@ -76,6 +76,8 @@ fn apply(state: &mut Observed, action: &Action) {
             assert!(!taken, "EEXIST {route:?}");
             state.routes.push(route.clone());
         }
+        Action::AddRule(rule) => state.rules.push(rule.clone()),
+        Action::DelRule(rule) => state.rules.retain(|one| one != rule),
         Action::DelRoute(route) => {
             state.routes.retain(|one| !(one.ours && one.key() == route.key()))
         }
@@ -250,6 +252,27 @@ fn what_is_in_a_vrf_is_routed_by_its_table_and_what_others_made_stays() {
 }
 
 #[test]
+fn a_rule_without_a_network_is_one_of_each_family_and_others_rules_stay() {
+    let config = configured(
+        r#""name":"eth0"},
+        {"apiVersion":"stele/v1","kind":"RoutingRule","name":"a","priority":7,"from":"192.0.2.0/24","table":5},
+        {"apiVersion":"stele/v1","kind":"RoutingRule","name":"b","priority":8,"mark":9,"table":6"#,
+    );
+    let desired = Desired::derive(Some(&config), &BTreeMap::new(), &[]);
+    let mut state = Observed::default();
+    converge(&desired, &mut state);
+    let seen: Vec<_> = state.rules.iter().map(|rule| (rule.ipv6, rule.priority)).collect();
+    assert_eq!(seen, [(false, 7), (false, 8), (true, 8)]);
+    assert_eq!(plan(&desired, &state), vec![]);
+    for rule in state.rules.iter_mut().filter(|rule| rule.ipv6) {
+        rule.ours = false;
+    }
+    assert_eq!(plan(&desired, &state), vec![]);
+    converge(&Desired::default(), &mut state);
+    assert_eq!(state.rules.len(), 1);
+}
+
+#[test]
 fn a_link_is_found_by_its_hardware_address() {
     let mac = Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
     let eth0 = Link { mac, ..link(2, "eth0") };
@@ -412,7 +435,7 @@ fn desired() -> impl Strategy<Value = Desired> {
         if let Some(Form::Vlan { link, .. }) = made.get("vlan") {
             links.entry(link.clone()).or_default();
         }
-        Desired { links, made }
+        Desired { links, made, ..Desired::default() }
     })
 }
 
@@ -479,7 +502,7 @@ fn observed() -> impl Strategy<Value = Observed> {
             addresses.dedup_by_key(|one| (one.index, one.cidr));
             routes.sort_by_key(|one| (one.to, one.metric));
             routes.dedup_by_key(|one| (one.to, one.metric));
-            Observed { links, addresses, routes }
+            Observed { links, addresses, routes, ..Observed::default() }
         },
     )
 }
