@@ -179,7 +179,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(watchdog::keep(Rc::clone(&node)));
     tokio::task::spawn_local(power_button::listen(Rc::clone(&node)));
     let fw_cfg = tokio::task::spawn_local(sources::read_fw_cfg(Rc::clone(&node)));
-    let here = Here::find(&node);
+    let here = Rc::new(Here::find(&node));
     devices.coldplugged().await;
     let esp = upgrade::esp_partition();
     if esp.is_none() {
@@ -226,9 +226,9 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(sinks::keep(Rc::clone(&node)));
     tokio::task::spawn_local(health::keep(Rc::clone(&node)));
     match restored {
-        Restored::Done => sources::revisit(&node, here),
+        Restored::Done => sources::revisit(&node, &here),
         // It fails only by panicking, which ends the machine.
-        Restored::Nothing => sources::search(&node, fw_cfg.await.unwrap_or_default(), here).await,
+        Restored::Nothing => sources::search(&node, fw_cfg.await.unwrap_or_default(), &here).await,
         Restored::Unreadable(reason) if node.health.is_pending() => {
             return health::fail(&node, reason).await;
         }
@@ -247,6 +247,8 @@ async fn come_up(node: Rc<Node>) {
     node.health.is_up();
     arguments::is_up(&node).await;
     node.configuration.is_up(&node).await;
+    let told = Rc::clone(&node);
+    tokio::task::spawn_local(async move { here.check_in(&told).await });
     if node.boots.started() == Start::Ordinary {
         health::settle(&node, false).await;
     }

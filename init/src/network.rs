@@ -140,6 +140,11 @@ impl Network {
     /// Takes what an agent says, unless its link has gone meanwhile.
     fn hear(&mut self, link: &str, report: Report) {
         let Some(dhcp) = self.dhcp.get_mut(link) else { return };
+        if let Report::Leased(lease) = &report
+            && lease.server().is_some()
+        {
+            self.node.dhcp_server.set(lease.server());
+        }
         match &report {
             Report::Leased(lease) if dhcp.lease.as_ref() != Some(lease) => {
                 let (address, server) =

@@ -22,9 +22,9 @@ use crate::{
     volumes::Volume,
 };
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     rc::Rc,
     time::Duration,
 };
@@ -60,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) state: OnceCell<State>,
     /// What the network gave this machine, for the certificate and the console.
     pub(crate) identity: watch::Sender<NetworkIdentity>,
+    /// The server of the last lease, which on some platforms is the metadata service, too.
+    pub(crate) dhcp_server: Cell<Option<Ipv4Addr>>,
     /// What the console last said of how to reach the node.
     pub(crate) announced: RefCell<Vec<String>>,
     /// Set once, when the machine is to end.
@@ -129,6 +131,7 @@ impl Node {
             devices: OnceCell::new(),
             state: OnceCell::new(),
             identity: watch::Sender::new(NetworkIdentity::default()),
+            dhcp_server: Cell::default(),
             announced: RefCell::default(),
             ending: watch::Sender::new(None),
             reason: RefCell::default(),

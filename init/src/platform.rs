@@ -4,7 +4,7 @@
 
 use crate::{arguments, node::Node, one_shot, report, store::Kind};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, path::Path, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, fs, path::Path, rc::Rc, time::Duration};
 use stele_kernel::process::Exit;
 use stele_platform::{Fact, Facts, Found, Platform};
 
@@ -31,15 +31,19 @@ struct Status<'a> {
     evidence: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
+    /// What the platform was told, if it wants to be told anything.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    told: &'a str,
     #[serde(flatten)]
     attributes: &'a BTreeMap<String, String>,
 }
 
 /// How far it has come with the metadata service.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
     /// There is none to be asked.
+    #[default]
     Known,
     /// It is being asked.
     Asking,
@@ -55,6 +59,16 @@ pub(crate) struct Here {
     /// None on hardware of one's own.
     platform: Option<Platform>,
     evidence: String,
+    shown: RefCell<Shown>,
+}
+
+/// What the resource says of it.
+#[derive(Debug, Default)]
+struct Shown {
+    state: State,
+    reason: String,
+    told: String,
+    attributes: BTreeMap<String, String>,
 }
 
 /// What a platform says that bears on the configuration.
@@ -79,7 +93,7 @@ impl Here {
         let here = decide(&facts(), arguments::given(ARGUMENT).as_deref());
         let name = here.name();
         tracing::info!(target: report::CONSOLE, "platform {name}: {}", here.evidence);
-        here.say(node, State::Known, "", &BTreeMap::new());
+        here.say(node, |_| {});
         here
     }
 
@@ -97,25 +111,35 @@ impl Here {
         self.platform.is_some_and(|platform| platform.metadata.is_some())
     }
 
-    fn say(&self, node: &Node, state: State, reason: &str, attributes: &BTreeMap<String, String>) {
-        let status =
-            Status { platform: self.name(), state, evidence: &self.evidence, reason, attributes };
-        node.store.put(Kind::Platform, self.name(), &status);
+    fn say(&self, node: &Node, change: impl FnOnce(&mut Shown)) {
+        let mut shown = self.shown.borrow_mut();
+        change(&mut shown);
+        let Shown { state, reason, told, attributes } = &*shown;
+        let (platform, evidence) = (self.name(), self.evidence.as_str());
+        let status = Status { platform, state: *state, evidence, reason, told, attributes };
+        node.store.put(Kind::Platform, platform, &status);
     }
 
     /// Says what a drive of the platform's knows of the machine.
     pub(crate) fn tell(&self, node: &Node, attributes: &BTreeMap<String, String>) {
-        self.say(node, State::Known, "", attributes);
+        self.say(node, |shown| shown.attributes.extend(attributes.clone()));
     }
 
     /// Asks the metadata service until it answers, waiting longer each time.
     pub(crate) async fn ask(&self, node: &Rc<Node>) -> Said {
-        let none = BTreeMap::new();
-        self.say(node, State::Asking, "waiting for an address", &none);
+        self.say(node, |shown| {
+            shown.state = State::Asking;
+            shown.reason = "waiting for an address".to_owned();
+        });
         node.ask_until_answered(LONGEST_WAIT, async || match converse(node, self.name()).await {
             Ok((attributes, user_data)) => {
-                self.say(node, State::Answered, "", &attributes);
-                Some(Said { instance: attributes.get(INSTANCE).cloned(), user_data })
+                let instance = attributes.get(INSTANCE).cloned();
+                self.say(node, |shown| {
+                    shown.state = State::Answered;
+                    shown.reason = String::new();
+                    shown.attributes.extend(attributes);
+                });
+                Some(Said { instance, user_data })
             }
             Err(reason) => {
                 tracing::warn!(
@@ -123,11 +147,37 @@ impl Here {
                     reason,
                     "the metadata service does not answer"
                 );
-                self.say(node, State::Failed, &reason, &none);
+                self.say(node, |shown| {
+                    shown.state = State::Failed;
+                    shown.reason = reason;
+                });
                 None
             }
         })
         .await
+    }
+
+    /// Tells a platform that wants to hear it that the machine is up, once it has a configuration.
+    pub(crate) async fn check_in(&self, node: &Rc<Node>) {
+        let wants = self.platform.and_then(|platform| platform.metadata).and_then(|it| it.check_in);
+        if wants.is_none() {
+            return;
+        }
+        let mut configuration = node.configuration.subscribe();
+        let configured = configuration.wait_for(Option::is_some).await;
+        // It locks what it shows.
+        drop(configured);
+        let arguments = ["--check-in".to_owned(), self.name().to_owned()];
+        node.ask_until_answered(LONGEST_WAIT, async || {
+            let said = run(node, &arguments).await.map(drop);
+            if let Err(reason) = &said {
+                tracing::warn!(platform = self.name(), reason, "telling the platform failed");
+            }
+            let told = said.as_ref().map_or_else(Clone::clone, |()| "the machine is up".to_owned());
+            self.say(node, |shown| shown.told = told);
+            said.ok()
+        })
+        .await;
     }
 }
 
@@ -135,20 +185,27 @@ type Heard = (BTreeMap<String, String>, Option<Vec<u8>>);
 
 /// Has one conversation; what comes back is shown, so it is made fit for that.
 async fn converse(node: &Node, name: &str) -> Result<Heard, String> {
-    let arguments = [name.to_owned()];
-    let output = one_shot::run(node, "metadata", &arguments, &[], LARGEST_ANSWER, DEADLINE).await;
-    let output = output.map_err(|error| report::chain(&error))?;
-    if output.exit != Exit::Code(0) {
-        let complaint = report::plain(&output.complaint, LONGEST_TEXT);
-        return Err(if complaint.is_empty() { output.exit.to_string() } else { complaint });
-    }
+    let stdout = run(node, &[name.to_owned()]).await?;
     let odd = || "the metadata agent's answer makes no sense".to_owned();
-    let end = output.stdout.iter().position(|byte| *byte == b'\n').ok_or_else(odd)?;
-    let (line, rest) = output.stdout.split_at_checked(end).ok_or_else(odd)?;
+    let end = stdout.iter().position(|byte| *byte == b'\n').ok_or_else(odd)?;
+    let (line, rest) = stdout.split_at_checked(end).ok_or_else(odd)?;
     let answer: Answer = serde_json::from_slice(line).map_err(|_| odd())?;
     let shown = fit_to_show(answer.attributes);
     let user_data = rest.get(1..).filter(|_| answer.user_data).map(<[u8]>::to_vec);
     Ok((shown, user_data))
+}
+
+/// Runs the metadata agent.
+async fn run(node: &Node, arguments: &[String]) -> Result<Vec<u8>, String> {
+    let server = node.dhcp_server.get().map(|server| server.to_string());
+    let arguments: Vec<String> = arguments.iter().cloned().chain(server).collect();
+    let output = one_shot::run(node, "metadata", &arguments, &[], LARGEST_ANSWER, DEADLINE).await;
+    let output = output.map_err(|error| report::chain(&error))?;
+    if output.exit == Exit::Code(0) {
+        return Ok(output.stdout);
+    }
+    let complaint = report::plain(&output.complaint, LONGEST_TEXT);
+    Err(if complaint.is_empty() { output.exit.to_string() } else { complaint })
 }
 
 /// Attributes as an agent told them, made fit to be shown.
@@ -161,23 +218,25 @@ pub(crate) fn fit_to_show(attributes: BTreeMap<String, String>) -> BTreeMap<Stri
 fn decide(facts: &Facts, said: Option<&str>) -> Here {
     let by_hand = || format!("{ARGUMENT} on the kernel command line");
     match said {
-        Some(METAL) => return Here { platform: None, evidence: by_hand() },
+        Some(METAL) => return here(None, by_hand()),
         Some(name) => match stele_platform::named(name) {
-            Some(platform) => return Here { platform: Some(platform), evidence: by_hand() },
+            Some(platform) => return here(Some(platform), by_hand()),
             None => tracing::error!(name, "{ARGUMENT} names no platform that this image knows"),
         },
         None => {}
     }
     match stele_platform::detect(facts) {
-        Some(Found { platform, evidence }) => Here { platform: Some(platform), evidence },
-        None => Here {
-            platform: None,
-            evidence: "the firmware names no platform that this image knows".to_owned(),
-        },
+        Some(Found { platform, evidence }) => here(Some(platform), evidence),
+        None => here(None, "the firmware names no platform that this image knows".to_owned()),
     }
 }
 
-fn facts() -> Facts {
+fn here(platform: Option<Platform>, evidence: String) -> Here {
+    Here { platform, evidence, shown: RefCell::default() }
+}
+
+/// What the firmware says of the machine.
+pub(crate) fn facts() -> Facts {
     let read = |fact: Fact| {
         let text = fs::read_to_string(Path::new(DMI).join(fact.file())).unwrap_or_default();
         report::plain(text.trim(), LONGEST_TEXT)

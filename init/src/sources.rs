@@ -4,7 +4,7 @@
 //! 1. QEMU's fw_cfg, at `opt/stele/config`
 //! 2. a drive that a platform's tools have made, by its label
 //! 3. the metadata service of the platform, if that is one that has one
-//! 4. the URL in `stele.config=` on the kernel command line
+//! 4. the URL in `stele.config=` on the kernel command line, or in `ds=nocloud;s=` there or in the machine's serial number
 //!
 //! The first that is there decides: one that is there and is not valid is not passed over in silence. What was found is
 //! the resource `Source`. Each source is one function from the node to bytes, which may be wrapped as clouds pass things
@@ -15,10 +15,10 @@
 
 mod drives;
 mod instance;
+mod url;
 
 use self::drives::Drive;
 use crate::{
-    arguments,
     configuration::{self, AcceptError, Include, Intent, LARGEST, Refused, Unwrapped, UserData},
     node::Node,
     one_shot,
@@ -103,32 +103,32 @@ pub(crate) async fn read_fw_cfg(node: Rc<Node>) -> FwCfg {
 }
 
 /// Looks everywhere, and puts the first configuration found in force.
-pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: Here) {
-    let here = Rc::new(here);
+pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: &Rc<Here>) {
     if let Some(understood) = fw_cfg
         && settle(node, "fw_cfg", understood, 0).await != Taken::Nothing
     {
-        return learn(node, &here);
+        return learn(node, here);
     }
     for Drive { label, user_data, about } in look_at_drives(node).await {
         match user_data {
             Some(Ok(bytes)) => {
-                let id = instance::on_drive(node, &here, about).await;
+                let id = instance::on_drive(node, here, about).await;
                 match take(node, label, &bytes, 0).await {
                     Taken::Nothing => continue,
                     Taken::Refused => {}
-                    Taken::InForce => instance::note(node, &here, label, id).await,
+                    Taken::InForce => instance::note(node, here, label, id).await,
                 }
-                return learn(node, &here);
+                return learn(node, here);
             }
             Some(Err(error)) => say(node, label, State::Failed, &report::chain(&error)),
             None => say(node, label, State::Absent, ""),
         }
     }
-    if in_time(node, async move |node| try_service(&node, &here).await).await == Some(true) {
+    let asked = Rc::clone(here);
+    if in_time(node, async move |node| try_service(&node, &asked).await).await == Some(true) {
         return;
     }
-    match arguments::given("stele.config=") {
+    match url::given() {
         // After that it is tried on, beside maintenance mode.
         Some(url) => drop(in_time(node, async move |node| try_url(&node, &url).await).await),
         None => say(node, "url", State::Absent, ""),
@@ -168,8 +168,8 @@ fn learn(node: &Rc<Node>, here: &Rc<Here>) {
 }
 
 /// Listens whether a machine with a saved configuration is another instance now.
-pub(crate) fn revisit(node: &Rc<Node>, here: Here) {
-    let node = Rc::clone(node);
+pub(crate) fn revisit(node: &Rc<Node>, here: &Rc<Here>) {
+    let (node, here) = (Rc::clone(node), Rc::clone(here));
     tokio::task::spawn_local(async move { instance::revisit(&node, &here).await });
 }
 
@@ -225,7 +225,7 @@ async fn settle(
 
 /// Fetches what user-data includes, until it is there.
 async fn follow(node: &Rc<Node>, name: &str, include: &Include, base: u64) -> Taken {
-    let bytes = fetch_at_last(node, name, &include.url).await;
+    let bytes = fetch_at_last(node, name, || include.url.clone()).await;
     match configuration::understand_included(node, &bytes, &include.sha256).await {
         Ok(unwrapped) => put_in_force(node, name, unwrapped, base).await,
         Err(error) => refuse(node, name, &error),
@@ -295,16 +295,17 @@ fn read(file: &Path) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
-async fn try_url(node: &Rc<Node>, url: &str) {
-    let bytes = fetch_at_last(node, "url", url).await;
+async fn try_url(node: &Rc<Node>, template: &str) {
+    let bytes = fetch_at_last(node, "url", || url::fill(node, template)).await;
     take(node, "url", &bytes, 0).await;
 }
 
 /// Fetches until there is something, waiting longer each time.
-async fn fetch_at_last(node: &Rc<Node>, name: &str, url: &str) -> Vec<u8> {
+async fn fetch_at_last(node: &Rc<Node>, name: &str, url: impl Fn() -> String) -> Vec<u8> {
     node.ask_until_answered(LONGEST_WAIT, async || {
-        say(node, name, State::Trying, url);
-        let fetched = fetch(node, url).await;
+        let url = url();
+        say(node, name, State::Trying, &url);
+        let fetched = fetch(node, &url).await;
         fetched.inspect_err(|error| say(node, name, State::Failed, &report::chain(error))).ok()
     })
     .await

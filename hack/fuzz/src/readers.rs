@@ -8,6 +8,7 @@ use stele_agents::{
     dhcp::{Mac, frame, message},
     disk::{ext4, table::Table},
     fetch::{self, reference::Reference},
+    metadata::wireserver,
     stage::{anatomy, judge},
     user_data,
 };
@@ -210,6 +211,7 @@ fn drive(bytes: &[u8]) {
         }
     }
     let _documents = user_data::unwrap(bytes, false);
+    let _goal = wireserver::read(&String::from_utf8_lossy(bytes));
 }
 
 fn seeds() -> Vec<Vec<u8>> {

@@ -11,6 +11,7 @@ mod api;
 mod arguments;
 mod broken;
 mod client;
+mod clouds;
 mod collectors;
 mod config;
 mod cuts;
@@ -85,6 +86,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
+    Scenario { name: "clouds::walk", machines: 2, run: clouds::walk },
     Scenario { name: "live::node", machines: 1, run: live::node },
     Scenario { name: "api::bad_input", machines: 1, run: api::bad_input },
     Scenario {
@@ -104,6 +106,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "source::cidata", machines: 1, run: source::cidata },
     Scenario { name: "source::config_drive", machines: 1, run: source::config_drive },
     Scenario { name: "source::metadata", machines: 1, run: source::metadata },
+    Scenario { name: "source::include", machines: 1, run: source::include },
     Scenario { name: "source::script", machines: 1, run: source::script },
     Scenario { name: "source::url", machines: 1, run: source::url },
     Scenario { name: "source::refused", machines: 1, run: source::refused },

@@ -2,6 +2,7 @@
 //! Where a machine finds its configuration.
 
 use crate::{
+    clouds,
     http::Server,
     world::{Kept, World, field, resource, says, scratch},
 };
@@ -11,6 +12,7 @@ use hack::{
     node::{BOOT, Node},
     suite::Checks,
 };
+use sha2::{Digest as _, Sha256};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -164,16 +166,12 @@ pub(crate) fn config_drive(world: &World, checks: &Checks) -> Result<()> {
 pub(crate) fn metadata(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let files = scratch()?;
-    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/metadata.py");
+    // As services answer that are only just starting.
+    fs::write(files.path().join("trouble"), "starting")?;
     let machine = Machine::live(&world.artefacts)?;
     let node = Node::start_with(&world.operator, "ec2", machine, dir, |mut machine, made| {
         beside_a_script(&made.machine, files.path())?;
-        let network = format!(
-            "user,id=metadata,net=169.254.0.0/16,restrict=on,\
-             guestfwd=tcp:169.254.169.254:80-cmd:/usr/bin/python3 {} {}",
-            service.display(),
-            files.path().display()
-        );
+        let network = clouds::network("metadata", "169.254.169.254", "aws", files.path());
         let card = "virtio-net-pci,netdev=metadata,romfile=";
         let maker = "type=1,manufacturer=Amazon EC2,product=m7i.large";
         for word in ["-netdev", &network, "-device", card, "-smbios", maker] {
@@ -204,15 +202,38 @@ pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
     let files = scratch()?;
     let server = Server::start(files.path())?;
     let machine = Machine::live(&world.artefacts)?;
-    let node = Node::start_with(&world.operator, "url", machine, dir, |machine, made| {
-        fs::copy(&made.machine, files.path().join("machine.yaml"))?;
-        Ok(machine.append(&format!("stele.config={}", server.url("machine.yaml"))))
+    let node = Node::start_with(&world.operator, "url", machine, dir, |mut machine, made| {
+        let machine_yaml = fs::read(&made.machine)?;
+        let sha256: String =
+            Sha256::digest(&machine_yaml).iter().map(|byte| format!("{byte:02x}")).collect();
+        fs::write(files.path().join("machine.yaml"), machine_yaml)?;
+        let include = format!("#include\n{} sha256:{sha256}\n", server.url("machine.yaml"));
+        fs::write(files.path().join("rack-7.yaml"), include)?;
+        machine.extra.extend(["-smbios", "type=1,serial=rack-7"].map(str::to_owned));
+        Ok(machine.append(&format!("stele.config={}", server.url("${serial}.yaml"))))
     })?;
     let node = Kept(node);
-    checks.check("a URL on the kernel command line configures a machine", || {
-        node.wait_until_it_answers()?;
-        ensure!(field(&resource(&node, "source", "url")?, "state")? == "used");
-        Ok(())
+    checks.check(
+        "a URL with the machine's serial number leads to an include, which configures it",
+        || {
+            node.wait_until_it_answers()?;
+            ensure!(field(&resource(&node, "source", "url")?, "state")? == "used");
+            Ok(())
+        },
+    );
+    Ok(())
+}
+
+pub(crate) fn include(world: &World, checks: &Checks) -> Result<()> {
+    let dir = scratch()?;
+    let user_data = dir.path().join("user-data");
+    fs::write(&user_data, format!("#include\nhttp://10.0.2.2:1/x sha256:{}\n", "0".repeat(64)))?;
+    let machine = Machine::live(&world.artefacts)?.configured_by_fw_cfg(&user_data);
+    let node = Kept(Node::start(&world.operator, "include", machine, dir)?);
+    checks.check("an include that can't be had keeps no machine from maintenance mode", || {
+        node.vm.wait_for_line("maintenance mode: waiting", BOOT)?;
+        node.apply()?;
+        node.wait_until_it_answers()
     });
     Ok(())
 }

@@ -1,32 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Metadata: what a platform's service knows of this machine, and the user-data that it has for it.
+//! Metadata: what a platform's service knows of this machine, and the user-data that it has for it; and telling the platform
+//! that the machine is up.
 //!
 //! One conversation: a session where the platform wants one, the user-data, the attributes. A path that is not there is an
-//! answer; everything else that goes wrong ends the conversation, and PID 1 begins another later. Nobody but the service
-//! is asked: redirects lead nowhere else.
+//! answer; everything else that goes wrong ends the conversation, and PID 1 begins another later.
 
-use crate::fetch::{FetchError, builder, send, whole};
-use reqwest::{
-    Client, Method, StatusCode,
-    header::{HeaderMap, HeaderName, HeaderValue},
-    redirect::{Attempt, Policy},
+mod service;
+pub mod wireserver;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    header::{ACCEPT, CONTENT_TYPE},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use service::{Asker, Question, header};
 use std::{
     collections::BTreeMap,
     io::{self, Write},
     time::Duration,
 };
 use stele_config::MAX_BYTES;
-use stele_platform::Metadata;
+use stele_platform::{CheckIn, Metadata};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one answer may take, however it comes.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-const REDIRECTS: usize = 3;
+pub use service::AskError;
+
 /// The longest session and the longest attribute.
-const LONGEST_WORD: u64 = 4096;
+const LONGEST_WORD: usize = 4096;
+/// The largest JSON that attributes are taken from.
+const LONGEST_JSON: usize = 256 * 1024;
+/// How often what is "not yet" there is asked for again, and after how long.
+const AGAIN: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What the service said.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -60,126 +65,215 @@ pub enum MetadataError {
         url: String,
         /// Why there is no answer.
         #[source]
-        source: Box<FetchError>,
+        source: AskError,
     },
     /// What the service calls a session can't be said in a header.
     #[error("the session that {0} gave can't be used")]
     Session(String),
-    /// The client could not be made.
-    #[error(transparent)]
-    Client(FetchError),
+    /// What is not JSON where it should be, or names nothing to be told.
+    #[error("what {url} says makes no sense: {why}")]
+    Answer {
+        /// What was asked.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Nobody takes what it said.
+    #[error("passing it on")]
+    Output(#[source] io::Error),
 }
 
-/// Has the conversation.
-///
-/// # Errors
-/// When the service does not answer, or not in order.
-pub async fn converse(metadata: &Metadata) -> Result<Said, MetadataError> {
-    let mut service = Service::new(metadata)?;
-    if let Some(session) = metadata.session {
-        let headers = [session.ask];
-        match service.ask(Method::PUT, session.path, &headers, LONGEST_WORD).await? {
-            Some(word) => service.say(session.say, &word)?,
-            None if session.optional => {}
-            None => {
-                return Err(service.failed(session.path, FetchError::Status(StatusCode::NOT_FOUND)));
-            }
-        }
-    }
-    let mut said = Said::default();
-    for path in metadata.user_data {
-        let found = service.ask(Method::GET, path, metadata.headers, MAX_BYTES as u64).await?;
-        if let Some(bytes) = found.filter(|bytes| !bytes.is_empty()) {
-            said.user_data = Some(bytes);
-            break;
-        }
-    }
-    for (attribute, path) in metadata.attributes {
-        let Some(bytes) = service.ask(Method::GET, path, metadata.headers, LONGEST_WORD).await?
-        else {
-            continue;
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        let text: String = text.trim().chars().filter(|char| !char.is_control()).collect();
-        if !text.is_empty() {
-            said.attributes.insert(attribute.key(), text);
-        }
-    }
-    Ok(said)
-}
-
-struct Service {
-    server: &'static str,
-    client: Client,
+/// A service, at `server`, a URL without a path, with trust roots in PEM for those that speak TLS.
+#[derive(Debug)]
+pub struct Service<'a> {
+    metadata: &'a Metadata,
+    server: String,
+    asker: Asker,
     /// The session, once there is one.
     session: HeaderMap,
 }
 
-impl Service {
-    fn new(metadata: &Metadata) -> Result<Self, MetadataError> {
-        // Services are asked without TLS: no roots are needed.
-        let client = builder(&[])
-            .map_err(MetadataError::Client)?
-            .redirect(Policy::custom(redirect))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(IDLE_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
-            .build()
-            .map_err(|source| MetadataError::Client(FetchError::Client(source)))?;
-        Ok(Self { server: metadata.server, client, session: HeaderMap::new() })
+impl<'a> Service<'a> {
+    /// The service that a platform describes.
+    #[must_use]
+    pub fn new(metadata: &'a Metadata, server: String, roots: Vec<u8>) -> Self {
+        let asker = Asker { low_port: metadata.low_port, roots };
+        Self { metadata, server, asker, session: HeaderMap::new() }
     }
 
-    fn say(&mut self, header: &'static str, word: &[u8]) -> Result<(), MetadataError> {
-        let mut value = HeaderValue::from_bytes(word.trim_ascii())
-            .map_err(|_| MetadataError::Session(self.server.to_owned()))?;
-        value.set_sensitive(true);
-        let name = HeaderName::from_bytes(header.as_bytes())
-            .map_err(|_| MetadataError::Session(self.server.to_owned()))?;
-        self.session.insert(name, value);
+    /// Has the conversation.
+    ///
+    /// # Errors
+    /// When the service does not answer, or not in order.
+    pub async fn converse(&mut self) -> Result<Said, MetadataError> {
+        self.begin().await?;
+        let mut said = Said::default();
+        for path in self.metadata.user_data {
+            let found = self.find(path, &[], MAX_BYTES).await?;
+            if let Some(bytes) = found.filter(|bytes| !bytes.is_empty()) {
+                said.user_data = Some(bytes);
+                break;
+            }
+        }
+        let mut answers = BTreeMap::new();
+        for (attribute, path) in self.metadata.attributes {
+            if let Some(text) = self.word(path, &mut answers).await? {
+                said.attributes.insert(attribute.key(), text);
+            }
+        }
+        Ok(said)
+    }
+
+    /// Tells the platform that the machine is up, if it wants to hear that.
+    ///
+    /// # Errors
+    /// When it can't be told.
+    pub async fn check_in(&mut self) -> Result<(), MetadataError> {
+        let Some(check_in) = self.metadata.check_in else { return Ok(()) };
+        match check_in {
+            CheckIn::Send { method, path, body } => {
+                self.begin().await?;
+                let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::POST);
+                let url = format!("{}{path}", self.server);
+                self.tell(method, url, body.as_bytes(), "application/json").await
+            }
+            CheckIn::PhoneHome { path, body } => {
+                self.begin().await?;
+                let found = self.word(path, &mut BTreeMap::new()).await?;
+                let Some(url) = found else {
+                    let (url, why) = (format!("{}{path}", self.server), "it names no URL".into());
+                    return Err(MetadataError::Answer { url, why });
+                };
+                self.tell(Method::POST, url, body.as_bytes(), "application/json").await
+            }
+            CheckIn::Wireserver { server } => wireserver::report(&self.asker, server).await,
+        }
+    }
+
+    /// Begins a session, where the platform wants one.
+    async fn begin(&mut self) -> Result<(), MetadataError> {
+        let Some(session) = self.metadata.session else { return Ok(()) };
+        let url = format!("{}{}", self.server, session.path);
+        let odd = || MetadataError::Session(self.server.clone());
+        let mut question = Question::get(uri(&url)?);
+        question.method = Method::PUT;
+        question.headers.extend(header(session.ask.0, session.ask.1.as_bytes()));
+        match self.ask(&url, question, LONGEST_WORD).await? {
+            Some(word) => {
+                let (name, mut value) = header(session.say, word.trim_ascii()).ok_or_else(odd)?;
+                value.set_sensitive(true);
+                self.session.insert(name, value);
+            }
+            None if session.optional => {}
+            None => {
+                let source = AskError::Status(StatusCode::NOT_FOUND);
+                return Err(MetadataError::Ask { url, source });
+            }
+        }
         Ok(())
     }
 
-    /// Asks for what is at a path; nothing if there is no such path.
+    /// What a path, and a pointer behind it, lead to, as a line of text.
+    async fn word(
+        &self,
+        path: &'static str,
+        answers: &mut BTreeMap<&'static str, Option<Value>>,
+    ) -> Result<Option<String>, MetadataError> {
+        let text = match path.split_once('#') {
+            None => {
+                let found = self.find(path, &[], LONGEST_WORD).await?;
+                found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            }
+            Some((path, pointer)) => {
+                if !answers.contains_key(path) {
+                    answers.insert(path, self.json(path).await?);
+                }
+                match answers.get(path).and_then(|answer| answer.as_ref()?.pointer(pointer)) {
+                    Some(Value::String(text)) => Some(text.clone()),
+                    Some(Value::Number(number)) => Some(number.to_string()),
+                    Some(_) | None => None,
+                }
+            }
+        };
+        let text = text.unwrap_or_default();
+        let text: String = text.trim().chars().filter(|char| !char.is_control()).collect();
+        Ok((!text.is_empty()).then_some(text))
+    }
+
+    async fn json(&self, path: &str) -> Result<Option<Value>, MetadataError> {
+        let accept = (ACCEPT, HeaderValue::from_static("application/json"));
+        let Some(bytes) = self.find(path, &[accept], LONGEST_JSON).await? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| MetadataError::Answer {
+            url: format!("{}{path}", self.server),
+            why: error.to_string(),
+        })
+    }
+
+    /// What is at a path; nothing if there is no such path. What a service does not know yet it is asked again.
+    async fn find(
+        &self,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        longest: usize,
+    ) -> Result<Option<Vec<u8>>, MetadataError> {
+        let url = format!("{}{path}", self.server);
+        let mut question = Question::get(uri(&url)?);
+        let fixed = self.metadata.headers.iter();
+        question.headers.extend(fixed.filter_map(|(name, value)| header(name, value.as_bytes())));
+        question.headers.extend(headers.iter().cloned());
+        for _ in 0..AGAIN {
+            match self.ask(&url, question.clone(), longest).await {
+                Ok(None) if self.is_not_yet(StatusCode::NOT_FOUND) => {}
+                Err(MetadataError::Ask { source: AskError::Status(status), .. })
+                    if self.is_not_yet(status) => {}
+                answer => return answer,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.ask(&url, question, longest).await
+    }
+
+    fn is_not_yet(&self, status: StatusCode) -> bool {
+        self.metadata.not_yet.contains(&status.as_u16())
+    }
+
+    /// Asks with the words of the session; nothing if there is no such path.
     async fn ask(
         &self,
-        method: Method,
-        path: &str,
-        headers: &[(&'static str, &'static str)],
-        longest: u64,
+        url: &str,
+        mut question: Question,
+        longest: usize,
     ) -> Result<Option<Vec<u8>>, MetadataError> {
-        let failed = |source| self.failed(path, source);
-        let url = format!("{}{path}", self.server);
-        let mut request = self.client.request(method, url).headers(self.session.clone());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = send(request).await.map_err(failed)?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => {
-                whole(response, longest).await.map(Some).map_err(failed)
-            }
-            status => Err(failed(FetchError::Status(status))),
+        question.headers.extend(self.session.clone());
+        let failed = |source| MetadataError::Ask { url: url.to_owned(), source };
+        match self.asker.ask(question, longest).await.map_err(failed)? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, bytes) if status.is_success() => Ok(Some(bytes)),
+            (status, _) => Err(failed(AskError::Status(status))),
         }
     }
 
-    fn failed(&self, path: &str, source: FetchError) -> MetadataError {
-        MetadataError::Ask { url: format!("{}{path}", self.server), source: Box::new(source) }
+    async fn tell(
+        &self,
+        method: Method,
+        url: String,
+        body: &'static [u8],
+        kind: &'static str,
+    ) -> Result<(), MetadataError> {
+        let mut question = Question::get(uri(&url)?);
+        question.method = method;
+        question.body = Bytes::from_static(body);
+        question.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if self.ask(&url, question, LONGEST_JSON).await?.is_none() {
+            let source = AskError::Status(StatusCode::NOT_FOUND);
+            return Err(MetadataError::Ask { url, source });
+        }
+        Ok(())
     }
 }
 
-fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let place = |url: &reqwest::Url| {
-        (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default())
-    };
-    let first = attempt.previous().first().map(place);
-    if first != Some(place(attempt.url())) {
-        return attempt.error("redirected to somebody else");
-    }
-    if attempt.previous().len() > REDIRECTS {
-        return attempt.error(format!("more than {REDIRECTS} redirects"));
-    }
-    attempt.follow()
+fn uri(url: &str) -> Result<Uri, MetadataError> {
+    url.parse().map_err(|_| MetadataError::Ask { url: url.to_owned(), source: AskError::Address })
 }
 
 #[cfg(test)]
@@ -191,7 +285,7 @@ mod tests {
         net::{Ipv4Addr, TcpListener},
         sync::{Arc, Mutex},
     };
-    use stele_platform::{Attribute, Session};
+    use stele_platform::{Attribute, Server, Session};
 
     /// Answers each request with the first of these whose request line begins so, and remembers all requests.
     fn server(answers: &'static [(&str, &str)]) -> (&'static str, Arc<Mutex<Vec<String>>>) {
@@ -202,7 +296,7 @@ mod tests {
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let mut request = [0; 4096];
-                let length = stream.read(&mut request).unwrap();
+                let Ok(length) = stream.read(&mut request) else { continue };
                 let request = String::from_utf8_lossy(&request[..length]).into_owned();
                 let answer = answers.iter().find(|(begin, _)| request.starts_with(begin));
                 let answer = answer
@@ -219,17 +313,34 @@ mod tests {
 
     fn service(server: &'static str, session: Option<Session>) -> Metadata {
         Metadata {
-            server,
+            server: Server::At(server),
+            low_port: false,
             session,
             headers: &[("metadata-flavor", "test")],
             user_data: &["/first", "/user-data"],
-            attributes: &[(Attribute::InstanceId, "/id"), (Attribute::Zone, "/zone")],
+            attributes: &[
+                (Attribute::InstanceId, "/id"),
+                (Attribute::Zone, "/zone"),
+                (Attribute::Region, "/all#/at/region"),
+                (Attribute::Hostname, "/all#/name"),
+            ],
+            not_yet: &[],
+            check_in: None,
         }
     }
 
-    fn ask(metadata: &Metadata) -> Result<Said, String> {
+    fn run<T>(future: impl Future<Output = Result<T, MetadataError>>) -> Result<T, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(converse(metadata)).map_err(|error| explain(&error))
+        runtime.block_on(future).map_err(|error| explain(&error))
+    }
+
+    fn at(metadata: &Metadata) -> Service<'_> {
+        let Server::At(server) = metadata.server else { panic!("{metadata:?}") };
+        Service::new(metadata, server.to_owned(), Vec::new())
+    }
+
+    fn ask(metadata: &Metadata) -> Result<Said, String> {
+        run(at(metadata).converse())
     }
 
     #[test]
@@ -271,6 +382,8 @@ mod tests {
 
     #[test]
     fn odd_services_are_told_of() {
+        let (address, _) = server(&[("GET /all", "200 OK\r\nConnection: close\r\n\r\n{\"at\"")]);
+        assert!(ask(&service(address, None)).unwrap_err().contains("makes no sense"));
         let (address, _) = server(&[("GET /first", "503 Busy\r\nContent-Length: 0\r\n\r\n")]);
         assert!(ask(&service(address, None)).unwrap_err().contains("503"));
         let (address, _) = server(&[(
@@ -289,6 +402,90 @@ mod tests {
         });
         let answers: Vec<(&str, &str)> = vec![("GET /first", &LONG)];
         let (address, _) = server(answers.leak());
-        assert!(ask(&service(address, None)).unwrap_err().contains("more than"));
+        assert!(ask(&service(address, None)).unwrap_err().contains("at most"));
+    }
+
+    #[test]
+    fn attributes_are_found_in_json() {
+        let (address, seen) = server(&[(
+            "GET /all",
+            "200 OK\r\nConnection: close\r\n\r\n{\"at\":{\"region\":\"par\"},\"name\":7}",
+        )]);
+        let said = ask(&service(address, None)).unwrap();
+        let expected = [("hostname", "7".to_owned()), ("region", "par".to_owned())];
+        assert_eq!(said.attributes, BTreeMap::from(expected));
+        let all = seen.lock().unwrap().iter().filter(|said| said.contains("/all")).count();
+        assert_eq!(all, 1, "it is asked once for all that is in it");
+        assert!(seen.lock().unwrap().iter().any(|said| said.contains("application/json")));
+    }
+
+    #[test]
+    fn redirects_within_the_service_are_followed() {
+        let (address, _) = server(&[
+            ("GET /first", "302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"),
+            ("GET /there", "200 OK\r\nConnection: close\r\n\r\nhello"),
+        ]);
+        assert_eq!(ask(&service(address, None)).unwrap().user_data.as_deref(), Some(&b"hello"[..]));
+        let (address, _) =
+            server(&[("GET /first", "302 Found\r\nLocation: /first\r\nContent-Length: 0\r\n\r\n")]);
+        assert!(ask(&service(address, None)).unwrap_err().contains("more than three"));
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_asked_for_again() {
+        let (address, seen) = server(&[]);
+        let metadata = Metadata {
+            user_data: &["/first"],
+            attributes: &[],
+            not_yet: &[404],
+            ..service(address, None)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let said = runtime.block_on(at(&metadata).converse()).unwrap();
+        assert_eq!((said, seen.lock().unwrap().len()), (Said::default(), 4));
+    }
+
+    #[test]
+    fn platforms_are_told_that_the_machine_is_up() {
+        let (address, seen) = server(&[
+            ("PUT /token", "200 OK\r\nConnection: close\r\n\r\nsecret"),
+            ("PATCH /state", "200 OK\r\nContent-Length: 0\r\n\r\n"),
+        ]);
+        let send = CheckIn::Send { method: "PATCH", path: "/state", body: "{\"up\":1}" };
+        let metadata = Metadata { check_in: Some(send), ..service(address, Some(SESSION)) };
+        run(at(&metadata).check_in()).unwrap();
+        let told = seen.lock().unwrap().pop().unwrap();
+        assert!(told.contains("x-token: secret") && told.ends_with("{\"up\":1}"), "{told}");
+        let home = CheckIn::PhoneHome { path: "/all#/home", body: "{}" };
+        let metadata = Metadata { check_in: Some(home), ..service(address, Some(SESSION)) };
+        assert!(run(at(&metadata).check_in()).unwrap_err().contains("names no URL"));
+        let lost = CheckIn::Send { method: "POST", path: "/lost", body: "{}" };
+        let metadata = Metadata { check_in: Some(lost), ..service(address, None) };
+        assert!(run(at(&metadata).check_in()).unwrap_err().contains("404"));
+    }
+
+    #[test]
+    fn the_goal_state_of_azure_is_answered() {
+        let goal = "<?xml version=\"1.0\"?><GoalState><Version>2012-11-30</Version><Incarnation>3</Incarnation><Container><ContainerId>c-1</ContainerId>\
+            <RoleInstanceList><RoleInstance><InstanceId>i.1</InstanceId></RoleInstance></RoleInstanceList></Container></GoalState>";
+        let answer = format!("200 OK\r\nConnection: close\r\n\r\n{goal}");
+        let answers: Vec<(&str, &str)> = vec![
+            ("GET /machine/?comp=goalstate", answer.leak()),
+            ("POST /machine/?comp=health", "200 OK\r\nContent-Length: 0\r\n\r\n"),
+        ];
+        let (address, seen) = server(answers.leak());
+        let wire = CheckIn::Wireserver { server: address };
+        let metadata = Metadata { check_in: Some(wire), ..service(address, None) };
+        run(at(&metadata).check_in()).unwrap();
+        let told = seen.lock().unwrap().pop().unwrap();
+        for needle in [
+            "x-ms-version: 2012-11-30",
+            "<GoalStateIncarnation>3<",
+            "<ContainerId>c-1<",
+            "<InstanceId>i.1<",
+            "<State>Ready<",
+        ] {
+            assert!(told.contains(needle), "{needle}: {told}");
+        }
     }
 }

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Akamai's cloud, formerly Linode: <https://techdocs.akamai.com/cloud-computing/docs/metadata-service-api>.
 
-use crate::{Fact::Vendor, Metadata, PLAIN, Platform, Session, Sign::Is};
+use crate::{
+    Attribute::{Hostname, InstanceId, InstanceType, Region},
+    Fact::Vendor,
+    Metadata, PLAIN, Platform, Session,
+    Sign::Is,
+};
 
 pub(crate) const PLATFORM: Platform = Platform {
     name: "akamai",
@@ -14,6 +19,12 @@ pub(crate) const PLATFORM: Platform = Platform {
             optional: false,
         }),
         user_data: &["/v1/user-data"],
+        attributes: &[
+            (InstanceId, "/v1/instance#/id"),
+            (Hostname, "/v1/instance#/label"),
+            (Region, "/v1/instance#/region"),
+            (InstanceType, "/v1/instance#/type"),
+        ],
         ..PLAIN
     }),
 };

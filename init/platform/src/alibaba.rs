@@ -4,7 +4,7 @@
 use crate::{
     Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Region, Zone},
     Fact::Product,
-    Metadata, PLAIN, Platform, Session,
+    Metadata, PLAIN, Platform, Server, Session,
     Sign::Is,
 };
 
@@ -12,7 +12,7 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "alibaba",
     signs: &[&[Is(Product, "Alibaba Cloud ECS")]],
     metadata: Some(Metadata {
-        server: "http://100.100.100.200",
+        server: Server::At("http://100.100.100.200"),
         session: Some(Session {
             path: "/latest/api/token",
             ask: ("X-aliyun-ecs-metadata-token-ttl-seconds", "21600"),

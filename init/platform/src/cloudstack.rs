@@ -1,7 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Apache CloudStack: <https://docs.cloudstack.apache.org/en/latest/adminguide/virtual_machines.html>. Its user-data is on a drive; its service has no address that is known beforehand.
+//! Apache CloudStack: <https://docs.cloudstack.apache.org/en/latest/adminguide/virtual_machines/user-data.html>. The virtual
+//! router that gives addresses is the metadata service, too.
 
-use crate::{Fact::Product, Platform, Sign::Begins};
+use crate::{
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Zone},
+    Fact::Product,
+    Metadata, PLAIN, Platform, Server,
+    Sign::Begins,
+};
 
-pub(crate) const PLATFORM: Platform =
-    Platform { name: "cloudstack", signs: &[&[Begins(Product, "CloudStack")]], metadata: None };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "cloudstack",
+    signs: &[&[Begins(Product, "CloudStack")]],
+    metadata: Some(Metadata {
+        server: Server::Dhcp,
+        user_data: &["/latest/user-data"],
+        attributes: &[
+            (InstanceId, "/latest/meta-data/instance-id"),
+            (Hostname, "/latest/meta-data/local-hostname"),
+            (Zone, "/latest/meta-data/availability-zone"),
+            (InstanceType, "/latest/meta-data/service-offering"),
+            (PublicAddress, "/latest/meta-data/public-ipv4"),
+        ],
+        ..PLAIN
+    }),
+};

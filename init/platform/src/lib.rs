@@ -15,6 +15,7 @@ mod aws;
 mod azure;
 mod cloudstack;
 mod digitalocean;
+mod equinix;
 mod exoscale;
 mod gcp;
 mod hetzner;
@@ -22,6 +23,7 @@ mod hyperv;
 mod ibm;
 mod kubevirt;
 mod nutanix;
+mod opennebula;
 mod openstack;
 mod oracle;
 mod qemu;
@@ -166,53 +168,105 @@ pub struct Session {
     pub optional: bool,
 }
 
+/// Where a metadata service is. Nothing else is ever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// At a URL without a path.
+    At(&'static str),
+    /// At the address of the DHCP server.
+    Dhcp,
+}
+
+/// How a platform is told that the machine is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckIn {
+    /// A request at a path of the service, with this JSON.
+    Send {
+        /// The method.
+        method: &'static str,
+        /// The path.
+        path: &'static str,
+        /// The JSON.
+        body: &'static str,
+    },
+    /// The same, by POST, at a URL that the service names at this path.
+    PhoneHome {
+        /// The path, as of an attribute.
+        path: &'static str,
+        /// The JSON.
+        body: &'static str,
+    },
+    /// Azure's own way: the goal state is asked for and answered.
+    Wireserver {
+        /// Where it is: a URL without a path.
+        server: &'static str,
+    },
+}
+
 /// A metadata service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata {
-    /// Where it is: a URL without a path. Nothing else is ever asked.
-    pub server: &'static str,
+    /// Where it is.
+    pub server: Server,
+    /// Whether it answers only those who ask from a port below 1024.
+    pub low_port: bool,
     /// How a conversation begins.
     pub session: Option<Session>,
     /// Headers of each question.
     pub headers: &'static [(&'static str, &'static str)],
     /// Where the user-data is: the first of these paths that there is.
     pub user_data: &'static [&'static str],
-    /// Where attributes are, as plain text.
+    /// Where attributes are, as plain text; or in JSON, at the pointer behind `#` (RFC 6901, 6).
     pub attributes: &'static [(Attribute, &'static str)],
+    /// Answers that say "not yet" of a path that is there, while the service starts.
+    pub not_yet: &'static [u16],
+    /// What it wants to be told.
+    pub check_in: Option<CheckIn>,
 }
 
 /// The address at which most metadata services are (RFC 3927's range).
-const LINK_LOCAL: &str = "http://169.254.169.254";
+const LINK_LOCAL: Server = Server::At("http://169.254.169.254");
 
 /// A service to which the rest is added.
-const PLAIN: Metadata =
-    Metadata { server: LINK_LOCAL, session: None, headers: &[], user_data: &[], attributes: &[] };
+const PLAIN: Metadata = Metadata {
+    server: LINK_LOCAL,
+    low_port: false,
+    session: None,
+    headers: &[],
+    user_data: &[],
+    attributes: &[],
+    not_yet: &[],
+    check_in: None,
+};
 
 /// A place where a machine may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Platform {
     /// The name, as in `stele.platform=`.
     pub name: &'static str,
-    /// Any of these tells; each is a number of signs that have to hold together.
+    /// Any of these tells; each is a number of signs that have to hold together. Without any, only the kernel command line
+    /// tells.
     pub signs: &'static [&'static [Sign]],
     /// Whom to ask.
     pub metadata: Option<Metadata>,
 }
 
 /// All of them. A cloud comes before the hypervisor that it is made with.
-pub const ALL: [Platform; 21] = [
+pub const ALL: [Platform; 23] = [
     akamai::PLATFORM,
     alibaba::PLATFORM,
     aws::PLATFORM,
     azure::PLATFORM,
     cloudstack::PLATFORM,
     digitalocean::PLATFORM,
+    equinix::PLATFORM,
     exoscale::PLATFORM,
     gcp::PLATFORM,
     hetzner::PLATFORM,
     ibm::PLATFORM,
     kubevirt::PLATFORM,
     nutanix::PLATFORM,
+    opennebula::PLATFORM,
     openstack::PLATFORM,
     oracle::PLATFORM,
     scaleway::PLATFORM,
@@ -327,7 +381,9 @@ mod tests {
         for platform in ALL {
             assert_eq!(named(platform.name), Some(platform));
             let Some(metadata) = platform.metadata else { continue };
-            assert!(metadata.server.starts_with("http"), "{}", platform.name);
+            if let Server::At(server) = metadata.server {
+                assert!(server.starts_with("http"), "{}", platform.name);
+            }
             let paths =
                 metadata.user_data.iter().chain(metadata.attributes.iter().map(|(_, path)| path));
             for path in paths.chain(metadata.session.iter().map(|session| &session.path)) {

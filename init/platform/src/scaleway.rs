@@ -1,7 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Scaleway. Its service answers from low ports only.
+//! Scaleway: <https://www.scaleway.com/en/docs/instances/how-to/use-cloud-init/>. Its service answers from low ports only, so that
+//! what users of a machine run can't ask it, and wants to hear when the machine is up.
 
-use crate::{Fact::Vendor, Platform, Sign::Is};
+use crate::{
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Zone},
+    CheckIn,
+    Fact::Vendor,
+    Metadata, PLAIN, Platform, Server,
+    Sign::Is,
+};
 
-pub(crate) const PLATFORM: Platform =
-    Platform { name: "scaleway", signs: &[&[Is(Vendor, "Scaleway")]], metadata: None };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "scaleway",
+    signs: &[&[Is(Vendor, "Scaleway")]],
+    metadata: Some(Metadata {
+        server: Server::At("http://169.254.42.42"),
+        low_port: true,
+        user_data: &["/user_data/cloud-init"],
+        attributes: &[
+            (InstanceId, "/conf?format=json#/id"),
+            (Hostname, "/conf?format=json#/hostname"),
+            (Zone, "/conf?format=json#/location/zone_id"),
+            (InstanceType, "/conf?format=json#/commercial_type"),
+            (PublicAddress, "/conf?format=json#/public_ip/address"),
+        ],
+        check_in: Some(CheckIn::Send {
+            method: "PATCH",
+            path: "/state",
+            body: r#"{"state_detail":"booted"}"#,
+        }),
+        ..PLAIN
+    }),
+};

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `agent fetch URL` and `agent fetch --registry REFERENCE`: what is there, on standard output; `agent fetch --metadata
-//! PLATFORM`: what the metadata service of that platform says.
+//! `agent fetch URL` and `agent fetch --registry REFERENCE`: what is there, on standard output.
 //!
 //! Exit 0 when all of it is written; otherwise 1, and one line on standard error says what was tried and why it failed.
 
@@ -13,25 +12,15 @@ use stele_agents::fetch::registry::Registry;
 use stele_agents::fetch::{
     FetchError, Origin, Wanted, client, fetch, parse, roots, sentence, shown, signature_of,
 };
-use stele_agents::metadata;
-use stele_agents::probe::explain;
-use stele_platform::Metadata;
 
 /// The image's, and the configuration's.
-const ROOTS: [&str; 2] =
+pub(crate) const ROOTS: [&str; 2] =
     ["/usr/share/ca-certificates/ca-certificates.crt", "/run/stele/trust/roots.pem"];
 /// What the configuration says of registries.
 const REGISTRIES: &str = "/run/stele/fetch/registries.json";
 const USAGE: &str =
     "agent fetch URL [--signature] | agent fetch --registry REFERENCE (--documents | --blob SHA256)
-       [--max BYTES] [--from BYTE] [--rate BYTES]
-       agent fetch --metadata PLATFORM";
-
-/// What to do.
-enum Job {
-    Fetch(Arguments),
-    Metadata(Metadata),
-}
+       [--max BYTES] [--from BYTE] [--rate BYTES]";
 
 /// What to fetch.
 enum What {
@@ -49,11 +38,7 @@ struct Arguments {
 }
 
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
-    let job = match arguments {
-        ["--metadata", name] => service(name).map(Job::Metadata),
-        _ => Arguments::parse(arguments).map(Job::Fetch),
-    };
-    let Some(job) = job else {
+    let Some(arguments) = Arguments::parse(arguments) else {
         return crate::misused(USAGE);
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -63,37 +48,18 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let result = runtime.block_on(async {
-        match job {
-            Job::Fetch(arguments) => {
-                let mut name = arguments.place.clone();
-                bring(arguments, &mut name).await.map_err(|error| {
-                    let name = name.replace(char::is_control, " ");
-                    format!("fetching {name}: {}", sentence(&error))
-                })
-            }
-            Job::Metadata(service) => ask(&service).await,
-        }
-    });
+    let mut name = arguments.place.clone();
+    let result = runtime.block_on(bring(arguments, &mut name));
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(complaint) => {
-            eprintln!("{complaint}");
+        Err(error) => {
+            let name = name.replace(char::is_control, " ");
+            eprintln!("fetching {name}: {}", sentence(&error));
             ExitCode::from(1)
         }
     }
-}
-
-/// The metadata service of the platform of this name, if it has one.
-fn service(name: &str) -> Option<Metadata> {
-    stele_platform::named(name).and_then(|platform| platform.metadata)
-}
-
-async fn ask(service: &Metadata) -> Result<(), String> {
-    let said = metadata::converse(service).await.map_err(|error| explain(&error))?;
-    said.write(&mut io::stdout().lock()).map_err(|error| format!("passing it on: {error}"))
 }
 
 /// Does it. `name` becomes how what was fetched may be called.

@@ -10,6 +10,7 @@ mod dhcp;
 mod diagnose;
 mod fetch;
 mod log_sink;
+mod metadata;
 mod metrics;
 mod probe;
 
@@ -32,9 +33,10 @@ fn main() -> ExitCode {
         "diagnose" => diagnose::run(arguments),
         "fetch" => fetch::run(arguments),
         "log-sink" => log_sink::run(arguments),
+        "metadata" => metadata::run(arguments),
         "metrics" => metrics::run(arguments),
         "probe" => probe::run(arguments),
-        _ => misused("agent dhcp|diagnose|fetch|log-sink|metrics|probe ..."),
+        _ => misused("agent dhcp|diagnose|fetch|log-sink|metadata|metrics|probe ..."),
     }
 }
 

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `agent metadata PLATFORM [SERVER]`: what the metadata service of that platform says; `agent metadata --check-in PLATFORM
+//! [SERVER]` tells it that the machine is up. SERVER is the DHCP server's address, for platforms where that is the service.
+//!
+//! Exit 0 when it is done; otherwise 1, and one line on standard error says what was tried and why it failed.
+
+use std::io;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use stele_agents::fetch::roots;
+use stele_agents::metadata::{MetadataError, Service};
+use stele_agents::probe::explain;
+use stele_platform::{Metadata, Server};
+
+use crate::fetch::ROOTS;
+
+const USAGE: &str = "agent metadata [--check-in] PLATFORM [SERVER]";
+
+pub(crate) fn run(arguments: &[&str]) -> ExitCode {
+    let (checks_in, rest) = match arguments {
+        ["--check-in", rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let found = match rest {
+        [name] => service(name, None),
+        [name, server] => service(name, server.parse().ok()),
+        _ => None,
+    };
+    let Some((metadata, server)) = found else {
+        return crate::misused(USAGE);
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("starting: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let roots = match std::env::var_os("SSL_CERT_FILE") {
+        _ if server.starts_with("http:") => Vec::new(),
+        Some(file) => roots(&[file]),
+        None => roots(&ROOTS),
+    };
+    let mut service = Service::new(&metadata, server, roots);
+    let result = runtime.block_on(async {
+        if checks_in { service.check_in().await } else { converse(&mut service).await }
+    });
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", explain(&error));
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// The metadata service of the platform of this name, and where it is.
+fn service(name: &str, dhcp: Option<IpAddr>) -> Option<(Metadata, String)> {
+    let metadata = stele_platform::named(name)?.metadata?;
+    let server = match metadata.server {
+        Server::At(server) => server.to_owned(),
+        Server::Dhcp => match dhcp? {
+            IpAddr::V4(address) => format!("http://{address}"),
+            IpAddr::V6(address) => format!("http://[{address}]"),
+        },
+    };
+    Some((metadata, server))
+}
+
+async fn converse(service: &mut Service<'_>) -> Result<(), MetadataError> {
+    let said = service.converse().await?;
+    said.write(&mut io::stdout().lock()).map_err(MetadataError::Output)
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The metadata agent, with what PID 1 leaves it, against every service that a platform has, played by hack's metadata.py in
+//! a network namespace of its own: nothing leaves it.
+
+use serde_json::Value;
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use stele_platform::{ALL, Server};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_agent");
+const SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../hack/tests/e2e/metadata.py");
+/// The DHCP server of CloudStack.
+const ROUTER: &str = "10.0.0.1";
+/// Longer than anything here should take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+const CONFINE: [&str; 13] = [
+    "setpriv",
+    "--reuid",
+    "210",
+    "--regid",
+    "210",
+    "--clear-groups",
+    "--no-new-privs",
+    "--bounding-set",
+    "-all,+net_bind_service",
+    "--inh-caps",
+    "-all,+net_bind_service",
+    "--ambient-caps",
+    "+net_bind_service",
+];
+
+/// A namespace and the services in it. All of it goes when this does.
+struct Lab {
+    name: String,
+    folder: PathBuf,
+    children: Vec<Child>,
+}
+
+impl Lab {
+    fn new(test: &str) -> Lab {
+        let name = format!("stele-{test}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(&name);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("user-data"), "hello").expect("a file");
+        let lab = Lab { name, folder, children: Vec::new() };
+        lab.ip(&format!("netns add {}", lab.name));
+        lab.inside("link set lo up");
+        for address in
+            ["169.254.169.254", "169.254.42.42", "100.100.100.200", "168.63.129.16", ROUTER]
+        {
+            lab.inside(&format!("address add {address}/32 dev lo"));
+        }
+        lab
+    }
+
+    fn ip(&self, arguments: &str) {
+        let output = Command::new("ip").args(arguments.split_whitespace()).output();
+        let output = output.expect("ip; install iproute2 for this test");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ip {arguments} (this test needs root): {complaint}");
+    }
+
+    fn inside(&self, arguments: &str) {
+        self.ip(&format!("-n {} {arguments}", self.name));
+    }
+
+    /// A command in the namespace.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).args(words);
+        command
+    }
+
+    /// Plays a cloud at an address, in trouble or not, in place of the one before.
+    fn play(&mut self, cloud: &str, address: &str, port: &str, more: &[&str]) {
+        let folder = self.folder.to_string_lossy().into_owned();
+        let words = [&["python3", SERVICE, cloud, &folder, address, port], more].concat();
+        let child = self.command(&words).spawn().expect("python3; install it for this test");
+        self.children.push(child);
+        let since = Instant::now();
+        // Nothing is said: connecting alone would be a request without an end to a server of one thread.
+        let listens = format!("{address}:{port}");
+        loop {
+            let output = self.command(&["ss", "-ltnH"]).output().expect("ss");
+            if String::from_utf8_lossy(&output.stdout).contains(&listens) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{cloud} does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn trouble(&self, words: &str) {
+        fs::write(self.folder.join("trouble"), words).expect("a file");
+    }
+
+    fn stop(&mut self) {
+        for mut child in self.children.drain(..) {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+
+    fn agent(&self, arguments: &[&str]) -> Output {
+        let words = [&CONFINE[..], &[AGENT, "metadata"], arguments].concat();
+        let mut command = self.command(&words);
+        command.env("SSL_CERT_FILE", self.folder.join("ca.pem"));
+        command.stdin(Stdio::null()).output().expect("the agent")
+    }
+
+    /// What the agent says of a cloud: its attributes and the user-data.
+    fn ask(&self, cloud: &str) -> Result<(Value, Option<String>), String> {
+        let output = self.agent(&[cloud, ROUTER]);
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let text = String::from_utf8(output.stdout).expect("text");
+        let (line, user_data) = text.split_once('\n').expect("a line");
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let user_data = (line["userData"] == true).then(|| user_data.to_owned());
+        Ok((line["attributes"].clone(), user_data))
+    }
+
+    fn told(&self) -> String {
+        fs::read_to_string(self.folder.join("told")).unwrap_or_default()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.stop();
+        self.ip(&format!("netns delete {}", self.name));
+        let _gone = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn every_service_is_asked_in_its_own_way() {
+    let mut lab = Lab::new("clouds");
+    let mut count = 0;
+    for platform in ALL {
+        let Some(metadata) = platform.metadata else { continue };
+        let address = match metadata.server {
+            Server::At(server) => server.trim_start_matches("http://"),
+            Server::Dhcp => ROUTER,
+        };
+        // Its name leads to an address only with the files of `names_and_certificates`.
+        if address.starts_with("https") {
+            continue;
+        }
+        lab.play(platform.name, address, "80", &[]);
+        let (attributes, user_data) = lab.ask(platform.name).unwrap();
+        // Some pass it on in base64, which the configure agent takes off.
+        let expected = matches!(platform.name, "akamai" | "azure" | "oracle");
+        let expected = if expected { "aGVsbG8=" } else { "hello" };
+        assert_eq!(user_data.as_deref(), Some(expected), "{}", platform.name);
+        assert!(attributes["instanceId"].is_string(), "{}: {attributes}", platform.name);
+        lab.stop();
+        count += 1;
+    }
+    assert_eq!(count, 14);
+}
+
+#[test]
+fn platforms_hear_that_the_machine_is_up() {
+    let mut lab = Lab::new("checkin");
+    lab.play("scaleway", "169.254.42.42", "80", &[]);
+    let output = lab.agent(&["--check-in", "scaleway"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(lab.told(), r#"{"state_detail":"booted"}"#);
+    lab.play("wireserver", "168.63.129.16", "80", &[]);
+    let output = lab.agent(&["--check-in", "azure"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(lab.told().contains("<ContainerId>c6d5526c-5ac2</ContainerId>"), "{}", lab.told());
+    // A platform that wants to hear nothing is told nothing.
+    assert!(lab.agent(&["--check-in", "hetzner"]).status.success());
+}
+
+#[test]
+fn names_and_certificates() {
+    let mut lab = Lab::new("names");
+    let key = rcgen::generate_simple_self_signed(["metadata.platformequinix.com".to_owned()]);
+    let key = key.expect("a certificate");
+    let certificate = key.cert.pem();
+    fs::write(lab.folder.join("ca.pem"), &certificate).expect("a file");
+    let both = lab.folder.join("both.pem");
+    fs::write(&both, certificate + &key.signing_key.serialize_pem()).expect("a file");
+    let names = PathBuf::from(format!("/etc/netns/{}", lab.name));
+    fs::create_dir_all(&names).expect("a folder");
+    fs::write(names.join("hosts"), format!("{ROUTER} metadata.platformequinix.com\n")).unwrap();
+    lab.play("equinix", ROUTER, "443", &[&both.to_string_lossy()]);
+    let said = lab.ask("equinix");
+    let told = lab.agent(&["--check-in", "equinix"]);
+    fs::remove_file(lab.folder.join("ca.pem")).expect("the file");
+    let unknown = lab.ask("equinix");
+    fs::remove_dir_all(names).expect("the folder");
+    let (attributes, user_data) = said.unwrap();
+    assert_eq!(user_data.as_deref(), Some("hello"));
+    assert_eq!(attributes["publicAddress"], "198.51.100.7");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    assert!(lab.told().contains("instance_id"));
+    assert!(unknown.unwrap_err().contains("certificate"));
+}
+
+#[test]
+fn services_in_trouble_hold_nobody_up() {
+    let mut lab = Lab::new("trouble");
+    lab.play("hetzner", "169.254.169.254", "80", &[]);
+    lab.trouble("starting");
+    assert!(lab.ask("hetzner").unwrap_err().contains("503"));
+    assert!(lab.ask("hetzner").is_ok(), "it has started meanwhile");
+    lab.trouble("empty");
+    assert_eq!(lab.ask("hetzner").unwrap().1, None);
+    for (trouble, expected) in [
+        ("broken", "500"),
+        ("garbage", "talking to it"),
+        ("elsewhere", "redirected to somebody else"),
+        ("huge", "at most 1048576 bytes"),
+        ("slow", "no whole answer within 15 s"),
+    ] {
+        lab.trouble(trouble);
+        let (since, error) = (Instant::now(), lab.ask("hetzner").unwrap_err());
+        assert!(error.contains(expected), "{trouble}: {error}");
+        assert!(since.elapsed() < Duration::from_secs(20), "{trouble}: {:?}", since.elapsed());
+    }
+}
