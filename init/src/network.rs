@@ -10,6 +10,7 @@ mod files;
 mod kernel;
 mod modules;
 mod publish;
+mod wireguard;
 
 use crate::{
     configuration::Active, convergence::Part, events::Cause, node::Node, readiness, report,
@@ -29,6 +30,7 @@ use stele_machine::network::{
     names,
     plan::{Action, plan},
 };
+use wireguard::Tunnels;
 
 /// The first wait after a failed pass.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -46,6 +48,8 @@ enum NetworkError {
     Observe(#[source] NetError),
     #[error("changing the network")]
     Apply(#[source] NetError),
+    #[error("the private key of {link}: {reason}")]
+    Key { link: String, reason: String },
     #[error("writing {file}")]
     Write { file: &'static str, source: io::Error },
 }
@@ -71,6 +75,7 @@ struct Network {
     netlink: Netlink,
     agents: Agents,
     modules: Modules,
+    tunnels: Tunnels,
     dhcp: BTreeMap<String, Dhcp>,
     /// The MTU of each link when it was first seen, by index.
     first_mtu: BTreeMap<u32, u32>,
@@ -94,6 +99,7 @@ impl Network {
             netlink: Netlink::new(),
             agents,
             modules,
+            tunnels: Tunnels::default(),
             dhcp: BTreeMap::new(),
             first_mtu: BTreeMap::new(),
             files: Files::default(),
@@ -107,6 +113,9 @@ impl Network {
         let mut configuration = self.node.configuration.subscribe();
         let mut cause: Option<Cause> = None;
         loop {
+            if let Some(active) = self.node.configuration.active() {
+                self.tunnels.make_keys(&active.config).await;
+            }
             match cause.take() {
                 Some(cause) => cause.act(|| self.pass()),
                 None => self.pass(),
@@ -205,6 +214,7 @@ impl Network {
             }
             errors.push(error);
         }
+        errors.extend(self.tunnels.pass(&self.node, &mut self.netlink, config, &observed));
         if let Some(active) = &active {
             self.report(active, &desired, &observed, &errors);
         }

@@ -7,6 +7,7 @@
 //! /state/identity.json        who the node is, for when no configuration can be read
 //! /state/images.json          what is remembered of the images
 //! /state/instance.json        what the platform calls the machine
+//! /state/wireguard/NAME.key    the private keys that the machine made for its tunnels
 //! /state/seed                 random bytes for the next boot
 //! /state/generations/N.json   every accepted configuration
 //! /state/probation.json       the one that is not the machine's own yet
@@ -22,6 +23,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+use stele_config::WireGuardSecret;
 use stele_kernel::random;
 use stele_machine::{instance::Instance, probation::Probation};
 
@@ -195,6 +197,31 @@ pub(crate) fn read_instances() -> Result<Vec<Instance>, StateError> {
 /// Keeps what the platform calls the machine.
 pub(crate) fn write_instances(instances: &[Instance]) -> Result<(), StateError> {
     write_json(&instance_file(), &instances)
+}
+
+fn wireguard_file(link: &str) -> PathBuf {
+    Path::new(ROOT).join("wireguard").join(format!("{link}.key"))
+}
+
+/// The private key that was made for a link, if one was.
+pub(crate) fn read_wireguard_key(link: &str) -> Result<Option<WireGuardSecret>, StateError> {
+    let file = wireguard_file(link);
+    let failed = |source| StateError::Read { file: file.clone(), source };
+    match fs::read_to_string(&file) {
+        Ok(text) => text.trim().parse().map(Some).map_err(|error| failed(io::Error::other(error))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Keeps the private key that was made for a link.
+pub(crate) fn write_wireguard_key(link: &str, key: &WireGuardSecret) -> Result<(), StateError> {
+    let file = wireguard_file(link);
+    let failed = |source| StateError::Write { file: file.clone(), source };
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    write(&file, key.reveal().as_bytes()).map_err(failed)
 }
 
 fn probation_file() -> PathBuf {

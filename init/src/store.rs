@@ -88,6 +88,7 @@ kinds! {
     TrustedRoots, "Authorities that the machine believes besides those of the image.", [("STATE", "state"), ("AUTHORITIES", "authorities"), ("REASON", "reason")];
     Volume, "A file system of the machine.", [("STATE", "state"), ("DEVICE", "device"), ("SIZE", "size"), ("FREE", "free"), ("REASON", "reason")];
     Watchdog, "What restarts the machine when PID 1 stops to work.", [("STATE", "state"), ("IDENTITY", "identity"), ("TIMEOUT", "timeout"), ("REASON", "reason")];
+    WireGuard, "Tunnels to other machines.", [("STATE", "state"), ("PUBLIC KEY", "publicKey"), ("PORT", "port"), ("PEERS", "peers"), ("REASON", "reason")];
 }
 
 impl Kind {

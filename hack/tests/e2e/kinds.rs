@@ -274,7 +274,7 @@ fn mirrored(world: &World, node: &Kept, checks: &Checks) -> Result<()> {
 }
 
 /// The example of a kind, as the manual shows it.
-fn example(kind: &str) -> Result<String> {
+pub(crate) fn example(kind: &str) -> Result<String> {
     let file = top().join("proto/config/examples").join(format!("{kind}.yaml"));
     let text = fs::read_to_string(&file).with_context(|| format!("Reading {}", file.display()))?;
     Ok(format!("---\n{text}"))

@@ -3,7 +3,7 @@
 //! it goes away again.
 
 use crate::{
-    kinds::{apply, links},
+    kinds::{apply, example, links},
     world::{Kept, World, field, resource, says},
 };
 use anyhow::{Result, ensure};
@@ -26,6 +26,24 @@ const VIRTUAL: &str = "---\napiVersion: stele/v1\nkind: Dummy\nname: services
 routes: [{to: 203.0.113.0/24, via: 198.51.100.2}]
 ---\napiVersion: stele/v1\nkind: RoutingRule\nname: storage\npriority: 900\nfrom: 198.51.100.0/24\ntable: 100
 ---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nmode: 802.3ad\nlacpRate: fast\n";
+
+/// Two ends of a tunnel on one machine, of which one is in a VRF: neither finds the other but by the tunnel.
+const TUNNEL: &str = "---\napiVersion: stele/v1\nkind: WireGuard\nname: wg0\nport: 51820
+privateKey: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=
+peers:
+- publicKey: WGmv9FBUlzLLqu1eXfmzCm2jHLDldCutWtShp2jxpns=
+  endpoint: 127.0.0.1:51821
+  allowedIPs: [198.51.100.2/32]
+---\napiVersion: stele/v2\nkind: Link\nname: wg0\naddresses: [198.51.100.1/32]
+routes: [{to: 198.51.100.2/32}]
+---\napiVersion: stele/v1\nkind: WireGuard\nname: wg1\nport: 51821
+privateKey: ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=
+peers:
+- publicKey: B6N8vBQgk8i3VdwbEOhstCY3StFqqFPtC9/AsrhtHHw=
+  allowedIPs: [198.51.100.1/32]
+---\napiVersion: stele/v1\nkind: VRF\nname: red\ntable: 100\nlinks: [wg1]
+---\napiVersion: stele/v2\nkind: Link\nname: wg1\naddresses: [198.51.100.2/32]
+routes: [{to: 198.51.100.1/32}]\n";
 
 pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
     let node = world.settled("network")?;
@@ -65,6 +83,31 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         apply(&node, "")?;
         becomes(&node, "eth0", "ready")?;
         says(&resource(&node, "link", "eth0")?.to_string(), &["10.0.2.15"])
+    });
+    checks.check("a tunnel has the key that it is given, or one of its own that stays", || {
+        let key = "privateKey: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n";
+        let given = format!("---\napiVersion: stele/v1\nkind: WireGuard\nname: wg1\n{key}");
+        let own = example("WireGuard")?;
+        apply(&node, &format!("{UPLINK}{own}{given}"))?;
+        let wg1 = resource(&node, "wireguard", "wg1")?;
+        ensure!(
+            field(&wg1, "publicKey")? == "B6N8vBQgk8i3VdwbEOhstCY3StFqqFPtC9/AsrhtHHw=",
+            "{wg1}"
+        );
+        let public_key = || field(&resource(&node, "wireguard", "wg0")?, "publicKey");
+        let before = public_key()?;
+        says(&resource(&node, "wireguard", "wg0")?.to_string(), &["51820", "xTIBA5rboUvn"])?;
+        apply(&node, "")?;
+        ensure!(links(&node)? == "eth0 lo", "{}", links(&node)?);
+        apply(&node, &format!("{UPLINK}{own}"))?;
+        ensure!(public_key()? == before, "another key");
+        apply(&node, "")
+    });
+    checks.check("packets go through a tunnel", || {
+        apply(&node, &format!("{UPLINK}{TUNNEL}"))?;
+        let answer = node.ctl.run(["ping", "198.51.100.2"])?;
+        says(&answer, &["198.51.100.2"])?;
+        apply(&node, "")
     });
     Ok(())
 }

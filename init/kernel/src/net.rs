@@ -16,6 +16,7 @@ mod monitor;
 mod routes;
 mod rules;
 mod virtual_links;
+mod wireguard;
 
 pub use addresses::AddressInfo;
 pub use links::LinkInfo;
@@ -23,6 +24,7 @@ pub use monitor::Monitor;
 pub use routes::{MAIN_TABLE, Route};
 pub use rules::Rule;
 pub use virtual_links::{BondForm, BridgeForm, GROUP, LinkForm, NewLink};
+pub use wireguard::{WireGuardDevice, WireGuardPeer, WireGuardSettings};
 
 use netlink_bindings::traits::NetlinkRequest;
 use netlink_socket2::{NetlinkSocket, ReplyError};
@@ -124,6 +126,14 @@ pub enum NetError {
     DelRule {
         /// The rule.
         rule: Rule,
+        /// Why it failed.
+        source: Refusal,
+    },
+    /// The keys or peers of a WireGuard link could not be set.
+    #[error("Setting keys and peers of link {index}")]
+    WireGuard {
+        /// The link.
+        index: u32,
         /// Why it failed.
         source: Refusal,
     },

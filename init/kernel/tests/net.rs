@@ -5,7 +5,7 @@ use nix::sched::{CloneFlags, unshare};
 use std::{net::IpAddr, thread};
 use stele_kernel::net::{
     BondForm, BridgeForm, LOOPBACK, LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink,
-    NewLink, OWNER, Route, Rule,
+    NewLink, OWNER, Route, Rule, WireGuardPeer, WireGuardSettings,
 };
 
 /// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
@@ -178,6 +178,7 @@ fn links_are_what_they_were_made_as_and_go() {
             LinkForm::Bond(BondForm { mode: 4, miimon: 50, lacp_fast: true, hash_policy: 1 }),
             LinkForm::Bond(BondForm { mode: 1, miimon: 100, lacp_fast: false, hash_policy: 0 }),
             LinkForm::Vrf { table: 1000 },
+            LinkForm::WireGuard,
         ];
         for form in &forms {
             let Some(link) = made(&mut netlink, new("made", form)) else { continue };
@@ -282,5 +283,39 @@ fn rules_come_back_as_they_were_added() {
             netlink.del_rule(rule).expect("removing it again");
         }
         assert!(netlink.rules().expect("rules").iter().all(|rule| rule.protocol != OWNER));
+    });
+}
+
+#[test]
+fn tunnels_have_the_keys_and_peers_that_they_were_given() {
+    in_namespace(|mut netlink| {
+        let Some(link) = made(&mut netlink, new("wg0", &LinkForm::WireGuard)) else { return };
+        let mut private_key = [7; 32];
+        // As Curve25519 has it: the kernel says it so.
+        (private_key[0], private_key[31]) = (0, 71);
+        let settings = WireGuardSettings { private_key, port: Some(51820), mark: 5 };
+        netlink.set_wireguard(link.index, &settings).expect("setting");
+        let peer = |number: u8| WireGuardPeer {
+            public_key: [number; 32],
+            preshared_key: [9; 32],
+            endpoint: "192.0.2.1:51820".parse().ok(),
+            keepalive: 25,
+            allowed: (0..64).map(|third| (ip(&format!("10.{number}.{third}.0")), 24)).collect(),
+        };
+        for number in 1..=64 {
+            netlink.set_wireguard_peer(link.index, &peer(number)).expect("adding");
+        }
+        let fewer = WireGuardPeer { allowed: vec![(ip("2001:db8::"), 32)], ..peer(3) };
+        netlink.set_wireguard_peer(link.index, &fewer).expect("changing");
+        netlink.del_wireguard_peer(link.index, &[1; 32]).expect("removing");
+        netlink.del_wireguard_peer(link.index, &[1; 32]).expect("removing it again");
+        let mut there = netlink.wireguard(link.index).expect("looking");
+        assert_eq!((there.private_key, there.port, there.mark), (private_key, 51820, 5));
+        assert!(there.public_key != [0; 32]);
+        assert_eq!(there.peers.len(), 63);
+        for peer in &mut there.peers {
+            peer.allowed.sort();
+        }
+        assert!(there.peers.contains(&fewer) && there.peers.contains(&peer(2)));
     });
 }

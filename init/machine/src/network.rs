@@ -10,6 +10,7 @@
 //! * [`lease`]: what a DHCP server gave, checked; and how long it holds.
 //! * [`desired`]: what the links should have.
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
+//! * [`wireguard`]: the keys and peers of tunnels.
 //! * [`plan`]: the steps from what they have to what they should have.
 //! * [`rules`]: which packets are routed by which table.
 //! * [`names`]: the host name, `/etc/hosts`, `/etc/resolv.conf`, and the addresses the node is reached at.
@@ -24,6 +25,7 @@ pub mod plan;
 pub mod rules;
 pub mod status;
 pub mod virtual_link;
+pub mod wireguard;
 
 use rules::Rule;
 use std::net::IpAddr;

@@ -94,6 +94,7 @@ fn form(link: &LinkInfo, names: &BTreeMap<u32, &str>) -> Option<Form> {
             Form::Bond { mode, miimon, lacp_fast, hash_policy }
         }
         LinkForm::Vrf { table } => Form::Vrf { table },
+        LinkForm::WireGuard => Form::WireGuard,
     })
 }
 
@@ -109,6 +110,7 @@ fn to_form(form: &Form) -> LinkForm {
             LinkForm::Bond(BondForm { mode, miimon, lacp_fast, hash_policy })
         }
         Form::Vrf { table } => LinkForm::Vrf { table },
+        Form::WireGuard => LinkForm::WireGuard,
     }
 }
 
@@ -122,7 +124,8 @@ pub(super) fn apply(netlink: &mut Netlink, action: &Action) -> Result<(), NetErr
                 | Form::Vlan { .. }
                 | Form::Bridge { .. }
                 | Form::Bond { .. }
-                | Form::Vrf { .. } => None,
+                | Form::Vrf { .. }
+                | Form::WireGuard => None,
             };
             netlink.make_link(NewLink { name, form: &to_form(form), parent: *parent, peer })
         }

@@ -18,7 +18,7 @@ use crate::step::{API_VERSIONS, Lost, Step as _};
 use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::value::{Secrets, Value};
-use crate::virtual_link::{Bond, Bridge, Dummy, Veth, Vlan, Vrf};
+use crate::virtual_link::{Bond, Bridge, Dummy, Veth, Vlan, Vrf, WireGuard};
 use crate::{ClientAccess, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog};
 
 record! {
@@ -154,6 +154,7 @@ kinds! {
     Bridge: Bridge, Count::Named, "A switch.";
     Bond: Bond, Count::Named, "Several links that act as one.";
     VRF: Vrf, Count::Named, "A routing table of its own for some links.";
+    WireGuard: WireGuard, Count::Named, "Tunnels to other machines.";
     RoutingRule: RoutingRule, Count::NamedUpTo(MAX_RULES), "Which packets are routed by which table.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";

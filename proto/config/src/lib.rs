@@ -62,6 +62,7 @@ mod span;
 mod table;
 mod url;
 mod version;
+mod wireguard_key;
 
 // From bytes to documents and back.
 pub mod canonical;
@@ -128,9 +129,10 @@ pub use upgrade::UpgradePolicy;
 pub use url::{Url, UrlError};
 pub use virtual_link::{
     Bond, BondMode, Bridge, BridgePort, Dummy, HashPolicy, LacpRate, Veth, VirtualLink, Vlan,
-    VlanProtocol, Vrf,
+    VlanProtocol, Vrf, WireGuard, WireGuardPeer,
 };
 pub use watchdog::Watchdog;
+pub use wireguard_key::{WireGuardKey, WireGuardKeyError, WireGuardSecret};
 
 /// Most bytes of a configuration as people write it.
 pub const MAX_BYTES: usize = 1024 * 1024;

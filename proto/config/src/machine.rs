@@ -301,6 +301,9 @@ impl Parts {
             Document::Bridge(bridge) => self.add_link(VirtualLink::Bridge(bridge), node, report),
             Document::Bond(bond) => self.add_link(VirtualLink::Bond(bond), node, report),
             Document::VRF(vrf) => self.add_link(VirtualLink::Vrf(vrf), node, report),
+            Document::WireGuard(tunnels) => {
+                self.add_link(VirtualLink::WireGuard(tunnels), node, report);
+            }
             Document::RoutingRule(rule) => {
                 let each = "another name for each rule";
                 for (other, _) in &self.routing_rules {

@@ -241,7 +241,7 @@ fn is_sequence(der: &[u8]) -> bool {
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// RFC 4648, section 4, padding required.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
     if text.is_empty() || !text.len().is_multiple_of(4) || padding > 2 {
@@ -272,7 +272,7 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     (bits & ((1 << count) - 1) == 0).then_some(bytes)
 }
 
-fn to_base64(bytes: &[u8], text: &mut String) {
+pub(crate) fn to_base64(bytes: &[u8], text: &mut String) {
     for chunk in bytes.chunks(3) {
         let mut block = [0; 4];
         for (to, from) in block.iter_mut().skip(1).zip(chunk) {

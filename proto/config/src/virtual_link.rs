@@ -10,6 +10,7 @@ mod dummy;
 mod veth;
 mod vlan;
 mod vrf;
+mod wireguard;
 
 pub use bond::{Bond, BondMode, HashPolicy, LacpRate};
 pub use bridge::{Bridge, BridgePort};
@@ -17,6 +18,7 @@ pub use dummy::Dummy;
 pub use veth::Veth;
 pub use vlan::{Vlan, VlanProtocol};
 pub use vrf::Vrf;
+pub use wireguard::{WireGuard, WireGuardPeer};
 
 use crate::document::Document;
 use crate::node::Node;
@@ -39,6 +41,8 @@ pub enum VirtualLink {
     Bond(Bond),
     /// A routing table of its own for some links.
     Vrf(Vrf),
+    /// Tunnels to other machines.
+    WireGuard(WireGuard),
 }
 
 impl VirtualLink {
@@ -52,6 +56,7 @@ impl VirtualLink {
             VirtualLink::Bridge(_) => "Bridge",
             VirtualLink::Bond(_) => "Bond",
             VirtualLink::Vrf(_) => "VRF",
+            VirtualLink::WireGuard(_) => "WireGuard",
         }
     }
 
@@ -65,6 +70,7 @@ impl VirtualLink {
             VirtualLink::Bridge(bridge) => bridge.name(),
             VirtualLink::Bond(bond) => bond.name(),
             VirtualLink::Vrf(vrf) => vrf.name(),
+            VirtualLink::WireGuard(tunnels) => tunnels.name(),
         }
     }
 
@@ -76,7 +82,8 @@ impl VirtualLink {
             | VirtualLink::Vlan(_)
             | VirtualLink::Bridge(_)
             | VirtualLink::Bond(_)
-            | VirtualLink::Vrf(_) => None,
+            | VirtualLink::Vrf(_)
+            | VirtualLink::WireGuard(_) => None,
         };
         std::iter::once(self.name()).chain(peer)
     }
@@ -88,7 +95,10 @@ impl VirtualLink {
             VirtualLink::Bridge(bridge) => bridge.ports().iter().map(BridgePort::link).collect(),
             VirtualLink::Bond(bond) => bond.links().iter().collect(),
             VirtualLink::Vrf(vrf) => vrf.links().iter().collect(),
-            VirtualLink::Dummy(_) | VirtualLink::Veth(_) | VirtualLink::Vlan(_) => Vec::new(),
+            VirtualLink::Dummy(_)
+            | VirtualLink::Veth(_)
+            | VirtualLink::Vlan(_)
+            | VirtualLink::WireGuard(_) => Vec::new(),
         }
     }
 
@@ -101,7 +111,8 @@ impl VirtualLink {
             | VirtualLink::Veth(_)
             | VirtualLink::Bridge(_)
             | VirtualLink::Bond(_)
-            | VirtualLink::Vrf(_) => None,
+            | VirtualLink::Vrf(_)
+            | VirtualLink::WireGuard(_) => None,
         }
     }
 
@@ -114,6 +125,7 @@ impl VirtualLink {
             VirtualLink::Bridge(bridge) => Document::Bridge(bridge),
             VirtualLink::Bond(bond) => Document::Bond(bond),
             VirtualLink::Vrf(vrf) => Document::VRF(vrf),
+            VirtualLink::WireGuard(tunnels) => Document::WireGuard(tunnels),
         }
     }
 
@@ -123,7 +135,10 @@ impl VirtualLink {
         match self {
             VirtualLink::Bridge(_) => "ports",
             VirtualLink::Bond(_) | VirtualLink::Vrf(_) => "links",
-            VirtualLink::Dummy(_) | VirtualLink::Veth(_) | VirtualLink::Vlan(_) => "link",
+            VirtualLink::Dummy(_)
+            | VirtualLink::Veth(_)
+            | VirtualLink::Vlan(_)
+            | VirtualLink::WireGuard(_) => "link",
         }
     }
 
@@ -211,6 +226,7 @@ pub(crate) fn sorted(links: Vec<(VirtualLink, u32)>) -> Vec<VirtualLink> {
         VirtualLink::Bridge(_) => 3,
         VirtualLink::Bond(_) => 4,
         VirtualLink::Vrf(_) => 5,
+        VirtualLink::WireGuard(_) => 6,
     };
     links.sort_by(|a, b| (place(a), a.name()).cmp(&(place(b), b.name())));
     links

@@ -48,6 +48,8 @@ pub enum LinkForm {
         /// The table.
         table: u32,
     },
+    /// Tunnels to other machines.
+    WireGuard,
 }
 
 /// What of a bridge can be chosen.
@@ -96,6 +98,7 @@ impl LinkForm {
         match kind.to_bytes() {
             b"dummy" => return Some(LinkForm::Dummy),
             b"veth" => return Some(LinkForm::Veth),
+            b"wireguard" => return Some(LinkForm::WireGuard),
             _ => {}
         }
         match info.get_data().ok()? {
@@ -125,6 +128,9 @@ impl LinkForm {
         match self {
             LinkForm::Dummy => {
                 info.push_kind(c"dummy").end_nested();
+            }
+            LinkForm::WireGuard => {
+                info.push_kind(c"wireguard").end_nested();
             }
             LinkForm::Veth => push_veth(info.push_kind(c"veth"), peer),
             LinkForm::Vlan { id, service } => {
@@ -159,7 +165,11 @@ impl LinkForm {
                     .push_xmit_hash_policy(bond.hash_policy)
                     .end_nested();
             }
-            LinkForm::Dummy | LinkForm::Veth | LinkForm::Vlan { .. } | LinkForm::Vrf { .. } => {}
+            LinkForm::Dummy
+            | LinkForm::Veth
+            | LinkForm::Vlan { .. }
+            | LinkForm::Vrf { .. }
+            | LinkForm::WireGuard => {}
         }
     }
 }

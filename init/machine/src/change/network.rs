@@ -60,6 +60,10 @@ fn form(link: &VirtualLink) -> String {
         VirtualLink::Vlan(vlan) => format!("network {} of {}", vlan.id(), vlan.link()),
         VirtualLink::Bridge(_) => format!("a switch {}", with(&link.members())),
         VirtualLink::Bond(bond) => format!("{} {}", bond.mode(), with(&link.members())),
+        VirtualLink::WireGuard(tunnels) => match tunnels.peers().len() {
+            1 => "a tunnel to 1 peer".to_owned(),
+            count => format!("tunnels to {count} peers"),
+        },
         VirtualLink::Vrf(vrf) => format!("table {} {}", vrf.table(), with(&link.members())),
     }
 }

@@ -50,6 +50,8 @@ pub enum Form {
         /// The table.
         table: u32,
     },
+    /// Tunnels to other machines.
+    WireGuard,
 }
 
 impl Form {
@@ -63,6 +65,7 @@ impl Form {
             Form::Bridge { .. } => "Bridge",
             Form::Bond { .. } => "Bond",
             Form::Vrf { .. } => "VRF",
+            Form::WireGuard => "WireGuard",
         }
     }
 
@@ -76,6 +79,7 @@ impl Form {
             Form::Bridge { .. } => ("bridge", ""),
             Form::Bond { .. } => ("bonding", "max_bonds=0"),
             Form::Vrf { .. } => ("vrf", ""),
+            Form::WireGuard => ("wireguard", ""),
         }
     }
 
@@ -116,6 +120,7 @@ pub(super) fn made(document: &VirtualLink, actual: impl Fn(&str) -> String) -> V
         }
         VirtualLink::Bridge(bridge) => vec![(name, bridge_form(bridge))],
         VirtualLink::Bond(bond) => vec![(name, bond_form(bond))],
+        VirtualLink::WireGuard(_) => vec![(name, Form::WireGuard)],
         VirtualLink::Vrf(vrf) => vec![(name, Form::Vrf { table: vrf.table() })],
     }
 }

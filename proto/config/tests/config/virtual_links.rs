@@ -264,3 +264,53 @@ table: 5
         "#]],
     );
 }
+
+#[test]
+fn tunnels() {
+    check(
+        "
+apiVersion: stele/v1
+kind: WireGuard
+name: wg0
+privateKey: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=
+peers:
+- publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+  allowedIPs: [10.0.0.0/8, \"::/0\"]
+---
+apiVersion: stele/v1
+kind: WireGuard
+name: wg1
+privateKey: s3cret
+port: 0
+peers:
+- publicKey: short
+- publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+  allowedIPs: [10.0.0.0/8]
+  presharedKey: 12
+---
+apiVersion: stele/v1
+kind: WireGuard
+name: wg2
+peers:
+- publicKey: B6N8vBQgk8i3VdwbEOhstCY3StFqqFPtC9/AsrhtHHw=
+  allowedIPs: [10.0.0.1/8]
+- publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+  allowedIPs: [10.0.0.1/8]
+- publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+  endpoint: example.com:51820
+---
+apiVersion: stele/v1
+kind: WireGuard
+name: wg3
+privateKey: \"[redacted]\"
+",
+        &expect![[r#"
+            document 3 (WireGuard), line 14, privateKey: is not 32 bytes as base64; expected a secret key of WireGuard, such as what `wg genkey` prints
+            document 3 (WireGuard), line 15, port: 0 is out of range; expected a whole number from 1 to 65535
+            document 3 (WireGuard), line 17, peers[0].publicKey: "short" is not a public key of WireGuard: it is not 32 bytes as base64; expected a public key of WireGuard, such as xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+            document 3 (WireGuard), line 20, peers[1].presharedKey: is not text; expected a secret key of WireGuard, such as what `wg genkey` prints
+            document 4 (WireGuard), line 31, peers[2].endpoint: "example.com:51820" is not an IP address and a port: invalid socket address syntax; expected an IP address and a port, such as 192.0.2.1:9100
+            document 5 (WireGuard), line 36, privateKey: is redacted: this configuration was shown without its secrets; expected a secret key of WireGuard, such as what `wg genkey` prints
+        "#]],
+    );
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tunnels to other machines: the keys and peers that a WireGuard link should have, and the steps from what it has.
+//!
+//! Peers that stay are not touched, so what they carry goes on. A peer that moves is reached where it last spoke from: the
+//! endpoint of a document is given once.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+use stele_config::{Cidr, WireGuard, WireGuardKey, WireGuardPeer, WireGuardSecret};
+
+/// What a WireGuard link has, or should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The private key.
+    pub private_key: WireGuardSecret,
+    /// The port; none for the one that the kernel chose.
+    pub port: Option<u16>,
+    /// The mark of the packets that carry the tunnels; 0 for none.
+    pub mark: u32,
+    /// The machines at the other ends.
+    pub peers: Vec<Peer>,
+}
+
+/// A machine at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its public key.
+    pub public_key: WireGuardKey,
+    /// A secret that both know besides; all zeros for none.
+    pub preshared_key: WireGuardSecret,
+    /// Where it is reached.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds between two words; 0 for none without need.
+    pub keepalive: u16,
+    /// The networks behind it.
+    pub allowed: Vec<Cidr>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Set key, port and mark.
+    Settings {
+        /// The private key.
+        private_key: WireGuardSecret,
+        /// The port.
+        port: Option<u16>,
+        /// The mark.
+        mark: u32,
+    },
+    /// Add a peer, or make it the same.
+    SetPeer(Peer),
+    /// Remove a peer.
+    DelPeer(WireGuardKey),
+}
+
+impl Device {
+    /// What a document says, with the key of the machine where it says none.
+    #[must_use]
+    pub fn derive(document: &WireGuard, own_key: WireGuardSecret) -> Device {
+        Device {
+            private_key: clamp(document.private_key().copied().unwrap_or(own_key)),
+            port: document.port(),
+            mark: document.mark().unwrap_or_default(),
+            peers: document.peers().iter().map(Peer::derive).collect(),
+        }
+    }
+}
+
+impl Peer {
+    fn derive(document: &WireGuardPeer) -> Peer {
+        let keepalive = document.keepalive().map_or(0, |keepalive| keepalive.as_secs());
+        let mut allowed: Vec<Cidr> = document.allowed().iter().map(Cidr::network).collect();
+        allowed.sort();
+        Peer {
+            public_key: document.public_key(),
+            preshared_key: document
+                .preshared_key()
+                .copied()
+                .unwrap_or_else(|| WireGuardSecret::from([0; 32])),
+            endpoint: document.endpoint(),
+            keepalive: u16::try_from(keepalive).unwrap_or(u16::MAX),
+            allowed,
+        }
+    }
+}
+
+/// The same key in the form that the kernel says it in (RFC 7748, section 5).
+fn clamp(key: WireGuardSecret) -> WireGuardSecret {
+    let mut bytes = *key.bytes();
+    let [first, .., last] = &mut bytes;
+    *first &= 0xf8;
+    *last = *last & 0x7f | 0x40;
+    WireGuardSecret::from(bytes)
+}
+
+/// Decides. `given` says which endpoint each peer was given last, and is brought up to date.
+#[must_use]
+pub fn plan(
+    desired: &Device,
+    observed: &Device,
+    given: &mut BTreeMap<WireGuardKey, SocketAddr>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let port = desired.port.or(observed.port);
+    if (desired.private_key, port, desired.mark)
+        != (observed.private_key, observed.port, observed.mark)
+    {
+        let Device { private_key, port, mark, .. } = *desired;
+        steps.push(Step::Settings { private_key, port, mark });
+    }
+    let wanted = |key| desired.peers.iter().any(|peer| peer.public_key == key);
+    let gone = observed.peers.iter().filter(|peer| !wanted(peer.public_key));
+    // First: a network may go on to another peer.
+    steps.extend(gone.map(|peer| Step::DelPeer(peer.public_key)));
+    given.retain(|key, _| wanted(*key));
+    for peer in &desired.peers {
+        let there = observed.peers.iter().find(|there| there.public_key == peer.public_key);
+        let moved = peer.endpoint.is_some()
+            && (there.is_none() || given.get(&peer.public_key) != peer.endpoint.as_ref());
+        let endpoint = peer.endpoint.filter(|_| moved);
+        if let Some(endpoint) = endpoint {
+            given.insert(peer.public_key, endpoint);
+        }
+        let same = there.is_some_and(|there| {
+            (there.preshared_key, there.keepalive) == (peer.preshared_key, peer.keepalive)
+                && there.allowed.len() == peer.allowed.len()
+                && peer.allowed.iter().all(|network| there.allowed.contains(network))
+        });
+        if moved || !same {
+            steps.push(Step::SetPeer(Peer { endpoint, ..peer.clone() }));
+        }
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Device, Peer, Step, plan};
+    use std::collections::BTreeMap;
+    use stele_config::{WireGuardKey, WireGuardSecret};
+
+    fn peer(number: u8) -> Peer {
+        Peer {
+            public_key: WireGuardKey::from([number; 32]),
+            preshared_key: WireGuardSecret::from([0; 32]),
+            endpoint: "192.0.2.1:51820".parse().ok(),
+            keepalive: 0,
+            allowed: vec!["10.0.0.0/24".parse().expect("a network")],
+        }
+    }
+
+    fn device(peers: Vec<Peer>) -> Device {
+        Device { private_key: WireGuardSecret::from([64; 32]), port: None, mark: 0, peers }
+    }
+
+    #[test]
+    fn a_peer_that_moved_by_itself_stays_where_it_is_until_the_document_changes() {
+        let mut given = BTreeMap::new();
+        let empty = device(vec![]);
+        let desired = device(vec![peer(1)]);
+        assert_eq!(plan(&desired, &empty, &mut given), vec![Step::SetPeer(peer(1))]);
+        let moved = Peer { endpoint: "198.51.100.1:7".parse().ok(), ..peer(1) };
+        let there = Device { port: Some(40_000), ..device(vec![moved]) };
+        assert_eq!(plan(&desired, &there, &mut given), vec![]);
+        let elsewhere = Peer { endpoint: "203.0.113.1:7".parse().ok(), ..peer(1) };
+        let steps = plan(&device(vec![elsewhere.clone()]), &there, &mut given);
+        assert_eq!(steps, vec![Step::SetPeer(elsewhere)]);
+        // Its keepalive alone: it is not sent back.
+        let kept = Peer { keepalive: 25, ..peer(1) };
+        let steps =
+            plan(&device(vec![Peer { endpoint: None, ..kept.clone() }]), &there, &mut given);
+        assert_eq!(steps, vec![Step::SetPeer(Peer { endpoint: None, ..kept })]);
+    }
+
+    #[test]
+    fn who_is_not_named_any_more_goes_before_others_get_its_networks() {
+        let mut given = BTreeMap::new();
+        let there = device(vec![peer(1)]);
+        let steps = plan(&device(vec![peer(2)]), &there, &mut given);
+        assert_eq!(steps, vec![Step::DelPeer(peer(1).public_key), Step::SetPeer(peer(2))]);
+        let other = Device { port: Some(51820), ..device(vec![]) };
+        let settings =
+            Step::Settings { private_key: other.private_key, port: Some(51820), mark: 0 };
+        assert_eq!(plan(&other, &device(vec![]), &mut given), vec![settings]);
+    }
+}

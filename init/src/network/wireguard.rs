@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The keys and peers of WireGuard links: gives them, and says the public keys.
+//!
+//! A private key that no document gives is made once and kept on STATE, so that its public key stays the same.
+
+use super::NetworkError;
+use crate::{node::Node, report, state, store::Kind};
+use serde::Serialize;
+use std::{collections::BTreeMap, net::SocketAddr};
+use stele_config::{Cidr, MachineConfig, VirtualLink, WireGuard, WireGuardKey, WireGuardSecret};
+use stele_kernel::{
+    net::{NetError, Netlink, WireGuardDevice, WireGuardPeer, WireGuardSettings},
+    random,
+};
+use stele_machine::network::{
+    Observed,
+    virtual_link::Form,
+    wireguard::{Device, Peer, Step, plan},
+};
+
+/// What is remembered of all of them.
+#[derive(Debug, Default)]
+pub(super) struct Tunnels {
+    /// The keys that the machine made, or why it could not, by the name of the link.
+    keys: BTreeMap<String, Result<WireGuardSecret, String>>,
+    /// Where each peer was said to be, by the index of the link.
+    given: BTreeMap<u32, BTreeMap<WireGuardKey, SocketAddr>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    peers: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
+impl Tunnels {
+    /// Reads or makes the keys that the machine has to have and are not known yet.
+    pub(super) async fn make_keys(&mut self, config: &MachineConfig) {
+        for document in documents(config).filter(|document| document.private_key().is_none()) {
+            let name = document.name().to_string();
+            if self.keys.get(&name).is_some_and(Result::is_ok) {
+                continue;
+            }
+            let file = name.clone();
+            let made = tokio::task::spawn_blocking(move || own_key(&file)).await;
+            let made = made.unwrap_or_else(|error| Err(error.to_string()));
+            self.keys.insert(name, made);
+        }
+    }
+
+    /// One pass over all that are there.
+    pub(super) fn pass(
+        &mut self,
+        node: &Node,
+        netlink: &mut Netlink,
+        config: Option<&MachineConfig>,
+        observed: &Observed,
+    ) -> Vec<NetworkError> {
+        let mut errors = Vec::new();
+        let mut statuses = BTreeMap::new();
+        self.given.retain(|index, _| observed.links.iter().any(|link| link.index == *index));
+        for document in config.into_iter().flat_map(documents) {
+            let name = document.name().as_str();
+            let link = observed.link(name);
+            let status = match link.filter(|link| link.ours && link.form == Some(Form::WireGuard)) {
+                None => status("absent", "The link is not made yet".to_owned(), None),
+                Some(link) => match self.one(netlink, document, link.index) {
+                    Ok(device) => status("ready", String::new(), Some(device)),
+                    Err(error) => {
+                        let reason = report::chain(&error);
+                        errors.push(error);
+                        status("failed", reason, None)
+                    }
+                },
+            };
+            statuses.insert(name.to_owned(), status);
+        }
+        node.store.replace(Kind::WireGuard, &statuses);
+        errors
+    }
+
+    /// Gives a link what it should have, and says what it has.
+    fn one(
+        &mut self,
+        netlink: &mut Netlink,
+        document: &WireGuard,
+        index: u32,
+    ) -> Result<WireGuardDevice, NetworkError> {
+        let name = document.name().to_string();
+        let own_key = match (document.private_key(), self.keys.get(&name)) {
+            (Some(key), _) | (None, Some(Ok(key))) => *key,
+            (None, Some(Err(reason))) => {
+                return Err(NetworkError::Key { link: name, reason: reason.clone() });
+            }
+            (None, None) => {
+                let reason = "it is not read yet".to_owned();
+                return Err(NetworkError::Key { link: name, reason });
+            }
+        };
+        let desired = Device::derive(document, own_key);
+        let there = netlink.wireguard(index).map_err(NetworkError::Observe)?;
+        let steps = plan(&desired, &observed(&there), self.given.entry(index).or_default());
+        for step in &steps {
+            if let Err(error) = apply(netlink, index, step) {
+                // All of it is given again.
+                self.given.remove(&index);
+                return Err(NetworkError::Apply(error));
+            }
+        }
+        netlink.wireguard(index).map_err(NetworkError::Observe)
+    }
+}
+
+fn documents(config: &MachineConfig) -> impl Iterator<Item = &WireGuard> {
+    config.virtual_links().iter().filter_map(|link| match link {
+        VirtualLink::WireGuard(tunnels) => Some(tunnels),
+        VirtualLink::Dummy(_)
+        | VirtualLink::Veth(_)
+        | VirtualLink::Vlan(_)
+        | VirtualLink::Bridge(_)
+        | VirtualLink::Bond(_)
+        | VirtualLink::Vrf(_) => None,
+    })
+}
+
+/// The key that was kept for a link, or a new one.
+fn own_key(link: &str) -> Result<WireGuardSecret, String> {
+    let kept = state::read_wireguard_key(link).map_err(|error| report::chain(&error))?;
+    if let Some(kept) = kept {
+        return Ok(kept);
+    }
+    let mut bytes = [0; 32];
+    random::fill(&mut bytes).map_err(|error| format!("making it: {error}"))?;
+    let key = WireGuardSecret::from(bytes);
+    state::write_wireguard_key(link, &key).map_err(|error| report::chain(&error))?;
+    Ok(key)
+}
+
+fn observed(device: &WireGuardDevice) -> Device {
+    let network = |(address, prefix): &(_, u8)| Cidr::new(*address, *prefix);
+    let peer = |peer: &WireGuardPeer| Peer {
+        public_key: peer.public_key.into(),
+        preshared_key: peer.preshared_key.into(),
+        endpoint: peer.endpoint,
+        keepalive: peer.keepalive,
+        allowed: peer.allowed.iter().filter_map(network).collect(),
+    };
+    Device {
+        private_key: device.private_key.into(),
+        port: Some(device.port),
+        mark: device.mark,
+        peers: device.peers.iter().map(peer).collect(),
+    }
+}
+
+fn apply(netlink: &mut Netlink, index: u32, step: &Step) -> Result<(), NetError> {
+    match step {
+        Step::Settings { private_key, port, mark } => {
+            let private_key = *private_key.bytes();
+            let settings = WireGuardSettings { private_key, port: *port, mark: *mark };
+            netlink.set_wireguard(index, &settings)
+        }
+        Step::SetPeer(peer) => {
+            let network = |network: &Cidr| (network.address(), network.prefix());
+            let peer = WireGuardPeer {
+                public_key: *peer.public_key.bytes(),
+                preshared_key: *peer.preshared_key.bytes(),
+                endpoint: peer.endpoint,
+                keepalive: peer.keepalive,
+                allowed: peer.allowed.iter().map(network).collect(),
+            };
+            netlink.set_wireguard_peer(index, &peer)
+        }
+        Step::DelPeer(key) => netlink.del_wireguard_peer(index, key.bytes()),
+    }
+}
+
+fn status(state: &'static str, reason: String, device: Option<WireGuardDevice>) -> Status {
+    let Some(device) = device else {
+        return Status { state, public_key: None, port: None, peers: Vec::new(), reason };
+    };
+    let peers = device.peers.iter().map(|peer| WireGuardKey::from(peer.public_key).to_string());
+    Status {
+        state,
+        public_key: Some(WireGuardKey::from(device.public_key).to_string()),
+        port: Some(device.port),
+        peers: peers.collect(),
+        reason,
+    }
+}
