@@ -105,7 +105,7 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
     });
     checks.check("packets go through a tunnel", || {
         apply(&node, &format!("{UPLINK}{TUNNEL}"))?;
-        let answer = node.ctl.run(["ping", "198.51.100.2"])?;
+        let answer = node.ctl.run(["ping", "198.51.100.2", "-c", "3"])?;
         says(&answer, &["198.51.100.2"])?;
         apply(&node, "")
     });
