@@ -16,6 +16,7 @@ mod inspect;
 mod intent;
 mod probation;
 mod restore;
+mod spare;
 mod understand;
 
 use crate::{
@@ -71,6 +72,8 @@ pub(crate) struct Configuration {
     waiting: RefCell<Option<Waiting>>,
     /// Held while one is being accepted, confirmed or taken back.
     turn: Mutex<()>,
+    /// What reads the next one.
+    spare: spare::Spare,
 }
 
 impl Default for Configuration {
@@ -80,6 +83,7 @@ impl Default for Configuration {
             known: RefCell::default(),
             waiting: RefCell::default(),
             turn: Mutex::new(()),
+            spare: spare::Spare::default(),
         }
     }
 }

@@ -50,6 +50,13 @@ pub(crate) struct Piped {
     pub(crate) stderr: pipe::Receiver,
 }
 
+impl Piped {
+    /// Whether it has not ended, as far as is known.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.child.exit.is_empty()
+    }
+}
+
 /// Where a process's standard input comes from.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -133,6 +140,18 @@ pub(crate) async fn run_unit(
 ) -> Result<Output, OneShotError> {
     let stdin = if input.is_empty() { Input::Nothing } else { Input::Pipe };
     let piped = start_unit(node, name, unit, arguments, stdin)?;
+    finish(node, name, piped, input, limit, deadline).await
+}
+
+/// Lets a process that was started with a pipe do its work, to its end.
+pub(crate) async fn finish(
+    node: &Node,
+    name: &str,
+    piped: Piped,
+    input: &[u8],
+    limit: usize,
+    deadline: Duration,
+) -> Result<Output, OneShotError> {
     let cgroup = piped.child.cgroup.clone();
     let result =
         match tokio::time::timeout(deadline, converse(node, name, piped, input, limit)).await {

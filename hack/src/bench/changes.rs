@@ -29,6 +29,8 @@ use tonic::transport::Channel;
 const TIMES: usize = 8;
 /// PID 1 looks no more often at what has no events of its own, and other things change it too.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Between two configurations: the agent that reads the next one is started a second after the one before.
+const REST: Duration = Duration::from_secs(2);
 /// A change that takes longer was none.
 const PATIENCE: Duration = Duration::from_millis(400);
 
@@ -68,9 +70,11 @@ async fn applied(channel: &Channel, documents: &str, times: usize) -> Result<Vec
         let documents = format!("{documents}---\n{sysctl}\nvalue: {}\n", 10 + number % 50);
         let request = ApplyRequest { documents: documents.into(), ..ApplyRequest::default() };
         trips.push(round_trip(channel).await?);
+        tokio::time::sleep(REST).await;
         let started = Instant::now();
         config.apply(ApplyRequest { dry_run: true, ..request.clone() }).await?;
         dry.push(milliseconds(started));
+        tokio::time::sleep(REST).await;
         let started = Instant::now();
         config.apply(request).await.context("Applying")?;
         live.push(milliseconds(started));

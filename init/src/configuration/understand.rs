@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From bytes to a valid configuration, or the reasons why not.
 
-use super::Refused;
+use super::{Refused, spare};
 use crate::{
     api::{Code, Refusal},
     node::Node,
-    one_shot::{self, OneShotError, Output},
+    one_shot::{self, Input, OneShotError, Output},
     platform, report,
 };
 use prost::Message as _;
 use serde::Deserialize;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use stele_config::{Finding, MachineConfig, Places, canonical};
 use stele_kernel::process::Exit;
 use stele_proto::v1;
@@ -125,8 +125,25 @@ pub(crate) struct Include {
 }
 
 /// Has the agent read a configuration, and takes nothing from it but the canonical form.
-pub(crate) async fn understand(node: &Node, documents: &[u8]) -> Result<Understood, AcceptError> {
-    let output = configure(node, &[], documents).await?;
+pub(crate) async fn understand(
+    node: &Rc<Node>,
+    documents: &[u8],
+) -> Result<Understood, AcceptError> {
+    if documents.len() > LARGEST {
+        return Err(AcceptError::TooLarge(documents.len()));
+    }
+    let piped = match node.configuration.spare.take() {
+        Some(piped) => Ok(piped),
+        None => one_shot::start(node, spare::UNIT, &[], Input::Pipe),
+    };
+    let output = match piped {
+        Ok(piped) => {
+            one_shot::finish(node, spare::UNIT, piped, documents, LARGEST_ANSWER, DEADLINE).await
+        }
+        Err(error) => Err(error),
+    };
+    spare::provide(node);
+    let output = output.map_err(AcceptError::Agent)?;
     match output.exit {
         Exit::Code(0) => Understood::of_answer(&String::from_utf8_lossy(&output.stdout)),
         _ => Err(unsuccessful(output)),
@@ -185,7 +202,7 @@ async fn configure(node: &Node, arguments: &[String], bytes: &[u8]) -> Result<Ou
     if bytes.len() > LARGEST {
         return Err(AcceptError::TooLarge(bytes.len()));
     }
-    one_shot::run(node, "configure", arguments, bytes, LARGEST_ANSWER, DEADLINE)
+    one_shot::run(node, spare::UNIT, arguments, bytes, LARGEST_ANSWER, DEADLINE)
         .await
         .map_err(AcceptError::Agent)
 }
