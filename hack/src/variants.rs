@@ -28,6 +28,8 @@ pub const BROKEN: &str = "1000.2.0";
 pub const ROTATING: &str = "1000.0.5";
 /// The version whose reader of configurations takes none.
 pub const PICKY: &str = "1000.4.0";
+/// The version whose reader of configurations knows the first version of documents alone.
+pub const ELDER: &str = "1000.5.0";
 /// The oldest version from which the demanding image may be moved to.
 pub const DEMANDED: &str = "900.0.0";
 
@@ -77,6 +79,12 @@ impl Variants {
         self.dir.join("picky.efi")
     }
 
+    /// A UKI whose reader of configurations knows the first version of documents alone.
+    #[must_use]
+    pub fn elder(&self) -> PathBuf {
+        self.dir.join("elder.efi")
+    }
+
     /// A UKI of version [`ROTATING`] that trusts the second key beside the first, which has signed it.
     #[must_use]
     pub fn rotating(&self) -> PathBuf {
@@ -121,9 +129,14 @@ impl Variants {
         write_signed(&self.demanding(), &demanding(&next)?, &signer)?;
         self.build_rotating(builder, &signer)?;
         self.build_broken(builder, &signer)?;
-        let picky = vec![program("usr/lib/stele/configure", compile(&self.dir)?)];
-        let picky = builder.parts(&recipe(builder, PICKY, picky)?)?;
-        write_signed(&self.picky(), &picky.uki, &signer)?;
+        for (version, path, source) in [
+            (PICKY, self.picky(), include_bytes!("variants/picky.rs").as_slice()),
+            (ELDER, self.elder(), include_bytes!("variants/elder.rs").as_slice()),
+        ] {
+            let reader = vec![program("usr/lib/stele/configure", compile(&self.dir, source)?)];
+            let parts = builder.parts(&recipe(builder, version, reader)?)?;
+            write_signed(&path, &parts.uki, &signer)?;
+        }
         let crashing = builder.parts(&recipe(builder, NEXT, vec![crasher()?])?)?;
         bootable(&crashing, self.crashing().dir())?;
         write(&done, b"")
@@ -213,9 +226,9 @@ fn demanding(parts: &Parts) -> Result<Vec<u8>> {
 }
 
 /// A program without dependencies, static as all programs of a node are.
-fn compile(dir: &Path) -> Result<Vec<u8>> {
-    let (source, program) = (dir.join("picky.rs"), dir.join("picky"));
-    write(&source, include_bytes!("variants/picky.rs"))?;
+fn compile(dir: &Path, text: &[u8]) -> Result<Vec<u8>> {
+    let (source, program) = (dir.join("reader.rs"), dir.join("reader"));
+    write(&source, text)?;
     let mut rustc = Command::new("rustc");
     rustc
         .current_dir(crate::artefacts::top())

@@ -3,14 +3,15 @@
 
 use crate::{
     http::Server,
-    world::{Kept, World, resources, says, scratch, settle, version, with_more},
+    upgrade::slot,
+    world::{Kept, World, field, resources, says, scratch, settle, version, with_more},
 };
 use anyhow::{Context as _, Result, ensure};
 use hack::{
     disk,
     node::BOOT,
     suite::Checks,
-    variants::{DEMANDED, NEXT, PICKY, ROTATING},
+    variants::{DEMANDED, ELDER, NEXT, PICKY, ROTATING},
 };
 use image::keys::Signer;
 use std::{
@@ -116,6 +117,16 @@ pub(crate) fn versions(world: &World, checks: &Checks) -> Result<()> {
             Ok(())
         },
     );
+    checks.check(
+        "an image that knows older documents alone is refused what they can't say",
+        || {
+            link(&node, "dhcp4: {metric: 200}")?;
+            let said = node.ctl.fails(upgrade(&[], &world.variants.elder()))?;
+            says(&said, &[ELDER, "Link", "dhcp4.metric", "stele/v1"])?;
+            ensure!(resources(&node, "slot")?.len() == before);
+            Ok(())
+        },
+    );
     checks.check("--stage-only leaves it at that", || {
         node.ctl.run(upgrade(&["--stage-only"], &world.variants.next()))?;
         says(&node.ctl.run(["slots"])?, &["staged"])?;
@@ -153,7 +164,21 @@ pub(crate) fn versions(world: &World, checks: &Checks) -> Result<()> {
     checks.check("the floor stays where it was", || {
         says(&node.ctl.run(["slots"])?, &[&format!("older than {NEXT} is taken")])
     });
+    checks.check("an image that knows older documents alone finds them so, and is good", || {
+        link(&node, "dhcp4: {}")?;
+        node.ctl.run(upgrade(&[], &world.variants.elder()))?;
+        ensure!(version(&node)? == ELDER, "{}", version(&node)?);
+        ensure!(field(&slot(&node, ELDER)?, "state")? == "good");
+        says(&node.ctl.run(["get", "config"])?, &["kind: Link", "name: eth0"])
+    });
     Ok(())
+}
+
+/// Configures the link in today's documents.
+fn link(node: &Kept, more: &str) -> Result<()> {
+    let document = format!("---\napiVersion: stele/v2\nkind: Link\nname: eth0\n{more}\n");
+    let file = with_more(node, &document)?;
+    node.ctl.run(["apply-config", "-f", &file.to_string_lossy()]).map(drop)
 }
 
 /// Allows steps back to this version.

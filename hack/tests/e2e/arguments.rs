@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Kernel arguments: that they come with a start, stay, go, and never stop a machine.
 
-use crate::world::{Kept, World, field, resource, resources, says, with_more};
+use crate::{
+    upgrade,
+    world::{Kept, World, field, resource, resources, says, version, with_more},
+};
 use anyhow::{Context as _, Result, ensure};
-use hack::{artefacts::top, node::BOOT, suite::Checks};
+use hack::{artefacts::top, node::BOOT, suite::Checks, variants::NEXT};
 use std::{fs, time::Duration};
 
 /// A start without arguments and one with them.
@@ -87,6 +90,54 @@ pub(crate) fn there_and_back(world: &World, checks: &Checks) -> Result<()> {
         ensure!(!line(&node)?.contains("stele.args="), "{}", line(&node)?);
         Ok(())
     });
+    Ok(())
+}
+
+/// Arguments beside everything else that starts a machine again: a new image, a configuration that nobody confirms, and power
+/// that goes away.
+pub(crate) fn beside_others(world: &World, checks: &Checks) -> Result<()> {
+    let mut node = world.settled("stubborn")?;
+    apply(&node, &args("mitigations=auto, hugepages=64"), &["--mode", "reboot"])?;
+    in_force(&node, &["hugepages=64"])?;
+    checks.check("an upgrade proves itself with the arguments, and is good", || {
+        let image = world.variants.next();
+        node.ctl.run(["upgrade", "--image", &image.to_string_lossy()])?;
+        in_force(&node, &["mitigations=auto", "hugepages=64"])?;
+        ensure!(version(&node)? == NEXT);
+        ensure!(field(&upgrade::slot(&node, NEXT)?, "state")? == "good");
+        says(&line(&node)?, &["hugepages=64"])
+    });
+    checks.check("what nobody confirms goes by itself, with a start", || {
+        let more = args("hugepages=32");
+        apply(&node, &more, &["--mode", "reboot", "--confirm-within", "90s"])?;
+        in_force(&node, &["hugepages=32"])?;
+        let number = newest(&node)?;
+        node.wait_until("it has gone back", BOTH * 2, || {
+            let state = resource(&node, "generation", &number.to_string());
+            Ok(state.and_then(|one| field(&one, "state")).is_ok_and(|state| state == "reverted"))
+        })?;
+        in_force(&node, &["mitigations=auto", "hugepages=64"])
+    });
+    node.vm.cut_power()?;
+    for _ in 0..3 {
+        node.vm.power_on()?;
+        // One start without them, and one with.
+        node.vm.wait_for_launch(node.vm.launches() + 1, BOTH)?;
+        node.vm.cut_power()?;
+    }
+    node.vm.power_on()?;
+    checks.check(
+        "after three starts that did not come up it goes on without them, and says so",
+        || {
+            node.wait_until_it_answers()?;
+            let shown = resource(&node, "kernelargs", "kernel")?;
+            ensure!(field(&shown, "state")? == "failed", "{shown}");
+            says(&field(&shown, "reason")?, &["3 starts with them did not come up"])?;
+            ensure!(!line(&node)?.contains("hugepages=64"));
+            ensure!(version(&node)? == NEXT);
+            Ok(())
+        },
+    );
     Ok(())
 }
 

@@ -82,6 +82,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "disk::state_corrupt", machines: 1, run: disk::state_corrupt },
     Scenario { name: "service::crash_loop", machines: 1, run: service::crash_loop },
     Scenario { name: "arguments::there_and_back", machines: 1, run: arguments::there_and_back },
+    Scenario { name: "arguments::beside_others", machines: 1, run: arguments::beside_others },
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
