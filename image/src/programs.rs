@@ -60,6 +60,9 @@ pub fn reproducible(
         // Not that of the commit: no program has its time of build in it, and with each commit all C would be built again.
         .env("SOURCE_DATE_EPOCH", "1")
         .env(format!("CFLAGS_{TARGET}"), c_flags.join(" "))
+        // ntpd-rs would write down of which commit it is, or of which commit whatever it lies in is.
+        .env("NTPD_RS_GIT_REV", "-")
+        .env("NTPD_RS_GIT_DATE", "-")
         // These would override the flags above.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");

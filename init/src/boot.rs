@@ -22,11 +22,11 @@ use crate::{
     platform::Here,
     power_button, readiness, report, shutdown, sinks, sources,
     state::State,
-    trust, tuning, unit, upgrade, volumes, watchdog,
+    time, trust, tuning, unit, upgrade, volumes, watchdog,
 };
 use std::{fs, io, rc::Rc};
 use stele_kernel::{
-    clock, power,
+    power,
     signals::{Signals, Told},
 };
 use stele_machine::{boots::Start, service};
@@ -49,6 +49,8 @@ pub(crate) enum BootError {
     Identity(#[source] io::Error),
     #[error("making the folders of what the agents know")]
     Trust(#[source] trust::TrustError),
+    #[error("preparing to keep the clock right")]
+    Time(#[source] time::TimeError),
     #[error("the event loop ended")]
     Ended,
 }
@@ -88,30 +90,13 @@ fn prepare() -> Result<Node, BootError> {
         tracing::warn!(error = %error, "Ctrl-Alt-Del will restart the machine at once");
     }
     let release = Release::parse(&fs::read_to_string("/usr/lib/os-release").unwrap_or_default());
-    keep_clock_sane(release.build_time);
+    time::keep_sane(release.build_time);
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     tracing::info!(target: report::CONSOLE, "Stele {} on Linux {kernel}", release.version);
     volumes::mount_efivarfs(&kernel);
     cgroup::prepare().map_err(BootError::Cgroups)?;
     let units = unit::read_all().map_err(BootError::Units)?;
     Ok(Node::new(units, release))
-}
-
-/// The clock is never earlier than the image: a dead battery must not make every certificate one from the future.
-fn keep_clock_sane(build_time: i64) {
-    let now = clock::now().unwrap_or(0);
-    if now < build_time {
-        match clock::set(build_time) {
-            Ok(()) => tracing::warn!(
-                clock.was = now,
-                clock.is = build_time,
-                "the clock was before the image's build; set to it"
-            ),
-            Err(error) => {
-                tracing::error!(error = %error, "setting the clock to the image's build failed")
-            }
-        }
-    }
 }
 
 /// The machine, until it ends.
@@ -121,6 +106,7 @@ async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
     let log_sink = api::listen(api::LOG_SINK).map_err(BootError::Socket)?;
     identity::prepare().map_err(BootError::Identity)?;
     trust::prepare().map_err(BootError::Trust)?;
+    time::prepare().map_err(BootError::Time)?;
     tokio::task::spawn_local(listen(
         Rc::clone(&node),
         readiness::watch(signals).map_err(BootError::Signals)?,
@@ -192,6 +178,7 @@ async fn come_up(node: Rc<Node>) {
         let why = "with its kernel arguments the machine does not find its STATE volume";
         return node.end(power::End::Restart, Reason::own(why));
     }
+    time::remember(&node, state_kept);
     tokio::task::spawn_local(volumes::watch(Rc::clone(&node)));
     fault::commit(Fault::Hang);
     let slots = upgrade::settle(&node).await;
@@ -222,6 +209,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(etc_files::keep(Rc::clone(&node)));
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
     network::start(&node);
+    tokio::task::spawn_local(time::keep(Rc::clone(&node)));
     tokio::task::spawn_local(figures::agent::keep(Rc::clone(&node)));
     tokio::task::spawn_local(sinks::keep(Rc::clone(&node)));
     tokio::task::spawn_local(health::keep(Rc::clone(&node)));

@@ -31,6 +31,7 @@ parts! {
     KernelModules = "kernel modules";
     Sysctls = "kernel settings";
     Trust = "trust roots and registries";
+    Time = "the clock";
     Environment = "the environment of services";
     Files = "files";
 }

@@ -48,7 +48,7 @@ enum ExecutorError {
     Landlock(#[source] sandbox::LandlockError),
     #[error("no set of system calls is called {0}")]
     NoSuchSet(String),
-    #[error("giving up system calls")]
+    #[error("giving up system calls: {0}")]
     Seccomp(String),
     #[error("the task names no program")]
     NoProgram,
@@ -131,6 +131,7 @@ pub(crate) fn syscalls(name: &str) -> Option<Vec<&'static str>> {
         "reader" => READER,
         "packet" => PACKET,
         "client" => CLIENT,
+        "clock" => CLOCK,
         "server" => SERVER,
         "writer" => WRITER,
         _ => return None,
@@ -244,6 +245,42 @@ const CLIENT: &[&str] = &[
     "socketpair",
     "uname",
     "sysinfo",
+];
+
+/// Connections to others, a process of its own program, and the clock.
+const CLOCK: &[&str] = &[
+    "accept4",
+    "adjtimex",
+    "bind",
+    "chmod",
+    "clock_adjtime",
+    "clock_settime",
+    "clone",
+    "clone3",
+    "connect",
+    "dup2",
+    "fchmodat",
+    "getdents64",
+    "getpeername",
+    "getsockname",
+    "getsockopt",
+    "kill",
+    "listen",
+    "recvfrom",
+    "recvmmsg",
+    "recvmsg",
+    "sendmmsg",
+    "sendmsg",
+    "sendto",
+    "setsockopt",
+    "shutdown",
+    "socket",
+    "socketpair",
+    "sysinfo",
+    "unlink",
+    "vfork",
+    "wait4",
+    "waitid",
 ];
 
 /// Connections from others.

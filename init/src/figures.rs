@@ -16,6 +16,7 @@ pub(crate) fn page(node: &Node, format: Format) -> String {
     machine(&mut page, node);
     services(&mut page, node);
     health(&mut page, node);
+    clock(&mut page, node);
     network_and_volumes(&mut page, node);
     logs(&mut page, node);
     kernel(&mut page);
@@ -116,6 +117,27 @@ fn logs(page: &mut Page, node: &Node) {
             }
         });
     }
+}
+
+fn clock(page: &mut Page, node: &Node) {
+    let mut right = page.family(
+        "stele_clock_synchronized",
+        Type::Gauge,
+        "Whether the clock follows a source of the time.",
+    );
+    each(node, Kind::Time, |_, status| {
+        right.add(&[], u8::from(is(status, "synchronized")));
+    });
+    let mut offset = page.family(
+        "stele_clock_offset_seconds",
+        Type::Gauge,
+        "By how much the best source of the time is ahead of the clock.",
+    );
+    each(node, Kind::Time, |_, status| {
+        if let Some(seconds) = status.get("offset").and_then(Value::as_f64) {
+            offset.add(&[], seconds);
+        }
+    });
 }
 
 fn network_and_volumes(page: &mut Page, node: &Node) {

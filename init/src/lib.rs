@@ -58,6 +58,7 @@ mod state;
 mod store;
 mod supervisor;
 mod sysctls;
+mod time;
 mod trust;
 mod tuning;
 mod unit;

@@ -233,6 +233,7 @@ impl Network {
         };
         publish::publish(&self.node, &view, (&hostname, origin), &resolver);
         publish::identify(&self.node, hostname, addresses);
+        publish::name_time_servers(&self.node, &self.dhcp);
         errors
     }
 

@@ -17,6 +17,7 @@ use crate::{
     state::State,
     store::{Kind, Store},
     supervisor::Supervisor,
+    time::Clock,
     unit::Unit,
     upgrade::Upgrades,
     volumes::Volume,
@@ -62,6 +63,9 @@ pub(crate) struct Node {
     pub(crate) identity: watch::Sender<NetworkIdentity>,
     /// The server of the last lease, which on some platforms is the metadata service, too.
     pub(crate) dhcp_server: Cell<Option<Ipv4Addr>>,
+    /// The time servers that leases name.
+    pub(crate) time_servers: watch::Sender<Vec<IpAddr>>,
+    pub(crate) clock: Clock,
     /// What the console last said of how to reach the node.
     pub(crate) announced: RefCell<Vec<String>>,
     /// Set once, when the machine is to end.
@@ -132,6 +136,8 @@ impl Node {
             state: OnceCell::new(),
             identity: watch::Sender::new(NetworkIdentity::default()),
             dhcp_server: Cell::default(),
+            time_servers: watch::Sender::default(),
+            clock: Clock::default(),
             announced: RefCell::default(),
             ending: watch::Sender::new(None),
             reason: RefCell::default(),

@@ -7,7 +7,7 @@
 //!
 //! Every step has a deadline; a disk that no longer answers does not keep the machine up.
 
-use crate::{arguments, node::Node, report, state};
+use crate::{arguments, node::Node, report, state, time};
 use std::{path::Path, rc::Rc, time::Duration};
 use stele_kernel::{
     mount::{self, Forbid},
@@ -37,9 +37,13 @@ pub(crate) async fn run(node: &Rc<Node>, how: End) {
     }
     process::signal_all(rustix::process::Signal::KILL);
     if node.state.get().is_some_and(|state| state.persistent) {
-        within(FLUSH, "saving the random seed", || {
+        let known = node.clock.known();
+        within(FLUSH, "saving the random seed and the time", move || {
             if let Err(error) = state::save_seed() {
                 tracing::warn!(error = %error, "saving the random seed failed");
+            }
+            if let Some(Err(error)) = known.map(time::write_down) {
+                tracing::warn!(error = report::chain(&error), "writing the time down failed");
             }
         })
         .await;

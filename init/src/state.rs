@@ -10,6 +10,7 @@
 //! /state/wireguard/NAME.key    the private keys that the machine made for its tunnels
 //! /state/seed                 random bytes for the next boot
 //! /state/generations/N.json   every accepted configuration
+//! /state/clock.json          the last time that the machine knew
 //! /state/probation.json       the one that is not the machine's own yet
 //! ```
 //!

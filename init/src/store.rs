@@ -85,6 +85,7 @@ kinds! {
     Slot, "An image on the ESP.", [("VERSION", "version"), ("STATE", "state"), ("RUNNING", "running"), ("TRIES", "triesLeft"), ("FILE", "file")];
     Source, "A place where the machine looked for its configuration.", [("STATE", "state"), ("REASON", "reason")];
     Sysctl, "A setting of the kernel that the configuration makes.", [("STATE", "state"), ("VALUE", "value"), ("WANTED", "wanted"), ("REASON", "reason")];
+    Time, "Whether the clock is right, and by whom.", [("STATE", "state"), ("OFFSET", "offset"), ("SOURCE", "source"), ("STRATUM", "stratum"), ("AUTHENTICATED", "authenticated"), ("SINCE", "since"), ("REASON", "reason")];
     TrustedRoots, "Authorities that the machine believes besides those of the image.", [("STATE", "state"), ("AUTHORITIES", "authorities"), ("REASON", "reason")];
     Volume, "A file system of the machine.", [("STATE", "state"), ("DEVICE", "device"), ("SIZE", "size"), ("FREE", "free"), ("REASON", "reason")];
     Watchdog, "What restarts the machine when PID 1 stops to work.", [("STATE", "state"), ("IDENTITY", "identity"), ("TIMEOUT", "timeout"), ("REASON", "reason")];

@@ -2,8 +2,8 @@
 //! What the agents believe and know that ask others for something: the configuration's trust roots, its mirrors of registries
 //! and the passwords for them, as files in `/run/stele`.
 //!
-//! The fetch agent reads them each time it starts. The probe agent reads the roots when it starts, so it starts again when
-//! they change.
+//! The fetch agent reads them each time it starts. The probe agent and the time agent read the roots when they start, so they
+//! start again when those change.
 
 use crate::{configuration::Active, convergence::Part, node::Node, report, store::Kind};
 use serde::Serialize;
@@ -23,8 +23,8 @@ const ROOTS: &str = "/run/stele/trust/roots.pem";
 const REGISTRIES: &str = "/run/stele/fetch/registries.json";
 /// The user of the fetch agent.
 const FETCH: u32 = 203;
-/// The service that has read the roots and goes on with them.
-const PROBE: &str = "probe";
+/// The services that have read the roots and go on with them.
+const READERS: [&str; 2] = ["probe", "time"];
 
 /// Why the agents do not know what they should.
 #[derive(Debug, thiserror::Error)]
@@ -110,11 +110,9 @@ pub(crate) async fn keep(node: Rc<Node>) {
 fn tell(node: &Node, active: &Active, roots: &mut Written, registries: &mut Written) {
     let Active { config, stored, .. } = active;
     let written = roots.write(bundle(config).as_bytes());
-    if matches!(written, Ok(true))
-        && let Some(probe) = node.supervisor.find(PROBE)
-        && !probe.is(State::Stopped)
-    {
-        probe.restart();
+    if matches!(written, Ok(true)) {
+        let readers = READERS.iter().filter_map(|name| node.supervisor.find(name));
+        readers.filter(|reader| !reader.is(State::Stopped)).for_each(|reader| reader.restart());
     }
     let roots = written.map(drop).map_err(|error| report::chain(&error));
     publish_roots(node, config, &roots);

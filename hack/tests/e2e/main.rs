@@ -11,6 +11,7 @@ mod api;
 mod arguments;
 mod broken;
 mod client;
+mod clock;
 mod clouds;
 mod collectors;
 mod config;
@@ -101,6 +102,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "sinks::logs", machines: 1, run: sinks::logs },
     Scenario { name: "sinks::figures", machines: 1, run: sinks::figures },
     Scenario { name: "sinks::clients", machines: 1, run: sinks::clients },
+    Scenario { name: "clock::nts", machines: 1, run: clock::nts },
     Scenario { name: "diagnose::every", machines: 1, run: diagnose::every },
     Scenario { name: "power::buttons", machines: 1, run: power::buttons },
     Scenario { name: "disk::too_small", machines: 1, run: disk::too_small },

@@ -9,6 +9,7 @@
 //! * `metadata`: what a cloud has for this machine.
 //! * `log-sink`: logs to where they are collected.
 //! * `metrics`: figures over plain HTTP.
+//! * `time`: the clock, by NTP and NTS.
 //! * `diagnose`: one question about the network or the machine.
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
 //!
@@ -31,4 +32,5 @@ pub mod ovf;
 pub mod pid1;
 pub mod probe;
 pub mod stage;
+pub mod time;
 pub mod user_data;

@@ -12,6 +12,7 @@
 //! * [`sandbox`]: what a process gives up before it becomes a service.
 //! * [`kmsg`]: the kernel's log, read and written.
 //! * [`clock`], [`random`], [`power`]: the machine's time, entropy and switch.
+//! * [`phc`]: the clock of the hypervisor.
 //! * [`net`]: links, addresses and routes over rtnetlink.
 //! * [`packet`]: whole Ethernet frames of one kind.
 //! * [`capture`]: copies of what passes a link.
@@ -31,6 +32,7 @@ pub mod modules;
 pub mod mount;
 pub mod net;
 pub mod packet;
+pub mod phc;
 pub mod power;
 pub mod process;
 pub mod random;

@@ -9,6 +9,7 @@ mod health;
 mod kernel;
 mod network;
 mod services;
+mod time;
 mod trust;
 mod upgrade;
 
@@ -70,6 +71,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(network::virtual_links(old, new));
     changes.extend(network::routing_rules(old, new));
     changes.extend(network::resolver(old, new));
+    changes.extend(time::time(old, new));
     changes.extend(health::checks(old, new));
     changes.extend(health::metrics(old, new));
     changes.extend(health::log_sinks(old, new));

@@ -17,6 +17,7 @@
 //! * [`network`]: from configuration and leases to addresses, routes and the resolver.
 //! * [`slots`]: which image the next boot tries, and when it is known to be good.
 //! * [`sysctl`]: which settings of the kernel are written, and which are set back.
+//! * [`time`]: what the clock can't be, and whom to ask for the time.
 
 #![forbid(unsafe_code)]
 
@@ -36,3 +37,4 @@ pub mod ring;
 pub mod service;
 pub mod slots;
 pub mod sysctl;
+pub mod time;

@@ -19,7 +19,9 @@ use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::value::{Secrets, Value};
 use crate::virtual_link::{Bond, Bridge, Dummy, Veth, Vlan, Vrf, WireGuard};
-use crate::{ClientAccess, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog};
+use crate::{
+    ClientAccess, Hostname, Identity, Link, Metrics, Resolver, Time, UpgradePolicy, Watchdog,
+};
 
 record! {
     /// The name of the machine. Without it, the name that DHCP brings, or else `stele`.
@@ -157,6 +159,7 @@ kinds! {
     WireGuard: WireGuard, Count::Named, "Tunnels to other machines.";
     RoutingRule: RoutingRule, Count::NamedUpTo(MAX_RULES), "Which packets are routed by which table.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
+    Time: Time, Count::AtMostOne, "Where it gets the time from.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
     Metrics: Metrics, Count::AtMostOne, "Where the machine's figures can be had.";
     LogSink: LogSink, Count::NamedUpTo(MAX_SINKS), "Where logs are sent to.";

@@ -16,7 +16,8 @@ use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::virtual_link::{self, VirtualLink};
 use crate::{
-    ClientAccess, HealthCheck, Hostname, Identity, Link, Metrics, Resolver, UpgradePolicy, Watchdog,
+    ClientAccess, HealthCheck, Hostname, Identity, Link, Metrics, Resolver, Time, UpgradePolicy,
+    Watchdog,
 };
 use std::fmt::Display;
 
@@ -30,6 +31,7 @@ pub struct MachineConfig {
     virtual_links: Vec<VirtualLink>,
     routing_rules: Vec<RoutingRule>,
     resolver: Option<Resolver>,
+    time: Option<Time>,
     health_checks: Vec<HealthCheck>,
     metrics: Option<Metrics>,
     log_sinks: Vec<LogSink>,
@@ -87,6 +89,12 @@ impl MachineConfig {
     #[must_use]
     pub fn resolver(&self) -> Option<&Resolver> {
         self.resolver.as_ref()
+    }
+
+    /// Where it gets the time from, where that is set.
+    #[must_use]
+    pub fn time(&self) -> Option<&Time> {
+        self.time.as_ref()
     }
 
     /// What must work besides the system itself, in the order of their names.
@@ -178,6 +186,7 @@ impl MachineConfig {
         documents.extend(self.virtual_links.iter().map(VirtualLink::document));
         documents.extend(self.routing_rules.iter().cloned().map(Document::RoutingRule));
         documents.extend(self.resolver.clone().map(Document::Resolver));
+        documents.extend(self.time.clone().map(Document::Time));
         let checks = self.health_checks.iter().map(|check| check.document().clone());
         documents.extend(checks.map(Document::HealthCheck));
         documents.extend(self.metrics.clone().map(Document::Metrics));
@@ -232,6 +241,7 @@ impl MachineConfig {
             virtual_links: virtual_link::sorted(parts.virtual_links),
             routing_rules: sorted(parts.routing_rules, RoutingRule::name),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
+            time: parts.time.map(|(time, _)| time),
             health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
                 .filter_map(HealthCheck::new)
                 .collect(),
@@ -262,6 +272,7 @@ struct Parts {
     virtual_links: Vec<(VirtualLink, u32)>,
     routing_rules: Vec<(RoutingRule, u32)>,
     resolver: Option<(Resolver, u32)>,
+    time: Option<(Time, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
     metrics: Option<(Metrics, u32)>,
     log_sinks: Vec<(LogSink, u32)>,
@@ -284,6 +295,7 @@ impl Parts {
             Document::ClientAccess(access) => set(&mut self.client_access, access, node, report),
             Document::Hostname(hostname) => set(&mut self.hostname, hostname, node, report),
             Document::Resolver(resolver) => set(&mut self.resolver, resolver, node, report),
+            Document::Time(time) => set(&mut self.time, time, node, report),
             Document::KernelArgs(args) => set(&mut self.kernel_args, args, node, report),
             Document::Metrics(metrics) => set(&mut self.metrics, metrics, node, report),
             Document::Watchdog(watchdog) => set(&mut self.watchdog, watchdog, node, report),

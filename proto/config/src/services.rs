@@ -8,7 +8,7 @@ use crate::record::did_you_mean;
 use crate::{Environment, MachineConfig, Name, Probe, Remark};
 
 /// What is kept running.
-pub const SERVICES: [&str; 3] = ["apid", "metrics", "probe"];
+pub const SERVICES: [&str; 4] = ["apid", "metrics", "probe", "time"];
 /// What runs until it has done one thing.
 pub const ERRANDS: [&str; 12] = [
     "capture",

@@ -91,6 +91,18 @@ fn metrics() {
 }
 
 #[test]
+fn time() {
+    let time =
+        r#""kind":"Time","servers":[{"server":"time.example","nts":true},{"server":"192.0.2.1"}]"#;
+    check(
+        &[],
+        &[time],
+        &expect!["Time: the time comes from time.example with NTS, 192.0.2.1, live"],
+    );
+    check(&[time], &[], &expect!["Time: the time comes from the servers that DHCP brings, live"]);
+}
+
+#[test]
 fn log_sinks() {
     let all = r#""kind":"LogSink","name":"central","address":"logs:514""#;
     let one = r#""kind":"LogSink","name":"central","address":"logs:514","protocol":"udp","format":"json","logs":["kernel"]"#;

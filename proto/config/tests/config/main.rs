@@ -14,6 +14,7 @@ mod pki;
 mod properties;
 mod remarks;
 mod schema;
+mod time;
 mod upgrade;
 mod versions;
 mod virtual_links;

@@ -13,6 +13,7 @@ mod log_sink;
 mod metadata;
 mod metrics;
 mod probe;
+mod time;
 
 use std::{convert::Infallible, env, error::Error, ffi::CString, fs::File, io, process::ExitCode};
 use stele_agents::probe::explain;
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
         "metadata" => metadata::run(arguments),
         "metrics" => metrics::run(arguments),
         "probe" => probe::run(arguments),
-        _ => misused("agent dhcp|diagnose|fetch|log-sink|metadata|metrics|probe ..."),
+        "time" => time::run(arguments),
+        _ => misused("agent dhcp|diagnose|fetch|log-sink|metadata|metrics|probe|time ..."),
     }
 }
 

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether a node finds the time: from chrony with NTS on this host, and from its hypervisor.
+
+use crate::world::{Kept, World, field, resource, says, scratch, with_more};
+use anyhow::{Context as _, Result, ensure};
+use hack::{
+    machine::{Machine, free_port},
+    node::Node,
+    suite::Checks,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use std::{
+    fs,
+    net::UdpSocket,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const SOON: Duration = Duration::from_secs(120);
+
+/// chrony, which gives out the time of this host and does not touch it.
+struct Chrony {
+    child: Child,
+    /// For the exchange of keys.
+    port: u16,
+    /// Who signed its certificate, in PEM.
+    ca: String,
+    _folder: TempDir,
+}
+
+impl Chrony {
+    fn start() -> Result<Chrony> {
+        let folder = scratch()?;
+        let at = |name: &str| folder.path().join(name);
+        let ca = certificates(&folder)?;
+        let port = free_port()?;
+        let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
+        let text = format!(
+            "local stratum 3\nallow all\nbindaddress 127.0.0.1\nport {udp}\ncmdport 0\nbindcmdaddress /\n\
+             pidfile {0}/pid\nntsport {port}\nntsdumpdir {0}\nntsserverkey {0}/key.pem\n\
+             ntsservercert {0}/certificate.pem\n",
+            folder.path().display()
+        );
+        fs::write(at("chrony.conf"), text)?;
+        let child = Command::new("chronyd")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .args(["-x", "-d", "-U", "-u", "root", "-f"])
+            .arg(at("chrony.conf"))
+            .stderr(Stdio::null())
+            .spawn()
+            .context("Running chronyd, from the package chrony")?;
+        Ok(Chrony { child, port, ca, _folder: folder })
+    }
+
+    /// The document that names it to a guest.
+    fn document(&self, ptp: bool) -> String {
+        let ca = self.ca.trim_end().replace('\n', "\n      ");
+        format!(
+            "---\napiVersion: stele/v1\nkind: Time\nptp: {ptp}\nservers:\n  - server: 10.0.2.2:{}\n    nts: true\n    \
+             ca: |\n      {ca}\n",
+            self.port
+        )
+    }
+}
+
+impl Drop for Chrony {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn certificates(folder: &TempDir) -> Result<String> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate()?;
+    let authority = params.self_signed(&key)?.pem();
+    let issuer = Issuer::new(params, key);
+    let params = CertificateParams::new(vec!["10.0.2.2".to_owned()])?;
+    let key = KeyPair::generate()?;
+    fs::write(folder.path().join("certificate.pem"), params.signed_by(&key, &issuer)?.pem())?;
+    fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
+    Ok(authority)
+}
+
+pub(crate) fn nts(world: &World, checks: &Checks) -> Result<()> {
+    let chrony = Chrony::start()?;
+    let mut machine = Machine::live(&world.artefacts)?;
+    // Twenty years ahead and more: no certificate of today would be good.
+    machine.extra.extend(["-rtc".to_owned(), "base=2049-01-01T00:00:00".to_owned()]);
+    let node = Node::start_with(&world.operator, "late", machine, scratch()?, |machine, files| {
+        let text = fs::read_to_string(&files.machine)?;
+        let first = files.machine.with_file_name("late-first.yaml");
+        fs::write(&first, format!("{text}{}", chrony.document(false)))?;
+        Ok(machine.configured_by_fw_cfg(&first))
+    })?;
+    let node = Kept(node);
+    checks.check("a clock that can't be right is set to the image's build", || {
+        // The operator's certificate is one of today.
+        node.wait_until_it_answers()?;
+        says(&node.ctl.run(["logs", "init"])?, &["the clock can't be right"])
+    });
+    checks.check("the time comes from a server that proves who it is", || {
+        node.wait_until("the clock is right", SOON, || {
+            let time = resource(&node, "time", "time")?;
+            Ok(field(&time, "state")? == "synchronized")
+        })?;
+        let time = resource(&node, "time", "time")?;
+        says(&field(&time, "source")?, &["10.0.2.2"])?;
+        ensure!(field(&time, "authenticated")? == "true", "{time}");
+        ensure!(time["status"]["offset"].as_f64().is_some_and(|off| off.abs() < 0.5), "{time}");
+        Ok(())
+    });
+    checks.check("a server that has gone is missed, and the clock goes on", || {
+        drop(chrony);
+        node.wait_until("it is missed", 2 * SOON, || {
+            Ok(field(&resource(&node, "time", "time")?, "state")? == "holding")
+        })?;
+        says(&field(&resource(&node, "time", "time")?, "reason")?, &["no source answers"])
+    });
+    checks.check("the hypervisor's clock is followed where there is one", || {
+        let file = with_more(&node, "---\napiVersion: stele/v1\nkind: Time\nservers: []\n")?;
+        node.ctl.run(["apply-config", "-f", &file.to_string_lossy()])?;
+        node.wait_until("the clock is right, or has nobody to follow", SOON, || {
+            let state = field(&resource(&node, "time", "time")?, "state")?;
+            Ok(state == "synchronized" || state == "none")
+        })?;
+        world.figure(format!(
+            "time by the hypervisor: {}",
+            resource(&node, "time", "time")?["status"]
+        ));
+        Ok(())
+    });
+    Ok(())
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The clock: what it can't be, whom to ask for the time, and what is said of it.
+
+use std::{fmt, net::IpAddr, time::Duration};
+use stele_config::{Host, Time, TimeServer};
+
+/// The ports of NTP, and of the key exchange of NTS.
+const NTP: u16 = 123;
+const NTS: u16 = 4460;
+/// A clock that is further ahead of what is known of the time is wrong: no image is in use for so long, in seconds.
+const AHEAD: i64 = 15 * 365 * 86_400;
+/// Up to where a clock that was right is stepped, when no document says it.
+const STEP: Duration = Duration::from_secs(15 * 60);
+
+/// What a clock is set to, in seconds since the epoch, when it can't be right: the latest time that is known to have
+/// passed.
+#[must_use]
+pub fn corrected(now: i64, floor: i64) -> Option<i64> {
+    let possible = floor..=floor.saturating_add(AHEAD);
+    (!possible.contains(&now)).then_some(floor)
+}
+
+/// Who says whom to ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration.
+    Configuration,
+    /// A lease.
+    Lease,
+    /// Nobody: there is the hypervisor's clock, or none at all.
+    #[default]
+    Machine,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Configuration => "configuration",
+            Origin::Lease => "lease",
+            Origin::Machine => "machine",
+        })
+    }
+}
+
+/// A server to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// An IPv6 address is in brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether it has to prove who it is.
+    pub nts: bool,
+    /// Who may have signed its certificate, as PEM; empty for those that the machine trusts.
+    pub ca: String,
+}
+
+/// Whom to ask, and how far the clock may be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The servers.
+    pub servers: Vec<Server>,
+    /// Who says so.
+    pub origin: Origin,
+    /// Whether the hypervisor's clock is asked too.
+    pub ptp: bool,
+    /// Up to where the clock is slewed, where that is set.
+    pub slew: Option<Duration>,
+    /// Up to where a clock that was right is stepped.
+    pub step: Duration,
+}
+
+impl Plan {
+    /// The configured servers, else those of the leases.
+    #[must_use]
+    pub fn derive(time: Option<&Time>, leased: &[IpAddr]) -> Plan {
+        let configured = time.map(Time::servers).unwrap_or_default();
+        let (servers, origin) = match (configured, leased) {
+            ([], []) => (Vec::new(), Origin::Machine),
+            ([], leased) => (leased.iter().copied().map(Server::of_lease).collect(), Origin::Lease),
+            (configured, _) => {
+                (configured.iter().map(Server::configured).collect(), Origin::Configuration)
+            }
+        };
+        Plan {
+            servers,
+            origin,
+            ptp: time.is_none_or(Time::ptp),
+            slew: time.and_then(Time::slew_up_to),
+            step: time.map_or(STEP, Time::step_up_to),
+        }
+    }
+}
+
+impl Server {
+    fn configured(server: &TimeServer) -> Server {
+        let usual = if server.nts { NTS } else { NTP };
+        Server {
+            host: server.server.host().to_string(),
+            port: server.server.port().unwrap_or(usual),
+            nts: server.nts,
+            ca: server.ca().unwrap_or_default().to_owned(),
+        }
+    }
+
+    fn of_lease(address: IpAddr) -> Server {
+        let host = Host::Address(address).to_string();
+        Server { host, port: NTP, nts: false, ca: String::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stele_config::canonical;
+
+    fn time(document: &str) -> Time {
+        let pem =
+            |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
+        let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
+        let text = format!(
+            r#"[{{"apiVersion":"stele/v1","kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}"}},
+                {{"apiVersion":"stele/v1","kind":"Time"{document}}}]"#
+        );
+        canonical::read(text.as_bytes()).unwrap().time().cloned().unwrap()
+    }
+
+    #[test]
+    fn a_clock_that_can_t_be_right_is_set_to_what_is_known() {
+        let built = 1_700_000_000;
+        assert_eq!(corrected(0, built), Some(built));
+        assert_eq!(corrected(built - 1, built), Some(built));
+        assert_eq!(corrected(built, built), None);
+        assert_eq!(corrected(built + 10 * 365 * 86_400, built), None);
+        assert_eq!(corrected(built + 20 * 365 * 86_400, built), Some(built));
+        assert_eq!(corrected(i64::MIN, i64::MAX), Some(i64::MAX));
+    }
+
+    #[test]
+    fn configured_servers_take_the_place_of_leased_ones() {
+        let leased = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let hosts = |plan: &Plan| -> Vec<String> {
+            plan.servers
+                .iter()
+                .map(|one| format!("{}:{} {}", one.host, one.port, one.nts))
+                .collect()
+        };
+        let plan = Plan::derive(None, &leased);
+        assert_eq!(hosts(&plan), ["192.0.2.1:123 false", "[2001:db8::1]:123 false"]);
+        assert_eq!((plan.origin, plan.ptp, plan.step), (Origin::Lease, true, STEP));
+        assert_eq!(Plan::derive(Some(&time(r#","ptp":false"#)), &leased).origin, Origin::Lease);
+        let own = time(
+            r#","servers":[{"server":"time.example","nts":true},{"server":"2001:db8::2"},{"server":"[2001:db8::3]:1123"}],"stepUpTo":"1m""#,
+        );
+        let plan = Plan::derive(Some(&own), &leased);
+        assert_eq!(
+            hosts(&plan),
+            ["time.example:4460 true", "[2001:db8::2]:123 false", "[2001:db8::3]:1123 false"]
+        );
+        assert_eq!((plan.origin, plan.step.as_secs()), (Origin::Configuration, 60));
+        assert_eq!(Plan::derive(None, &[]).origin, Origin::Machine);
+    }
+}

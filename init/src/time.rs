@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The clock: never before what is known to have passed, and kept right by the time agent.
+//!
+//! ```text
+//! the image's build, /state/clock ─► floor ─► the clock, when it can't be right
+//! configuration, leases, /dev/ptpN ─► task ─► time agent ─► reports ─► the resource Time, /state/clock
+//! ```
+
+use crate::{
+    convergence::Part,
+    node::Node,
+    report,
+    state::{self, StateError},
+    store::Kind,
+    supervisor::Handle,
+};
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+use std::{
+    cell::{Cell, RefCell},
+    fs, io,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
+use stele_kernel::clock;
+use stele_machine::time::{Plan, Server, corrected};
+use stele_proto::internal::{TimeReport, TimeServer, TimeSource, TimeTask, time_report::State};
+use tokio::{sync::mpsc, time::Instant};
+
+const UNIT: &str = "time";
+/// Where the agent finds its task, and has its files.
+const FOLDER: &str = "/run/stele/time";
+/// Its user.
+const USER: u32 = 211;
+/// Reports that wait; an agent that has more to say waits.
+const QUEUE: usize = 4;
+/// The longest text of an agent that is kept, and most of its sources.
+const LONGEST_TEXT: usize = 400;
+const MOST_SOURCES: usize = 16;
+/// How often the time is written down.
+const WRITE: Duration = Duration::from_secs(3600);
+/// Clocks of hypervisors, as the kernel names them: they tell the time of day, which others need not.
+const HYPERVISORS: [&str; 2] = ["KVM virtual PTP", "hyperv"];
+
+/// What is known of the clock.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    /// Seconds since the epoch: this has passed.
+    floor: Cell<i64>,
+    /// Whether it followed its sources since the machine started.
+    was_right: Cell<bool>,
+    last: RefCell<TimeReport>,
+}
+
+/// Why the clock can't be kept right.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TimeError {
+    #[error("making the folder {FOLDER}")]
+    Folder(#[source] io::Error),
+    #[error("writing the time agent's task")]
+    Task(#[source] io::Error),
+}
+
+/// The last time that the machine knew, as it lies on disk.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    /// Seconds since the epoch.
+    time: i64,
+}
+
+/// What `ctl get time` shows.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    state: &'static str,
+    /// By how many seconds the source is ahead of the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<f64>,
+    /// The best source that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    stratum: u32,
+    /// Whether every source that answers proves who it is.
+    authenticated: bool,
+    /// When the clock was right first, in seconds after boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<f64>,
+    /// Who says whom to ask.
+    origin: String,
+    servers: Vec<String>,
+    sources: Vec<Source<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    name: &'a str,
+    address: &'a str,
+    offset: f64,
+    uncertainty: f64,
+    delay: f64,
+    authenticated: bool,
+    reachable: bool,
+}
+
+/// Makes the folder that the agent works in.
+pub(crate) fn prepare() -> Result<(), TimeError> {
+    fs::create_dir_all(FOLDER)
+        .and_then(|()| chown(FOLDER, Some(USER), Some(USER)))
+        .and_then(|()| fs::set_permissions(FOLDER, fs::Permissions::from_mode(0o700)))
+        .map_err(TimeError::Folder)
+}
+
+/// The clock is never earlier than what is known to have passed: a dead battery must not make every certificate one from the
+/// future. Nor is it so late that no image would still be in use.
+pub(crate) fn keep_sane(floor: i64) {
+    let now = clock::now().unwrap_or(0);
+    let Some(known) = corrected(now, floor) else { return };
+    match clock::set(known) {
+        Ok(()) => tracing::warn!(
+            clock.was = now,
+            clock.is = known,
+            "the clock can't be right; set to the last time that is known"
+        ),
+        Err(error) => {
+            tracing::error!(error = %error, "setting the clock to the last time that is known failed");
+        }
+    }
+}
+
+fn file() -> PathBuf {
+    Path::new(state::ROOT).join("clock.json")
+}
+
+/// Takes the image's build and what is on disk for what has passed.
+pub(crate) fn remember(node: &Node, state_kept: bool) {
+    let mut floor = node.release.build_time;
+    if state_kept && file().exists() {
+        match state::read_json::<Known>(&file()) {
+            Ok(known) => floor = floor.max(known.time),
+            Err(error) => {
+                tracing::warn!(
+                    error = report::chain(&error),
+                    "the last known time is not readable"
+                );
+            }
+        }
+    }
+    node.clock.floor.set(floor);
+    keep_sane(floor);
+}
+
+impl Clock {
+    /// The time, if it is known, in seconds since the epoch.
+    pub(crate) fn known(&self) -> Option<i64> {
+        let right = self.was_right.get() && self.last.borrow().state() != State::Refused;
+        right.then(clock::now)?.ok()
+    }
+}
+
+/// Writes a time down.
+pub(crate) fn write_down(time: i64) -> Result<(), StateError> {
+    state::write_json(&file(), &Known { time })
+}
+
+/// Keeps the clock right for as long as the machine runs.
+pub(crate) async fn keep(node: Rc<Node>) {
+    node.load_module("ptp_kvm").await;
+    let mut configuration = node.configuration.subscribe();
+    let mut leased = node.time_servers.subscribe();
+    let mut agent = Agent { node: Rc::clone(&node), running: None, since: None };
+    let mut write = Instant::now();
+    loop {
+        let active = configuration.borrow_and_update().clone();
+        let servers = leased.borrow_and_update().clone();
+        let time = active.as_deref().and_then(|active| active.config.time());
+        let outcome = agent.run(Plan::derive(time, &servers)).await;
+        if let Some(active) = &active {
+            let outcome = outcome.map_err(|error| format!("Time: {}", report::chain(&error)));
+            node.convergence.report(Part::Time, active.stored.number, outcome);
+        }
+        loop {
+            tokio::select! {
+                changed = configuration.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_ended) => return,
+                },
+                // The node has the sender.
+                _changed = leased.changed() => break,
+                report = agent.report() => {
+                    if agent.hear(&report) {
+                        write = Instant::now();
+                    }
+                }
+                () = tokio::time::sleep_until(write) => {
+                    write_if_known(&node).await;
+                    write = Instant::now() + WRITE;
+                }
+            }
+        }
+    }
+}
+
+async fn write_if_known(node: &Node) {
+    let kept = node.state.get().is_some_and(|state| state.persistent);
+    let Some(time) = node.clock.known().filter(|_| kept) else { return };
+    // It fails only by panicking.
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || write_down(time)).await {
+        tracing::warn!(error = report::chain(&error), "writing the time down failed");
+    }
+}
+
+struct Agent {
+    node: Rc<Node>,
+    running: Option<Running>,
+    /// When the clock was right first, after boot.
+    since: Option<Duration>,
+}
+
+struct Running {
+    plan: Plan,
+    reports: Option<mpsc::Receiver<Vec<u8>>>,
+    /// The service runs for as long as somebody holds it.
+    service: Option<Handle>,
+}
+
+impl Agent {
+    /// Makes the agent do this.
+    async fn run(&mut self, plan: Plan) -> Result<(), TimeError> {
+        if self.running.as_ref().is_some_and(|running| running.plan == plan) {
+            return Ok(());
+        }
+        if self.running.take().is_some_and(|running| running.service.is_some()) {
+            self.node.supervisor.retire(UNIT).await;
+        }
+        let ptp = if plan.ptp { hypervisor() } else { None };
+        let mut running = Running { plan, reports: None, service: None };
+        let mut written = Ok(());
+        *self.node.clock.last.borrow_mut() = TimeReport { stratum: 16, ..TimeReport::default() };
+        if !running.plan.servers.is_empty() || ptp.is_some() {
+            written = self.write(&running.plan, ptp.as_deref()).map_err(TimeError::Task);
+            match self.node.units.get(UNIT).cloned() {
+                Some(mut unit) => {
+                    if let (Some(landlock), Some(ptp)) = (&mut unit.sandbox.landlock, ptp) {
+                        landlock.read.push(ptp);
+                    }
+                    let (sender, reports) = mpsc::channel(QUEUE);
+                    let service = self.node.supervisor.add(&self.node, UNIT, unit, Some(sender));
+                    service.start();
+                    (running.reports, running.service) = (Some(reports), Some(service));
+                }
+                None => tracing::error!(unit.name = UNIT, "the image has no such unit"),
+            }
+        }
+        self.running = Some(running);
+        self.publish();
+        written
+    }
+
+    /// Writes the task, for the agent alone.
+    fn write(&self, plan: &Plan, ptp: Option<&Path>) -> io::Result<()> {
+        let task = TimeTask {
+            servers: plan.servers.iter().map(server).collect(),
+            ptp: ptp.map(|path| path.display().to_string()).unwrap_or_default(),
+            slew_milliseconds: plan
+                .slew
+                .map_or(0, |slew| u32::try_from(slew.as_millis()).unwrap_or(u32::MAX)),
+            step_seconds: u32::try_from(plan.step.as_secs()).unwrap_or(u32::MAX),
+            was_right: self.node.clock.was_right.get(),
+            floor: self.node.clock.floor.get(),
+        };
+        if let Some(ptp) = ptp {
+            chown(ptp, Some(USER), None)?;
+        }
+        let (file, beside) = (Path::new(FOLDER).join("task"), Path::new(FOLDER).join("task.new"));
+        fs::write(&beside, task.encode_to_vec())?;
+        chown(&beside, Some(USER), Some(USER))?;
+        fs::rename(beside, file)
+    }
+
+    /// The next thing that the agent says.
+    async fn report(&mut self) -> Vec<u8> {
+        match self.running.as_mut().and_then(|running| running.reports.as_mut()) {
+            // The sender lives as long as the service.
+            Some(reports) => match reports.recv().await {
+                Some(report) => report,
+                None => std::future::pending().await,
+            },
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes the agent's word. True when the clock has become right for the first time.
+    fn hear(&mut self, bytes: &[u8]) -> bool {
+        let mut report = match TimeReport::decode(bytes) {
+            Ok(report) => report,
+            Err(error) => {
+                tracing::warn!(error = %error, "a report of the time agent makes no sense");
+                return false;
+            }
+        };
+        let plain = |text: &str| report::plain(text, LONGEST_TEXT);
+        report.reason = plain(&report.reason);
+        report.sources.truncate(MOST_SOURCES);
+        for source in &mut report.sources {
+            (source.name, source.address) = (plain(&source.name), plain(&source.address));
+        }
+        let (state, before) = (report.state(), self.node.clock.last.borrow().state());
+        let reason = report.reason.clone();
+        *self.node.clock.last.borrow_mut() = report;
+        if state != before {
+            match state {
+                State::Synchronized => tracing::info!("the clock follows its sources"),
+                State::Waiting => {}
+                State::Holding | State::Refused => {
+                    tracing::warn!(reason, "the clock does not follow its sources");
+                }
+            }
+        }
+        let first = state == State::Synchronized && !self.node.clock.was_right.replace(true);
+        if first {
+            self.since = clock::since_boot().ok();
+            // An agent that starts again keeps within the limits of a clock that was right.
+            if let Some(running) = &self.running {
+                let ptp = if running.plan.ptp { hypervisor() } else { None };
+                if let Err(error) = self.write(&running.plan, ptp.as_deref()) {
+                    tracing::warn!(error = %error, "writing the time agent's task failed");
+                }
+            }
+        }
+        self.publish();
+        first
+    }
+
+    fn publish(&self) {
+        let Some(running) = &self.running else { return };
+        let report = self.node.clock.last.borrow();
+        let state = match report.state() {
+            _ if running.service.is_none() => "none",
+            State::Waiting => "waiting",
+            State::Synchronized => "synchronized",
+            State::Holding => "holding",
+            State::Refused => "refused",
+        };
+        let answering = || report.sources.iter().filter(|source| source.reachable);
+        let best = answering().min_by(|a, b| a.uncertainty.total_cmp(&b.uncertainty));
+        let reason = match state {
+            "none" => {
+                "no document and no lease names a server, and there is no clock of a hypervisor"
+            }
+            "waiting" if report.reason.is_empty() => "no source has answered yet",
+            _ => &report.reason,
+        };
+        let servers = running.plan.servers.iter();
+        let status = Status {
+            state,
+            offset: best.map(|source| source.offset),
+            source: best.map(|source| source.name.as_str()),
+            stratum: report.stratum,
+            authenticated: best.is_some() && answering().all(|source| source.authenticated),
+            since: self.since.map(|since| since.as_secs_f64()),
+            origin: running.plan.origin.to_string(),
+            servers: servers.map(|one| format!("{}:{}", one.host, one.port)).collect(),
+            sources: report.sources.iter().map(describe).collect(),
+            reason,
+        };
+        self.node.store.put(Kind::Time, "time", &status);
+    }
+}
+
+fn server(server: &Server) -> TimeServer {
+    TimeServer {
+        host: server.host.clone(),
+        port: server.port.into(),
+        nts: server.nts,
+        ca: server.ca.clone(),
+    }
+}
+
+fn describe(source: &TimeSource) -> Source<'_> {
+    Source {
+        name: &source.name,
+        address: &source.address,
+        offset: source.offset,
+        uncertainty: source.uncertainty,
+        delay: source.delay,
+        authenticated: source.authenticated,
+        reachable: source.reachable,
+    }
+}
+
+/// The clock of the hypervisor, where there is one.
+fn hypervisor() -> Option<PathBuf> {
+    let clocks = fs::read_dir("/sys/class/ptp").ok()?.flatten();
+    let mut known = clocks.filter(|clock| {
+        let name = fs::read_to_string(clock.path().join("clock_name")).unwrap_or_default();
+        HYPERVISORS.contains(&name.trim())
+    });
+    Some(Path::new("/dev").join(known.next()?.file_name()))
+}
