@@ -226,6 +226,7 @@ const PACKET: &[&str] = &[
 
 /// Connections to others, and threads to make them with.
 const CLIENT: &[&str] = &[
+    "adjtimex",
     "bind",
     "clone",
     "clone3",
@@ -286,6 +287,7 @@ const CLOCK: &[&str] = &[
 /// Connections from others.
 const SERVER: &[&str] = &[
     "accept4",
+    "adjtimex",
     "bind",
     "clone",
     "clone3",

@@ -87,6 +87,9 @@ struct Status<'a> {
     /// When the clock was right first, in seconds after boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<f64>,
+    /// By how many seconds the clock of the hardware is ahead. The kernel sets it while the clock is synchronized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hardware: Option<i64>,
     /// Who says whom to ask.
     origin: String,
     servers: Vec<String>,
@@ -362,6 +365,7 @@ impl Agent {
             stratum: report.stratum,
             authenticated: best.is_some() && answering().all(|source| source.authenticated),
             since: self.since.map(|since| since.as_secs_f64()),
+            hardware: hardware(),
             origin: running.plan.origin.to_string(),
             servers: servers.map(|one| format!("{}:{}", one.host, one.port)).collect(),
             sources: report.sources.iter().map(describe).collect(),
@@ -390,6 +394,12 @@ fn describe(source: &TimeSource) -> Source<'_> {
         authenticated: source.authenticated,
         reachable: source.reachable,
     }
+}
+
+/// By how many seconds the clock of the hardware is ahead, where there is one.
+fn hardware() -> Option<i64> {
+    let there = fs::read_to_string("/sys/class/rtc/rtc0/since_epoch").ok()?;
+    there.trim().parse::<i64>().ok()?.checked_sub(clock::now().ok()?)
 }
 
 /// The clock of the hypervisor, where there is one.

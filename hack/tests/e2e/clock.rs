@@ -113,6 +113,12 @@ pub(crate) fn nts(world: &World, checks: &Checks) -> Result<()> {
         ensure!(time["status"]["offset"].as_f64().is_some_and(|off| off.abs() < 0.5), "{time}");
         Ok(())
     });
+    checks.check("the clock of the hardware is set too", || {
+        node.wait_until("it is", SOON, || {
+            let time = resource(&node, "time", "time")?;
+            Ok(time["status"]["hardware"].as_f64().is_some_and(|off| off.abs() < 3.0))
+        })
+    });
     checks.check("a server that has gone is missed, and the clock goes on", || {
         drop(chrony);
         node.wait_until("it is missed", 2 * SOON, || {

@@ -432,7 +432,7 @@ pub fn sentence(error: &FetchError) -> String {
         }
         cause = error.source();
     }
-    sentence
+    crate::probe::doubtful(sentence)
 }
 
 #[cfg(test)]

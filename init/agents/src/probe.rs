@@ -12,6 +12,7 @@ mod tcp;
 
 use crate::fetch;
 use crate::probe::{api::Api, dns::Dns, http::Http, tcp::Tcp};
+use ::time::{self, format_description::well_known::Rfc3339};
 use prost::Message as _;
 use serde::Deserialize;
 use std::{
@@ -22,6 +23,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use stele_kernel::clock;
 use stele_proto::internal::ProbeReport;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
@@ -221,7 +223,25 @@ pub fn explain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    if said.is_empty() { error.to_string() } else { said.join(": ") }
+    doubtful(if said.is_empty() { error.to_string() } else { said.join(": ") })
+}
+
+/// What was said of a certificate's time, with what this machine knows of the time.
+pub(crate) fn doubtful(said: String) -> String {
+    let of_time = ["expired", "not valid yet"].iter().any(|word| said.contains(word));
+    if !of_time || !said.contains("certificate") {
+        return said;
+    }
+    let now = time::OffsetDateTime::now_utc().replace_nanosecond(0);
+    let now = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
+    match clock::is_synchronized() {
+        Ok(true) => format!("{said}; it is {now}"),
+        Ok(false) | Err(_) => {
+            format!(
+                "{said}; this machine's clock says {now}, and nothing has set it right yet (ctl get time)"
+            )
+        }
+    }
 }
 
 #[cfg(test)]

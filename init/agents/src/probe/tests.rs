@@ -64,3 +64,11 @@ fn each_cause_once() {
     assert_eq!(explain(&all), "connecting: refused");
     assert_eq!(explain(&layer("client error (Connect)", None)), "client error (Connect)");
 }
+
+#[test]
+fn what_is_said_of_a_certificate_s_time_comes_with_the_machine_s() {
+    let said = super::doubtful("invalid peer certificate: certificate expired".to_owned());
+    assert!(said.starts_with("invalid peer certificate: certificate expired; "), "{said}");
+    assert!(said.contains("20") && said.contains('Z'), "{said}");
+    assert_eq!(super::doubtful("the lease has expired".to_owned()), "the lease has expired");
+}
