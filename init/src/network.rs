@@ -233,7 +233,7 @@ impl Network {
         };
         publish::publish(&self.node, &view, (&hostname, origin), &resolver);
         publish::identify(&self.node, hostname, addresses);
-        publish::name_time_servers(&self.node, &self.dhcp);
+        publish::name_time_servers(&self.node, names::time_servers(&desired, &self.dhcp));
         errors
     }
 

@@ -11,15 +11,12 @@ use stele_config::Table;
 use stele_machine::network::{
     Observed,
     desired::Desired,
-    lease::{Dhcp, Lease},
+    lease::Dhcp,
     names::{Origin, Resolver},
     rules::Rule,
     status::status,
     virtual_link::Form,
 };
-
-/// More time servers of leases are of no use.
-const MOST_TIME_SERVERS: usize = 8;
 
 /// What there is to show.
 pub(super) struct View<'a> {
@@ -164,14 +161,7 @@ pub(super) fn identify(node: &Node, hostname: String, addresses: Vec<IpAddr>) {
 }
 
 /// Tells the keeper of the clock whom the leases name.
-pub(super) fn name_time_servers(node: &Node, dhcp: &BTreeMap<String, Dhcp>) {
-    let leases = dhcp.values().filter_map(|dhcp| dhcp.lease.as_ref());
-    let mut servers: Vec<IpAddr> = Vec::new();
-    for server in leases.flat_map(Lease::ntp_servers) {
-        if servers.len() < MOST_TIME_SERVERS && !servers.contains(server) {
-            servers.push(*server);
-        }
-    }
+pub(super) fn name_time_servers(node: &Node, servers: Vec<IpAddr>) {
     node.time_servers.send_if_modified(|before| {
         let changed = *before != servers;
         *before = servers;

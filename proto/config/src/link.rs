@@ -52,6 +52,8 @@ record! {
         pub routes: bool = true,
         /// Take the name servers and the search domain.
         pub dns: bool = true,
+        /// Take the time servers.
+        pub time: bool = true,
     }
 }
 
@@ -108,7 +110,7 @@ impl Link {
 
 impl Default for Dhcp4 {
     fn default() -> Dhcp4 {
-        Dhcp4 { metric: None, routes: true, dns: true }
+        Dhcp4 { metric: None, routes: true, dns: true, time: true }
     }
 }
 

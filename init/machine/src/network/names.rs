@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the machine is called, whom it asks for names, and where it is reached.
 
-use super::{Link, Observed, desired::Desired, lease::Dhcp};
+use super::{
+    Link, Observed,
+    desired::Desired,
+    lease::{Dhcp, Lease},
+};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -11,6 +15,9 @@ use stele_config::{Domain, MachineConfig};
 
 /// The resolvers of C libraries look at no more (`MAXNS` of resolv.conf(5)).
 const MOST_SERVERS: usize = 3;
+
+/// More time servers are of no use.
+const MOST_TIME_SERVERS: usize = 8;
 
 /// Nor at more domains (`MAXDNSRCH`, before glibc 2.26).
 const MOST_DOMAINS: usize = 6;
@@ -79,6 +86,20 @@ pub fn resolver(
         }
     }
     resolver
+}
+
+/// The time servers of the leases whose links take them, in the order of the links' names.
+#[must_use]
+pub fn time_servers(desired: &Desired, dhcp: &BTreeMap<String, Dhcp>) -> Vec<IpAddr> {
+    let taking =
+        dhcp.iter().filter(|(link, _)| desired.takes(link).is_some_and(|takes| takes.time));
+    let mut servers: Vec<IpAddr> = Vec::new();
+    for server in taking.filter_map(|(_, dhcp)| dhcp.lease.as_ref()).flat_map(Lease::ntp_servers) {
+        if servers.len() < MOST_TIME_SERVERS && !servers.contains(server) {
+            servers.push(*server);
+        }
+    }
+    servers
 }
 
 /// The text of `/etc/resolv.conf`.
@@ -160,7 +181,9 @@ fn elsewhere(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Origin, Resolver, addresses, hostname, hosts, resolv_conf, resolver};
+    use super::{
+        Origin, Resolver, addresses, hostname, hosts, resolv_conf, resolver, time_servers,
+    };
     use crate::network::{
         Address, Link, Observed,
         desired::{Desired, DesiredLink},
@@ -175,6 +198,7 @@ mod tests {
             address: Some(Ipv4Addr::new(10, 0, 2, 15)),
             prefix: 24,
             dns_servers: vec![Ipv4Addr::from(server)],
+            ntp_servers: vec![Ipv4Addr::from(server)],
             domain: domain.to_owned(),
             hostname: hostname.to_owned(),
             ..Claim::default()
@@ -202,9 +226,9 @@ mod tests {
         }
     }
 
-    /// Links that take name servers, or don't.
-    fn taking(leases: &BTreeMap<String, Dhcp>, dns: bool) -> Desired {
-        let dhcp4 = Some(Dhcp4 { dns, ..Dhcp4::default() });
+    /// Links that take name servers and time servers, or don't.
+    fn taking(leases: &BTreeMap<String, Dhcp>, takes: bool) -> Desired {
+        let dhcp4 = Some(Dhcp4 { dns: takes, time: takes, ..Dhcp4::default() });
         let link = DesiredLink { dhcp4, ..DesiredLink::default() };
         let links = leases.keys().map(|name| (name.clone(), link.clone())).collect();
         Desired { links, ..Desired::default() }
@@ -227,6 +251,9 @@ mod tests {
         .assert_eq(&text);
         assert_eq!(resolv_conf(&Resolver::default()), "");
         assert_eq!(resolver(None, &taking(&leases, false), &leases), Resolver::default());
+        let servers = time_servers(&taking(&leases, true), &leases);
+        assert_eq!(servers, [Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(10, 0, 2, 4)]);
+        assert!(time_servers(&taking(&leases, false), &leases).is_empty());
     }
 
     #[test]

@@ -44,12 +44,13 @@ impl Step for LinkV1 {
 
     fn back(newer: &Link) -> Result<LinkV1, Vec<Lost>> {
         let Link { name, matched, mtu, dhcp4, addresses, routes } = newer.clone();
-        let Dhcp4 { metric, routes: takes_routes, dns } = dhcp4.clone().unwrap_or_default();
+        let Dhcp4 { metric, routes: takes_routes, dns, time } = dhcp4.clone().unwrap_or_default();
         let lost = [
             (matched.is_some(), "match", "takes the interface of the document's name"),
             (metric.is_some(), "dhcp4.metric", "takes the metric that it chooses"),
             (!takes_routes, "dhcp4.routes", "takes the routes that DHCP brings"),
             (!dns, "dhcp4.dns", "takes the name servers that DHCP brings"),
+            (!time, "dhcp4.time", "takes the time servers that DHCP brings"),
         ];
         let lost: Vec<Lost> = lost
             .into_iter()
@@ -105,14 +106,14 @@ mod tests {
     }
 
     fn new() -> impl Strategy<Value = Link> {
-        let dhcp4 = (any::<Option<u16>>(), any::<bool>(), any::<bool>());
+        let dhcp4 = (any::<Option<u16>>(), any::<bool>(), any::<bool>(), any::<bool>());
         let mac = prop::option::of("52:54:00(:[0-9a-f]{2}){3}");
         (common(), mac, prop::option::of(dhcp4)).prop_map(|(mut document, mac, dhcp4)| {
             if let Some(mac) = mac {
                 document["match"] = json!({"mac": mac});
             }
-            if let Some((metric, routes, dns)) = dhcp4 {
-                document["dhcp4"] = json!({"routes": routes, "dns": dns});
+            if let Some((metric, routes, dns, time)) = dhcp4 {
+                document["dhcp4"] = json!({"routes": routes, "dns": dns, "time": time});
                 if let Some(metric) = metric {
                     document["dhcp4"]["metric"] = metric.into();
                 }

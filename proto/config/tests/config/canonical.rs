@@ -30,7 +30,7 @@ fn one_form() {
     expect![[r#"
         [{"apiVersion":"stele/v1","kind":"Identity","ca":"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n","certificate":"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n","key":"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"},
         {"apiVersion":"stele/v1","kind":"Hostname","hostname":"node-1"},
-        {"apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{"routes":true,"dns":true},"addresses":["192.0.2.1/24"]},
+        {"apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{"routes":true,"dns":true,"time":true},"addresses":["192.0.2.1/24"]},
         {"apiVersion":"stele/v2","kind":"Link","name":"eth1","mtu":1400,"routes":[{"to":"::/0","metric":7}]},
         {"apiVersion":"stele/v1","kind":"Resolver","servers":["2001:db8::1"],"search":["example.com"]}]"#]].assert_eq(&String::from_utf8(bytes).unwrap().replace("},{\"api", "},\n{\"api"));
 }

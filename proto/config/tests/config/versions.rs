@@ -69,10 +69,10 @@ hostname: a
 ",
         &expect![[r#"
             document 2 (Link), line 6, match.mac: "ff:ff:ff:ff:ff:ff" is not a hardware address: it is of a group, or of nothing at all; expected a hardware address, such as 52:54:00:12:34:56
-            document 2 (Link), line 7, dhcp4: is true; expected a mapping with the keys metric, routes, dns
+            document 2 (Link), line 7, dhcp4: is true; expected a mapping with the keys metric, routes, dns, time
             document 3 (Link), line 12, match.name: there is no key "name" here; expected one of mac
             document 3 (Link), line 12, match.mac: is missing; expected a hardware address, such as 52:54:00:12:34:56
-            document 3 (Link), line 13, dhcp4.metrik: there is no key "metrik" here (did you mean "metric"?); expected one of metric, routes, dns
+            document 3 (Link), line 13, dhcp4.metrik: there is no key "metrik" here (did you mean "metric"?); expected one of metric, routes, dns, time
             document 4 (Hostname), line 15, apiVersion: is text ("stele/v2"); expected stele/v1
         "#]],
     );
@@ -129,7 +129,7 @@ fn what_it_does_not_know_is_refused_with_document_and_key() {
 fn one_document_is_made_of_another_version() {
     let old = r#"{"apiVersion":"stele/v1","kind":"Link","name":"eth0","dhcp4":true}"#;
     let new = canonical::convert(old, "stele/v2").unwrap();
-    expect![[r#"{"apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{"routes":true,"dns":true}}"#]].assert_eq(&new);
+    expect![[r#"{"apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{"routes":true,"dns":true,"time":true}}"#]].assert_eq(&new);
     assert_eq!(canonical::convert(&new, "stele/v1").unwrap(), old);
     let hostname = r#"{"apiVersion":"stele/v1","kind":"Hostname","hostname":"a"}"#;
     assert_eq!(canonical::convert(hostname, "stele/v2").unwrap(), hostname);
