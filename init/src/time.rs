@@ -41,6 +41,8 @@ const LONGEST_TEXT: usize = 400;
 const MOST_SOURCES: usize = 16;
 /// How often the time is written down.
 const WRITE: Duration = Duration::from_secs(3600);
+/// By which a guest of KVM knows that it is one.
+const CLOCKSOURCES: &str = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
 /// Clocks of hypervisors, as the kernel names them: they tell the time of day, which others need not.
 const HYPERVISORS: [&str; 2] = ["KVM virtual PTP", "hyperv"];
 
@@ -171,7 +173,10 @@ pub(crate) fn write_down(time: i64) -> Result<(), StateError> {
 
 /// Keeps the clock right for as long as the machine runs.
 pub(crate) async fn keep(node: Rc<Node>) {
-    node.load_module("ptp_kvm").await;
+    // Nothing that the kernel finds by itself is a sign of this clock.
+    if fs::read_to_string(CLOCKSOURCES).is_ok_and(|known| known.contains("kvm-clock")) {
+        node.load_module("ptp_kvm").await;
+    }
     let mut configuration = node.configuration.subscribe();
     let mut leased = node.time_servers.subscribe();
     let mut agent = Agent { node: Rc::clone(&node), running: None, since: None };
