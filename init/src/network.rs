@@ -7,6 +7,7 @@
 
 mod agents;
 mod files;
+mod firewall;
 mod kernel;
 mod modules;
 mod publish;
@@ -214,8 +215,14 @@ impl Network {
             }
             errors.push(error);
         }
+        let mut pending = false;
+        match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, config) {
+            firewall::Outcome::Same => {}
+            firewall::Outcome::Pending => pending = true,
+            firewall::Outcome::Failed(error) => errors.push(error),
+        }
         errors.extend(self.tunnels.pass(&self.node, &mut self.netlink, config, &observed));
-        if let Some(active) = &active {
+        if let Some(active) = active.as_ref().filter(|_| !pending) {
             self.report(active, &desired, &observed, &errors);
         }
         let (hostname, origin) = names::hostname(config, &self.dhcp, &observed.links);

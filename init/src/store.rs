@@ -63,6 +63,7 @@ kinds! {
     Descriptor, "A file that PID 1 has open.", [("KIND", "kind"), ("FAMILY", "family"), ("TARGET", "target")];
     Environment, "Variables that the configuration gives to services.", [("STATE", "state"), ("SERVICES", "services"), ("NAMES", "names"), ("REASON", "reason")];
     Files, "Files that the configuration writes below /etc.", [("STATE", "state"), ("PATHS", "paths"), ("REASON", "reason")];
+    Firewall, "Which packets the machine takes and sends.", [("STATE", "state"), ("INGRESS", "ingress"), ("EGRESS", "egress"), ("RULES", "rules"), ("REASON", "reason")];
     Gate, "Whether the running image has proved itself.", [("STATE", "state"), ("REASON", "reason")];
     Generation, "A configuration that the machine has accepted.", [("STATE", "state"), ("TIME", "time"), ("AUTHOR", "author"), ("IMAGE", "image"), ("REASON", "reason")];
     HealthCheck, "A check of the machine's health.", [("STATE", "state"), ("NEED", "need"), ("REASON", "reason")];

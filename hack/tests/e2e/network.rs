@@ -4,7 +4,7 @@
 
 use crate::{
     kinds::{apply, example, links},
-    world::{Kept, World, field, resource, says},
+    world::{Kept, World, field, resource, says, with_more},
 };
 use anyhow::{Result, ensure};
 use hack::suite::Checks;
@@ -83,6 +83,29 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         apply(&node, "")?;
         becomes(&node, "eth0", "ready")?;
         says(&resource(&node, "link", "eth0")?.to_string(), &["10.0.2.15"])
+    });
+    checks.check("the firewall shuts what it should, and never the API unasked", || {
+        let shut = "---\napiVersion: stele/v1\nkind: Firewall\ningress: drop\n";
+        let file = with_more(&node, shut)?;
+        let refused = node.ctl.fails(["apply-config", "-f", &file.to_string_lossy()])?;
+        says(&refused, &["Firewall", "50000", "confirmed"])?;
+        let metrics = "---\napiVersion: stele/v1\nkind: Metrics\naddress: 0.0.0.0:9100\n";
+        apply(&node, &format!("{metrics}{}", example("Firewall")?))?;
+        let firewall = resource(&node, "firewall", "firewall")?;
+        ensure!(field(&firewall, "state")? == "in-force", "{firewall}");
+        node.ctl.run(["drift"])?;
+        // Over a connection of its own, by address and by the name server that answers from without.
+        node.ctl.run(["ping", "10.0.2.2", "-c", "1"])?;
+        apply(&node, "")?;
+        ensure!(resource(&node, "firewall", "firewall").is_err(), "it is still there");
+        // Nobody confirms it, and the machine comes back by itself.
+        node.ctl
+            .run(["apply-config", "-f", &file.to_string_lossy(), "--confirm-within", "10s"])
+            .ok();
+        node.wait_until("it answers again", Duration::from_secs(60), || {
+            Ok(resource(&node, "firewall", "firewall").is_err()
+                && resource(&node, "link", "eth0").is_ok())
+        })
     });
     checks.check("a tunnel has the key that it is given, or one of its own that stays", || {
         let key = "privateKey: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n";

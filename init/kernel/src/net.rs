@@ -11,6 +11,7 @@
 //! There are no IP sockets here: everything is asked over `AF_NETLINK`.
 
 mod addresses;
+mod firewall;
 mod links;
 mod monitor;
 mod routes;
@@ -19,6 +20,7 @@ mod virtual_links;
 mod wireguard;
 
 pub use addresses::AddressInfo;
+pub use firewall::{Firewall, FirewallRule, Transport, Verdict};
 pub use links::LinkInfo;
 pub use monitor::Monitor;
 pub use routes::{MAIN_TABLE, Route};
@@ -137,6 +139,9 @@ pub enum NetError {
         /// Why it failed.
         source: Refusal,
     },
+    /// Our table of the firewall could not be replaced or removed.
+    #[error("Replacing the firewall")]
+    Firewall(#[source] Refusal),
     /// The monitor socket could not be made.
     #[error("Subscribing to changes of links, addresses and routes")]
     Subscribe(#[source] io::Error),

@@ -4,8 +4,9 @@
 use nix::sched::{CloneFlags, unshare};
 use std::{net::IpAddr, thread};
 use stele_kernel::net::{
-    BondForm, BridgeForm, LOOPBACK, LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink,
-    NewLink, OWNER, Route, Rule, WireGuardPeer, WireGuardSettings,
+    BondForm, BridgeForm, Firewall, FirewallRule, LOOPBACK, LinkForm, LinkInfo, MAIN_TABLE,
+    Monitor, NetError, Netlink, NewLink, OWNER, Route, Rule, Transport, Verdict, WireGuardPeer,
+    WireGuardSettings,
 };
 
 /// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
@@ -317,5 +318,135 @@ fn tunnels_have_the_keys_and_peers_that_they_were_given() {
             peer.allowed.sort();
         }
         assert!(there.peers.contains(&fewer) && there.peers.contains(&peer(2)));
+    });
+}
+
+fn anything() -> FirewallRule {
+    FirewallRule {
+        egress: false,
+        ipv6: None,
+        from: vec![],
+        to: vec![],
+        interfaces: vec![],
+        transport: None,
+        ports: vec![],
+        icmp6_types: vec![],
+        rate: None,
+        established: false,
+        verdict: Verdict::Accept,
+    }
+}
+
+/// Everything that a rule can say.
+fn rules() -> Vec<FirewallRule> {
+    vec![
+        FirewallRule { interfaces: vec!["lo".to_owned()], ..anything() },
+        FirewallRule { established: true, ..anything() },
+        FirewallRule {
+            ipv6: Some(false),
+            from: vec![(ip("10.0.0.0"), ip("10.255.255.255")), (ip("192.0.2.7"), ip("192.0.2.7"))],
+            to: vec![(ip("0.0.0.0"), ip("255.255.255.255"))],
+            transport: Some(Transport::Tcp),
+            ports: vec![(80, 80), (8000, 65535)],
+            ..anything()
+        },
+        FirewallRule {
+            ipv6: Some(true),
+            transport: Some(Transport::Icmp),
+            icmp6_types: vec![(133, 136)],
+            from: vec![(ip("fe80::"), ip("febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))],
+            ..anything()
+        },
+        FirewallRule { rate: Some((10, 60)), transport: Some(Transport::Udp), ..anything() },
+        FirewallRule {
+            egress: true,
+            verdict: Verdict::Reject,
+            ports: vec![(25, 25)],
+            transport: Some(Transport::Tcp),
+            ..anything()
+        },
+        FirewallRule {
+            egress: true,
+            verdict: Verdict::Drop,
+            interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
+            ..anything()
+        },
+    ]
+}
+
+#[test]
+fn the_firewall_is_replaced_as_a_whole() {
+    in_namespace(|mut netlink| {
+        assert_eq!(netlink.firewall().expect("looking"), None);
+        netlink.del_firewall().expect("removing none");
+        let firewall = Firewall { drops_ingress: true, drops_egress: false, rules: rules() };
+        for mark in [b"one", b"two"] {
+            netlink.set_firewall(&firewall, mark).expect("replacing");
+            assert_eq!(netlink.firewall().expect("looking").as_deref(), Some(&mark[..]));
+        }
+        let never = FirewallRule { rate: Some((0, 1)), ..anything() };
+        let wrong = Firewall { rules: vec![never], ..firewall.clone() };
+        let error = netlink.set_firewall(&wrong, b"three").expect_err("a rate of nothing");
+        assert_eq!(error.to_string(), "Replacing the firewall");
+        assert_eq!(netlink.firewall().expect("looking").as_deref(), Some(&b"two"[..]));
+        netlink.del_firewall().expect("removing");
+        assert_eq!(netlink.firewall().expect("looking"), None);
+    });
+}
+
+#[test]
+fn the_firewall_lets_through_what_it_should_and_nothing_else() {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        let open = TcpListener::bind("127.0.0.1:0").expect("listening");
+        let shut = TcpListener::bind("127.0.0.1:0").expect("listening");
+        let port = |listener: &TcpListener| listener.local_addr().expect("an address");
+        let connect = |to| TcpStream::connect_timeout(&to, std::time::Duration::from_millis(200));
+        let wanted = port(&open).port();
+        let rules = vec![
+            FirewallRule { established: true, ..anything() },
+            FirewallRule {
+                ipv6: Some(false),
+                from: vec![(ip("127.0.0.0"), ip("127.0.0.9"))],
+                transport: Some(Transport::Tcp),
+                ports: vec![(wanted, wanted)],
+                ..anything()
+            },
+            FirewallRule { transport: Some(Transport::Udp), rate: Some((2, 3600)), ..anything() },
+            FirewallRule {
+                egress: true,
+                verdict: Verdict::Reject,
+                ipv6: Some(false),
+                to: vec![(ip("127.0.0.77"), ip("127.0.0.77"))],
+                ..anything()
+            },
+        ];
+        let firewall = Firewall { drops_ingress: true, drops_egress: false, rules };
+        netlink.set_firewall(&firewall, b"").expect("replacing");
+        let before = connect(port(&open)).expect("a port that is open");
+        before.set_read_timeout(Some(std::time::Duration::from_secs(2))).expect("a timeout");
+        let (mut far, _) = open.accept().expect("the connection");
+        let error = connect(port(&shut)).expect_err("one that is not");
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        receiver.set_read_timeout(Some(std::time::Duration::from_millis(100))).expect("a timeout");
+        for _ in 0..5 {
+            // Each is a connection of its own to the kernel.
+            let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            sender.send_to(b"x", receiver.local_addr().expect("an address")).expect("sending");
+        }
+        let came = std::iter::from_fn(|| receiver.recv(&mut [0]).ok()).count();
+        assert_eq!(came, 2);
+        let refused = connect("127.0.0.77:80".parse().expect("an address")).expect_err("refused");
+        assert_ne!(refused.kind(), std::io::ErrorKind::TimedOut);
+        // A connection goes on when the port is shut to others.
+        let mut fewer = firewall.clone();
+        fewer.rules.truncate(1);
+        netlink.set_firewall(&fewer, b"").expect("replacing");
+        assert!(connect(port(&open)).is_err(), "it is open");
+        std::io::Write::write_all(&mut far, b"still here").expect("writing");
+        let mut text = [0; 10];
+        std::io::Read::read_exact(&mut &before, &mut text).expect("reading");
     });
 }

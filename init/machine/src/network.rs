@@ -13,12 +13,14 @@
 //! * [`wireguard`]: the keys and peers of tunnels.
 //! * [`plan`]: the steps from what they have to what they should have.
 //! * [`rules`]: which packets are routed by which table.
+//! * [`firewall`]: which packets the machine takes and sends.
 //! * [`names`]: the host name, `/etc/hosts`, `/etc/resolv.conf`, and the addresses the node is reached at.
 //! * [`status`]: each link's state, with its reason.
 //!
 //! Two promises: a plan is empty once its actions were applied, and no plan removes what we did not add.
 
 pub mod desired;
+pub mod firewall;
 pub mod lease;
 pub mod names;
 pub mod plan;

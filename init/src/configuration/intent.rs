@@ -11,8 +11,12 @@ use stele_config::MachineConfig;
 use stele_machine::{
     access::{Client, locks_out},
     change::{Change, Effect},
+    network::firewall::admits,
 };
 use stele_proto::{method::Method, v1};
+
+/// The TCP port of the API.
+const API_PORT: u16 = 50_000;
 
 /// How long one may wait to be confirmed.
 const SHORTEST: Duration = Duration::from_secs(10);
@@ -103,8 +107,16 @@ impl Intent {
     /// Why whoever brings this configuration could bring no other one after it. Once it has to be confirmed, that is no matter:
     /// somebody else confirms it, or the machine goes back.
     pub(super) fn locks_out(&self, config: &MachineConfig) -> Result<(), Refused> {
+        if self.confirm_within.is_some() {
+            return Ok(());
+        }
+        if config.firewall().is_some_and(|firewall| !admits(firewall, API_PORT)) {
+            let reason =
+                format!("the Firewall lets nobody connect to the API (TCP port {API_PORT})");
+            return Err(Refused::LocksOut { reason });
+        }
         let Author { serial, own_roles: own, .. } = &self.author;
-        if serial.is_empty() || self.confirm_within.is_some() {
+        if serial.is_empty() {
             return Ok(());
         }
         match locks_out(config, Client { serial, own }, Method::ConfigApply.path()) {

@@ -21,6 +21,11 @@ impl Modules {
         Modules { node, asked: BTreeSet::new(), tried, news }
     }
 
+    /// Whether a module was ever asked for.
+    pub(super) fn asked(&self, module: &str) -> bool {
+        self.asked.contains(module)
+    }
+
     /// Has a module loaded that was not asked for yet. True once that was tried: without it the kernel says why not.
     pub(super) fn ready(&mut self, (module, parameters): (&'static str, &'static str)) -> bool {
         if self.asked.insert(module) {

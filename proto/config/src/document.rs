@@ -3,6 +3,7 @@
 
 use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
+use crate::firewall::Firewall;
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_args::KernelArgs;
 use crate::kernel_module::{KernelModule, MAX_MODULES};
@@ -158,6 +159,7 @@ kinds! {
     VRF: Vrf, Count::Named, "A routing table of its own for some links.";
     WireGuard: WireGuard, Count::Named, "Tunnels to other machines.";
     RoutingRule: RoutingRule, Count::NamedUpTo(MAX_RULES), "Which packets are routed by which table.";
+    Firewall: Firewall, Count::AtMostOne, "Which packets the machine takes and sends.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     Time: Time, Count::AtMostOne, "Where it gets the time from.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";

@@ -4,6 +4,7 @@
 use crate::document::{Document, HostnameDocument};
 use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
+use crate::firewall::Firewall;
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::kernel_args::{KernelArg, KernelArgs};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
@@ -30,6 +31,7 @@ pub struct MachineConfig {
     links: Vec<Link>,
     virtual_links: Vec<VirtualLink>,
     routing_rules: Vec<RoutingRule>,
+    firewall: Option<Firewall>,
     resolver: Option<Resolver>,
     time: Option<Time>,
     health_checks: Vec<HealthCheck>,
@@ -83,6 +85,12 @@ impl MachineConfig {
     #[must_use]
     pub fn routing_rules(&self) -> &[RoutingRule] {
         &self.routing_rules
+    }
+
+    /// Which packets it takes and sends, where that is set.
+    #[must_use]
+    pub fn firewall(&self) -> Option<&Firewall> {
+        self.firewall.as_ref()
     }
 
     /// How names are resolved, where that is set.
@@ -185,6 +193,7 @@ impl MachineConfig {
         documents.extend(self.links.iter().cloned().map(Document::Link));
         documents.extend(self.virtual_links.iter().map(VirtualLink::document));
         documents.extend(self.routing_rules.iter().cloned().map(Document::RoutingRule));
+        documents.extend(self.firewall.clone().map(Document::Firewall));
         documents.extend(self.resolver.clone().map(Document::Resolver));
         documents.extend(self.time.clone().map(Document::Time));
         let checks = self.health_checks.iter().map(|check| check.document().clone());
@@ -240,6 +249,7 @@ impl MachineConfig {
             links: sorted(parts.links, Link::name),
             virtual_links: virtual_link::sorted(parts.virtual_links),
             routing_rules: sorted(parts.routing_rules, RoutingRule::name),
+            firewall: parts.firewall.map(|(firewall, _)| firewall),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
             time: parts.time.map(|(time, _)| time),
             health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
@@ -271,6 +281,7 @@ struct Parts {
     links: Vec<(Link, u32)>,
     virtual_links: Vec<(VirtualLink, u32)>,
     routing_rules: Vec<(RoutingRule, u32)>,
+    firewall: Option<(Firewall, u32)>,
     resolver: Option<(Resolver, u32)>,
     time: Option<(Time, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
@@ -296,6 +307,7 @@ impl Parts {
             Document::Hostname(hostname) => set(&mut self.hostname, hostname, node, report),
             Document::Resolver(resolver) => set(&mut self.resolver, resolver, node, report),
             Document::Time(time) => set(&mut self.time, time, node, report),
+            Document::Firewall(firewall) => set(&mut self.firewall, firewall, node, report),
             Document::KernelArgs(args) => set(&mut self.kernel_args, args, node, report),
             Document::Metrics(metrics) => set(&mut self.metrics, metrics, node, report),
             Document::Watchdog(watchdog) => set(&mut self.watchdog, watchdog, node, report),

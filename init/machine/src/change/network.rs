@@ -102,6 +102,23 @@ fn packets(rule: &RoutingRule) -> String {
     words.join(" ")
 }
 
+pub(super) fn firewall(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
+    let firewall = new.firewall();
+    if old.and_then(MachineConfig::firewall) == firewall {
+        return None;
+    }
+    let what = match firewall {
+        None => "everything is accepted".to_owned(),
+        Some(firewall) => format!(
+            "ingress {}, egress {}, rules: {}",
+            firewall.ingress(),
+            firewall.egress(),
+            firewall.rules().len()
+        ),
+    };
+    Some(Change::live("Firewall", what))
+}
+
 pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
     (old.and_then(MachineConfig::resolver) != new.resolver())
         .then(|| Change::live("Resolver", "changes"))

@@ -314,3 +314,47 @@ privateKey: \"[redacted]\"
         "#]],
     );
 }
+
+#[test]
+fn firewalls() {
+    check(
+        "
+apiVersion: stele/v1
+kind: Firewall
+ingress: reject
+rules:
+- {ports: [80]}
+- {protocol: tcp, ports: [0, 90-80, 65536, x, 1-2-3]}
+- {from: [10.0.0.1/8], to: [\"::/0\"], rate: 10/fortnight}
+- {}
+- {}
+---
+apiVersion: stele/v1
+kind: Firewall
+",
+        &expect![[r#"
+            document 2 (Firewall), line 5, ingress: there is no "reject" here; expected accept or drop
+            document 2 (Firewall), line 8, rules[1].ports[0]: "0" is no port and no range of them; expected a port or a range of ports, such as 8000-8100
+            document 2 (Firewall), line 8, rules[1].ports[1]: "90-80" is no port and no range of them; expected a port or a range of ports, such as 8000-8100
+            document 2 (Firewall), line 8, rules[1].ports[2]: "65536" is no port and no range of them; expected a port or a range of ports, such as 8000-8100
+            document 2 (Firewall), line 8, rules[1].ports[3]: "x" is no port and no range of them; expected a port or a range of ports, such as 8000-8100
+            document 2 (Firewall), line 8, rules[1].ports[4]: "1-2-3" is no port and no range of them; expected a port or a range of ports, such as 8000-8100
+            document 2 (Firewall), line 9, rules[2].rate: "10/fortnight" is not a rate: it is not a number from 1 to 1000000, a / and second, minute, hour or day; expected a rate, such as 10/second
+            document 2 (Firewall), line 11, rules[4]: is the same as item [3]; expected each item once
+        "#]],
+    );
+    check(
+        "
+apiVersion: stele/v1
+kind: Firewall
+rules:
+- {ports: [80], protocol: icmp}
+- {from: [10.0.0.1/8], to: [\"::/0\"]}
+",
+        &expect![[r#"
+            document 2 (Firewall), line 6, rules[0]: has ports and no protocol that has them; expected protocol: tcp or udp
+            document 2 (Firewall), line 7, rules[1]: 10.0.0.1/8 has host bits; expected 10.0.0.0/8
+            document 2 (Firewall), line 7, rules[1]: from and to are of different address families; expected both IPv4 or both IPv6
+        "#]],
+    );
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The firewall: what a document says and what is always accepted, as rules in order; and whether the API can be reached.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use stele_config::{
+    Cidr, Direction, Firewall, FirewallAction, FirewallDefault, FirewallProtocol, FirewallRule,
+};
+
+/// The types of ICMPv6 that IPv6 can't do without: routers and neighbours (RFC 4861).
+const NEIGHBOURS: (u8, u8) = (133, 136);
+/// Where a DHCPv6 server answers to (RFC 8415).
+const DHCPV6_CLIENT: u16 = 546;
+/// Where it is asked.
+const DHCPV6_SERVER: u16 = 547;
+
+/// All that the kernel is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Whether packets to the machine that no rule is for are dropped.
+    pub drops_ingress: bool,
+    /// Whether packets from the machine that no rule is for are dropped.
+    pub drops_egress: bool,
+    /// The rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule. Ranges hold their ends, are in order, and do not meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Whether it is for packets from the machine.
+    pub egress: bool,
+    /// The family it is for; none for both.
+    pub ipv6: Option<bool>,
+    /// Where packets come from; empty for anywhere.
+    pub from: Vec<(IpAddr, IpAddr)>,
+    /// Where they go to.
+    pub to: Vec<(IpAddr, IpAddr)>,
+    /// The links that they come in by, or go out by.
+    pub interfaces: Vec<String>,
+    /// Their protocol.
+    pub protocol: Option<FirewallProtocol>,
+    /// The ports that they go to.
+    pub ports: Vec<(u16, u16)>,
+    /// The types of ICMPv6 that they are of.
+    pub icmp6_types: Vec<(u8, u8)>,
+    /// Only so many, in so many seconds.
+    pub rate: Option<(u32, u32)>,
+    /// Only packets of connections that are known.
+    pub established: bool,
+    /// What becomes of them.
+    pub action: FirewallAction,
+}
+
+/// The rules of a document, with what is always accepted before them.
+#[must_use]
+pub fn derive(document: &Firewall) -> Ruleset {
+    let mut rules = Vec::new();
+    for egress in [false, true] {
+        let neighbours = Rule {
+            ipv6: Some(true),
+            protocol: Some(FirewallProtocol::Icmp),
+            icmp6_types: vec![NEIGHBOURS],
+            ..accepted(egress)
+        };
+        let port = if egress { DHCPV6_SERVER } else { DHCPV6_CLIENT };
+        let dhcp = Rule {
+            ipv6: Some(true),
+            protocol: Some(FirewallProtocol::Udp),
+            ports: vec![(port, port)],
+            ..accepted(egress)
+        };
+        rules.extend([
+            Rule { interfaces: vec!["lo".to_owned()], ..accepted(egress) },
+            Rule { established: true, ..accepted(egress) },
+            neighbours,
+            dhcp,
+        ]);
+    }
+    rules.extend(document.rules().iter().flat_map(of_document));
+    Ruleset {
+        drops_ingress: document.ingress() == FirewallDefault::Drop,
+        drops_egress: document.egress() == FirewallDefault::Drop,
+        rules,
+    }
+}
+
+/// Whether a new connection from somewhere to this TCP port of the machine is accepted, whatever link it comes in by.
+#[must_use]
+pub fn admits(document: &Firewall, port: u16) -> bool {
+    let decides = |rule: &&FirewallRule| {
+        let everyone = rule.from().is_empty() && rule.to().is_empty() && rule.rate().is_none();
+        let ports = rule.ports();
+        rule.direction() == Direction::Ingress
+            // Somebody is accepted by a rule for some; only a rule for all keeps everybody out.
+            && (rule.action() == FirewallAction::Accept || everyone)
+            && matches!(rule.protocol(), None | Some(FirewallProtocol::Tcp))
+            && (ports.is_empty()
+                || ports.iter().any(|ports| (ports.first()..=ports.last()).contains(&port)))
+    };
+    match document.rules().iter().find(decides) {
+        Some(rule) => rule.action() == FirewallAction::Accept,
+        None => document.ingress() == FirewallDefault::Accept,
+    }
+}
+
+fn accepted(egress: bool) -> Rule {
+    Rule {
+        egress,
+        ipv6: None,
+        from: Vec::new(),
+        to: Vec::new(),
+        interfaces: Vec::new(),
+        protocol: None,
+        ports: Vec::new(),
+        icmp6_types: Vec::new(),
+        rate: None,
+        established: false,
+        action: FirewallAction::Accept,
+    }
+}
+
+/// One rule for each family, where it says something of addresses or of a protocol that has another form in each.
+fn of_document(document: &FirewallRule) -> Vec<Rule> {
+    let rule = Rule {
+        egress: document.direction() == Direction::Egress,
+        interfaces: document.interfaces().iter().map(ToString::to_string).collect(),
+        protocol: document.protocol(),
+        ports: merged(
+            document.ports().iter().map(|ports| (ports.first(), ports.last())).collect(),
+            |port| port.checked_add(1),
+        ),
+        rate: document.rate().map(|rate| (rate.count(), rate.seconds())),
+        action: document.action(),
+        ..accepted(false)
+    };
+    let (from, to) = (document.from(), document.to());
+    if from.is_empty() && to.is_empty() && rule.protocol != Some(FirewallProtocol::Icmp) {
+        return vec![rule];
+    }
+    let of_family = |ipv6: bool| {
+        let ranges = |networks: &[Cidr]| {
+            let networks = networks.iter().filter(|one| one.address().is_ipv6() == ipv6);
+            merged(networks.map(range).collect(), next)
+        };
+        let (ours, theirs) = (ranges(from), ranges(to));
+        // Who is named in the other family alone is not here.
+        let here = ours.is_empty() == from.is_empty() && theirs.is_empty() == to.is_empty();
+        here.then(|| Rule { ipv6: Some(ipv6), from: ours, to: theirs, ..rule.clone() })
+    };
+    [false, true].into_iter().filter_map(of_family).collect()
+}
+
+/// The first and the last address of a network.
+fn range(network: &Cidr) -> (IpAddr, IpAddr) {
+    let prefix = u32::from(network.prefix());
+    match network.network().address() {
+        IpAddr::V4(first) => {
+            let hosts = u32::MAX.checked_shr(prefix).unwrap_or_default();
+            (first.into(), Ipv4Addr::from_bits(first.to_bits() | hosts).into())
+        }
+        IpAddr::V6(first) => {
+            let hosts = u128::MAX.checked_shr(prefix).unwrap_or_default();
+            (first.into(), Ipv6Addr::from_bits(first.to_bits() | hosts).into())
+        }
+    }
+}
+
+fn next(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => {
+            address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into())
+        }
+        IpAddr::V6(address) => {
+            address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into())
+        }
+    }
+}
+
+/// The same ranges in order, with those that overlap or meet as one.
+fn merged<T: Ord + Copy>(mut ranges: Vec<(T, T)>, next: impl Fn(T) -> Option<T>) -> Vec<(T, T)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(T, T)> = Vec::new();
+    for (first, last) in ranges {
+        match merged.last_mut() {
+            Some((_, end)) if next(*end).is_none_or(|after| first <= after) => {
+                *end = last.max(*end);
+            }
+            Some(_) | None => merged.push((first, last)),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests;

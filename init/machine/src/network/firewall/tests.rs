@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use super::{admits, derive, merged};
+use stele_config::{MachineConfig, canonical};
+
+const API: u16 = 50_000;
+
+fn config(document: &str) -> MachineConfig {
+    let pem = |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
+    let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
+    let text = format!(
+        r#"[{{"apiVersion":"stele/v1","kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}"}},
+        {{"apiVersion":"stele/v1","kind":"Firewall",{document}}}]"#
+    );
+    canonical::read(text.as_bytes()).expect("a configuration")
+}
+
+#[test]
+fn whoever_locks_everybody_out_of_the_api_is_found() {
+    for (document, expected) in [
+        (r#""rules":[]"#, true),
+        (r#""ingress":"drop""#, false),
+        (r#""ingress":"drop","rules":[{"protocol":"tcp","ports":[50000]}]"#, true),
+        (r#""ingress":"drop","rules":[{"protocol":"udp","ports":[50000]}]"#, false),
+        (r#""ingress":"drop","rules":[{"direction":"egress"}]"#, false),
+        (
+            r#""ingress":"drop","rules":[{"from":["10.0.0.0/8"],"protocol":"tcp","ports":["1-65535"]}]"#,
+            true,
+        ),
+        (r#""ingress":"drop","rules":[{"action":"drop"},{"protocol":"tcp"}]"#, false),
+        (r#""rules":[{"action":"reject","protocol":"tcp","ports":[22,"40000-60000"]}]"#, false),
+        (r#""rules":[{"action":"drop","from":["10.0.0.0/8"]}]"#, true),
+        (r#""rules":[{"action":"drop","interfaces":["eth0"]}]"#, false),
+        (r#""rules":[{"action":"drop","protocol":"icmp"}]"#, true),
+    ] {
+        let config = config(document);
+        let firewall = config.firewall().expect("a firewall");
+        assert_eq!(admits(firewall, API), expected, "{document}");
+    }
+}
+
+#[test]
+fn a_rule_is_one_for_each_family_that_it_names() {
+    let config = config(
+        r#""rules":[{"from":["10.0.0.0/9","10.128.0.0/9","2001:db8::/32"]},{"from":["::/0"],"action":"drop"},{"protocol":"icmp"},{}]"#,
+    );
+    let ruleset = derive(config.firewall().expect("a firewall"));
+    let rules: Vec<String> = (ruleset.rules.iter().skip(8))
+        .map(|rule| format!("{:?} {:?} {}", rule.ipv6, rule.from, rule.action))
+        .collect();
+    let expected = expect_test::expect![[r#"
+        Some(false) [(10.0.0.0, 10.255.255.255)] accept
+        Some(true) [(2001:db8::, 2001:db8:ffff:ffff:ffff:ffff:ffff:ffff)] accept
+        Some(true) [(::, ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff)] drop
+        Some(false) [] accept
+        Some(true) [] accept
+        None [] accept"#]];
+    expected.assert_eq(&rules.join("\n"));
+}
+
+#[test]
+fn ranges_that_meet_become_one() {
+    let next = |number: u8| number.checked_add(1);
+    assert_eq!(merged(vec![(8, 9), (1, 3), (4, 5), (2, 2)], next), [(1, 5), (8, 9)]);
+    assert_eq!(merged(vec![(250, 255), (0, 255), (3, 4)], next), [(0, 255)]);
+}
