@@ -17,7 +17,7 @@ use crate::{
     devices::Devices,
     environment, etc_files, events,
     fault::{self, Fault},
-    figures, health, identity, kernel_log, lag, network,
+    fence, figures, health, identity, kernel_log, lag, network,
     node::{Node, Release},
     platform::Here,
     power_button, readiness, report, shutdown, sinks, sources,
@@ -204,6 +204,7 @@ async fn come_up(node: Rc<Node>) {
         return;
     }
     tokio::task::spawn_local(arguments::keep(Rc::clone(&node)));
+    tokio::task::spawn_local(fence::keep(Rc::clone(&node), Rc::clone(&here)));
     tokio::task::spawn_local(trust::keep(Rc::clone(&node)));
     tokio::task::spawn_local(environment::keep(Rc::clone(&node)));
     tokio::task::spawn_local(etc_files::keep(Rc::clone(&node)));

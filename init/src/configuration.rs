@@ -44,7 +44,7 @@ pub(crate) use intent::{Intent, Refused};
 pub(crate) use restore::Restored;
 pub(crate) use understand::{
     AcceptError, Include, LARGEST, Understood, Unwrapped, UserData, understand,
-    understand_attributes, understand_included, understand_user_data,
+    understand_attributes, understand_included, understand_network, understand_user_data,
 };
 
 /// The configuration that is in force.

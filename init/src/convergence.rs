@@ -26,6 +26,7 @@ macro_rules! parts {
 parts! {
     Api = "the API";
     LogSinks = "log sinks";
+    Metadata = "the metadata service";
     Metrics = "the figures";
     Network = "the network";
     KernelModules = "kernel modules";

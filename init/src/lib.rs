@@ -27,6 +27,7 @@ mod events;
 mod evidence;
 mod executor;
 mod fault;
+mod fence;
 mod figures;
 #[cfg(test)]
 mod fixture;

@@ -6,8 +6,10 @@
 //! and later, and at once when something changes.
 
 mod agents;
+mod arguments;
 mod files;
 mod firewall;
+pub(crate) mod given;
 mod kernel;
 mod modules;
 mod publish;
@@ -30,6 +32,7 @@ use stele_machine::network::{
     lease::{Dhcp, Report},
     names,
     plan::{Action, plan},
+    wanted::Wanted,
 };
 use wireguard::Tunnels;
 
@@ -57,6 +60,7 @@ enum NetworkError {
 
 /// Starts to care for the network, for as long as the machine runs.
 pub(crate) fn start(node: &Rc<Node>) {
+    given::restore(node);
     let mut network = Network::new(Rc::clone(node));
     tokio::task::spawn_local(async move {
         loop {
@@ -112,6 +116,7 @@ impl Network {
         let monitor = Monitor::new().map_err(NetworkError::Monitor)?;
         let monitor = readiness::watch(monitor).map_err(NetworkError::Wait)?;
         let mut configuration = self.node.configuration.subscribe();
+        let mut given = self.node.given.subscribe();
         let mut cause: Option<Cause> = None;
         loop {
             if let Some(active) = self.node.configuration.active() {
@@ -132,6 +137,7 @@ impl Network {
                 }
                 // An error would mean that the sender is gone, which the node of this task holds.
                 _changed = configuration.changed() => Woken::Configured,
+                _changed = given.changed() => Woken::Changed,
                 (link, report) = self.agents.report() => Woken::Reported(link, report),
                 () = self.modules.tried() => Woken::Changed,
                 () = pause(wait) => Woken::Changed,
@@ -196,8 +202,10 @@ impl Network {
         };
         let active = self.node.configuration.active();
         let config = active.as_ref().map(|active| &active.config);
-        self.settle_leases(&Desired::derive(config, &self.dhcp, &observed.links), &observed);
-        let desired = Desired::derive(config, &self.dhcp, &observed.links);
+        let given = self.node.given.borrow().clone();
+        let wanted = Wanted { config, given: given.as_deref() };
+        self.settle_leases(&Desired::derive(wanted, &self.dhcp, &observed.links), &observed);
+        let desired = Desired::derive(wanted, &self.dhcp, &observed.links);
         let mut errors = Vec::new();
         // Why links that the kernel should make are not there.
         let mut unmade = BTreeMap::new();
@@ -229,7 +237,7 @@ impl Network {
         // After the plan: an agent finds its link up.
         let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
         self.agents.run(desired.dhcp_links(&observed.links), told);
-        let resolver = names::resolver(config, &desired, &self.dhcp);
+        let resolver = names::resolver(wanted, &desired, &self.dhcp);
         let addresses = names::addresses(&observed);
         errors.extend(self.files.write(&hostname, &resolver, &addresses));
         let view = publish::View {

@@ -29,6 +29,7 @@ use std::{
     rc::Rc,
     time::Duration,
 };
+use stele_config::NetworkDocuments;
 use stele_kernel::power::End;
 use stele_machine::boots::Start;
 use stele_proto::v1::Mode;
@@ -61,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) state: OnceCell<State>,
     /// What the network gave this machine, for the certificate and the console.
     pub(crate) identity: watch::Sender<NetworkIdentity>,
+    /// What others than the configuration say of the network.
+    pub(crate) given: watch::Sender<Option<Rc<NetworkDocuments>>>,
     /// The server of the last lease, which on some platforms is the metadata service, too.
     pub(crate) dhcp_server: Cell<Option<Ipv4Addr>>,
     /// The time servers that leases name.
@@ -135,6 +138,7 @@ impl Node {
             devices: OnceCell::new(),
             state: OnceCell::new(),
             identity: watch::Sender::new(NetworkIdentity::default()),
+            given: watch::Sender::new(None),
             dhcp_server: Cell::default(),
             time_servers: watch::Sender::default(),
             clock: Clock::default(),

@@ -2,17 +2,25 @@
 //! Where the machine runs: what the firmware is a sign of, or the kernel command line says, and what the platform's metadata
 //! service knows of it. All of it is the resource `Platform`.
 
-use crate::{arguments, node::Node, one_shot, report, store::Kind};
+use crate::{arguments, network::given, node::Node, one_shot, report, store::Kind};
 use serde::{Deserialize, Serialize};
-use std::{cell::RefCell, collections::BTreeMap, fs, path::Path, rc::Rc, time::Duration};
-use stele_kernel::process::Exit;
-use stele_platform::{Fact, Facts, Found, Platform};
+use std::{
+    cell::RefCell, collections::BTreeMap, fs, net::IpAddr, path::Path, rc::Rc, time::Duration,
+};
+use stele_kernel::{net::Fence, process::Exit};
+use stele_platform::{CheckIn, Fact, Facts, Found, Platform, Server};
 
 const DMI: &str = "/sys/class/dmi/id";
 /// What the kernel command line calls it.
 const ARGUMENT: &str = "stele.platform=";
 /// Hardware of one's own.
 const METAL: &str = "metal";
+/// The user of the metadata agent, as its unit has it.
+const AGENT: u32 = 210;
+/// The port of services that speak HTTP.
+const HTTP: u16 = 80;
+/// No documents.
+const EMPTY: &[u8] = b"[]";
 /// The attribute by which a machine is the same one.
 pub(crate) const INSTANCE: &str = "instanceId";
 /// The largest answer: user-data, and a line of attributes.
@@ -31,6 +39,9 @@ struct Status<'a> {
     evidence: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
+    /// Who reaches the metadata service, once there is a configuration.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reach: &'a str,
     /// What the platform was told, if it wants to be told anything.
     #[serde(skip_serializing_if = "str::is_empty")]
     told: &'a str,
@@ -67,6 +78,7 @@ pub(crate) struct Here {
 struct Shown {
     state: State,
     reason: String,
+    reach: String,
     told: String,
     attributes: BTreeMap<String, String>,
 }
@@ -76,6 +88,8 @@ struct Shown {
 pub(crate) struct Said {
     /// What it calls the machine.
     pub(crate) instance: Option<String>,
+    /// Whether it describes the network.
+    pub(crate) describes_network: bool,
     pub(crate) user_data: Option<Vec<u8>>,
 }
 
@@ -84,6 +98,7 @@ pub(crate) struct Said {
 #[serde(rename_all = "camelCase")]
 struct Answer {
     attributes: BTreeMap<String, String>,
+    network: Vec<serde_json::Value>,
     user_data: bool,
 }
 
@@ -111,12 +126,44 @@ impl Here {
         self.platform.is_some_and(|platform| platform.metadata.is_some())
     }
 
+    /// Where the services of the platform are that only the agent is to reach.
+    pub(crate) fn services(&self, node: &Node) -> Vec<Fence> {
+        let Some(metadata) = self.platform.and_then(|platform| platform.metadata) else {
+            return Vec::new();
+        };
+        let server = match metadata.server {
+            Server::At(server) => server.strip_prefix("http://").and_then(|it| it.parse().ok()),
+            Server::Dhcp => node.dhcp_server.get().map(IpAddr::V4),
+        };
+        let told = match metadata.check_in {
+            Some(CheckIn::Wireserver { server }) => {
+                server.strip_prefix("http://").and_then(|it| it.parse().ok())
+            }
+            Some(CheckIn::Send { .. } | CheckIn::PhoneHome { .. }) | None => None,
+        };
+        let fence = |address| Fence { address, port: HTTP, user: AGENT };
+        server.into_iter().chain(told).map(fence).collect()
+    }
+
+    /// Says who reaches them.
+    pub(crate) fn fenced(&self, node: &Node, up: &[Fence], failure: Option<&String>) {
+        if !self.can_be_asked() {
+            return;
+        }
+        let reach = match failure {
+            Some(failure) => failure.clone(),
+            None if up.is_empty() => "everyone".to_owned(),
+            None => "the metadata agent alone".to_owned(),
+        };
+        self.say(node, |shown| shown.reach = reach);
+    }
+
     fn say(&self, node: &Node, change: impl FnOnce(&mut Shown)) {
         let mut shown = self.shown.borrow_mut();
         change(&mut shown);
-        let Shown { state, reason, told, attributes } = &*shown;
+        let Shown { state, reason, reach, told, attributes } = &*shown;
         let (platform, evidence) = (self.name(), self.evidence.as_str());
-        let status = Status { platform, state: *state, evidence, reason, told, attributes };
+        let status = Status { platform, state: *state, evidence, reason, reach, told, attributes };
         node.store.put(Kind::Platform, platform, &status);
     }
 
@@ -132,14 +179,16 @@ impl Here {
             shown.reason = "waiting for an address".to_owned();
         });
         node.ask_until_answered(LONGEST_WAIT, async || match converse(node, self.name()).await {
-            Ok((attributes, user_data)) => {
+            Ok((attributes, network, user_data)) => {
+                let describes_network = network != EMPTY;
+                given::take(node, network).await;
                 let instance = attributes.get(INSTANCE).cloned();
                 self.say(node, |shown| {
                     shown.state = State::Answered;
                     shown.reason = String::new();
                     shown.attributes.extend(attributes);
                 });
-                Some(Said { instance, user_data })
+                Some(Said { instance, describes_network, user_data })
             }
             Err(reason) => {
                 tracing::warn!(
@@ -181,7 +230,8 @@ impl Here {
     }
 }
 
-type Heard = (BTreeMap<String, String>, Option<Vec<u8>>);
+/// Attributes, what is said of the network, and the user-data.
+type Heard = (BTreeMap<String, String>, Vec<u8>, Option<Vec<u8>>);
 
 /// Has one conversation; what comes back is shown, so it is made fit for that.
 async fn converse(node: &Node, name: &str) -> Result<Heard, String> {
@@ -192,7 +242,8 @@ async fn converse(node: &Node, name: &str) -> Result<Heard, String> {
     let answer: Answer = serde_json::from_slice(line).map_err(|_| odd())?;
     let shown = fit_to_show(answer.attributes);
     let user_data = rest.get(1..).filter(|_| answer.user_data).map(<[u8]>::to_vec);
-    Ok((shown, user_data))
+    let network = serde_json::to_vec(&answer.network).unwrap_or_default();
+    Ok((shown, network, user_data))
 }
 
 /// Runs the metadata agent.
@@ -253,6 +304,24 @@ pub(crate) fn facts() -> Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fence_is_open_for_the_agent() {
+        let unit = include_str!("../units/metadata.json");
+        let unit: crate::unit::Unit = serde_json::from_str(unit).unwrap();
+        assert_eq!(unit.sandbox.uid, AGENT);
+        let node = Node::new(BTreeMap::new(), crate::node::Release::default());
+        let fenced = |name: &str| {
+            let fences = decide(&Facts::default(), Some(name)).services(&node);
+            fences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(fenced("hetzner"), "port 80 of 169.254.169.254 for user 210 alone");
+        assert!(fenced("azure").contains("168.63.129.16"));
+        assert_eq!(fenced("cloudstack"), "");
+        node.dhcp_server.set(Some([10, 1, 1, 1].into()));
+        assert!(fenced("cloudstack").contains("10.1.1.1"));
+        assert_eq!(fenced("equinix"), "");
+    }
 
     #[test]
     fn the_command_line_decides() {

@@ -17,9 +17,10 @@ mod drives;
 mod instance;
 mod url;
 
-use self::drives::Drive;
+use self::drives::{About, Drive};
 use crate::{
     configuration::{self, AcceptError, Include, Intent, LARGEST, Refused, Unwrapped, UserData},
+    network::given,
     node::Node,
     one_shot,
     platform::{Here, Said},
@@ -109,7 +110,10 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: &Rc<Here>) {
     {
         return learn(node, here);
     }
-    for Drive { label, user_data, about } in look_at_drives(node).await {
+    for Drive { label, user_data, about, network } in look_at_drives(node).await {
+        if let Some(About { form, bytes }) = network {
+            given::take_file(node, form, &bytes).await;
+        }
         match user_data {
             Some(Ok(bytes)) => {
                 let id = instance::on_drive(node, here, about).await;
@@ -180,7 +184,7 @@ async fn try_service(node: &Rc<Node>, here: &Here) -> bool {
         return false;
     }
     say(node, METADATA, State::Trying, "");
-    let Said { instance, user_data } = here.ask(node).await;
+    let Said { instance, user_data, .. } = here.ask(node).await;
     let Some(bytes) = user_data else {
         say(node, METADATA, State::Absent, "the metadata service has no user-data");
         return false;

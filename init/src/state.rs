@@ -11,6 +11,7 @@
 //! /state/seed                 random bytes for the next boot
 //! /state/generations/N.json   every accepted configuration
 //! /state/clock.json          the last time that the machine knew
+//! /state/network.json         what the platform says of the network
 //! /state/probation.json       the one that is not the machine's own yet
 //! ```
 //!

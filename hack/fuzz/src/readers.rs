@@ -9,6 +9,7 @@ use stele_agents::{
     disk::{ext4, table::Table},
     fetch::{self, reference::Reference},
     metadata::wireserver,
+    network,
     stage::{anatomy, judge},
     user_data,
 };
@@ -211,6 +212,14 @@ fn drive(bytes: &[u8]) {
         }
     }
     let _documents = user_data::unwrap(bytes, false);
+    for form in ["nocloud", "openstack"] {
+        let form = network::Form::named(form).expect("a form");
+        if let Ok(documents) = form.documents(bytes) {
+            let _read = stele_config::canonical::read_network(
+                &serde_json::to_vec(&documents).expect("JSON"),
+            );
+        }
+    }
     let _goal = wireserver::read(&String::from_utf8_lossy(bytes));
 }
 

@@ -101,7 +101,18 @@ CLOUDS = {
     },
     "hetzner": {
         "user_data": "/hetzner/v1/userdata",
-        "texts": ("/hetzner/v1/metadata/", {"instance-id": "42", "hostname": "web", "region": "eu-central", "availability-zone": "fsn1-dc14"}),
+        "texts": (
+            "/hetzner/v1/metadata/",
+            {
+                "instance-id": "42",
+                "hostname": "web",
+                "region": "eu-central",
+                "availability-zone": "fsn1-dc14",
+                "network-config": "config:\n- mac_address: 52:54:00:12:34:56\n  name: eth0\n  subnets:\n"
+                "  - ipv4: true\n    type: dhcp\n  - address: 2001:db8:c0c:1::1/64\n    ipv6: true\n"
+                "    type: static\n  type: physical\nversion: 1\n",
+            },
+        ),
     },
     "openstack": {
         "user_data": "/openstack/latest/user_data",

@@ -27,7 +27,14 @@ pub(crate) fn cidata(world: &World, checks: &Checks) -> Result<()> {
     let seed = dir.path().join("seed.img");
     let machine = Machine::live(&world.artefacts)?;
     let node = Node::start_with(&world.operator, "cidata", machine, dir, |machine, files| {
+        let network = seed.with_extension("network");
+        fs::write(
+            &network,
+            "version: 2\nethernets:\n  id0:\n    match: {macaddress: '52:54:00:12:34:56'}\n    set-name: outside\n    dhcp4: true\n    mtu: 1400\n",
+        )?;
         let output = Command::new("cloud-localds")
+            .arg("--network-config")
+            .arg(&network)
             .arg(&seed)
             .arg(&files.machine)
             .output()
@@ -39,7 +46,12 @@ pub(crate) fn cidata(world: &World, checks: &Checks) -> Result<()> {
     checks.check("a drive made by cloud-localds configures a machine", || {
         node.wait_until_it_answers()?;
         ensure!(field(&resource(&node, "source", "cidata")?, "state")? == "used");
-        Ok(())
+        // As its network-config has it.
+        node.wait_until("the link is as the drive describes it", BOOT, || {
+            Ok(resource(&node, "link", "eth0").is_ok_and(|link| {
+                field(&link, "mtu").is_ok_and(|mtu| mtu.trim_end_matches(".0") == "1400")
+            }))
+        })
     });
     Ok(())
 }
@@ -194,7 +206,25 @@ pub(crate) fn metadata(world: &World, checks: &Checks) -> Result<()> {
         ensure!(field(&platform, "publicAddress").is_err(), "{platform}");
         says(&node.ctl.run(["get", "platform"])?, &["i-0123456789abcdef0", "eu-central-1"])
     });
+    fenced(&node, files.path(), checks);
     Ok(())
+}
+
+/// The service told the machine what it is, and tells nobody else.
+fn fenced(node: &Node, files: &Path, checks: &Checks) {
+    let probe = ["probe", "tcp", "169.254.169.254:80", "-W", "5s"];
+    checks.check("nobody but the agent reaches the service, once there is a configuration", || {
+        ensure!(field(&resource(node, "platform", "aws")?, "reach")? == "the metadata agent alone");
+        says(&node.ctl.fails(probe)?, &["permission denied"])
+    });
+    checks.check("unless the configuration says so", || {
+        let open = files.join("open.yaml");
+        let document = "---\napiVersion: stele/v1\nkind: MetadataService\nopen: true\n";
+        fs::write(&open, fs::read_to_string(&node.files.machine)? + document)?;
+        let said = node.ctl.run(["apply-config", "-f", &open.to_string_lossy()])?;
+        says(&said, &["MetadataService", "live"])?;
+        node.ctl.run(probe).map(drop)
+    });
 }
 
 pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
@@ -210,7 +240,9 @@ pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
         let include = format!("#include\n{} sha256:{sha256}\n", server.url("machine.yaml"));
         fs::write(files.path().join("rack-7.yaml"), include)?;
         machine.extra.extend(["-smbios", "type=1,serial=rack-7"].map(str::to_owned));
-        Ok(machine.append(&format!("stele.config={}", server.url("${serial}.yaml"))))
+        let url = server.url("${serial}.yaml");
+        let network = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:none nameserver=10.0.2.3";
+        Ok(machine.append(&format!("stele.config={url} {network}")))
     })?;
     let node = Kept(node);
     checks.check(
@@ -218,6 +250,7 @@ pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
         || {
             node.wait_until_it_answers()?;
             ensure!(field(&resource(&node, "source", "url")?, "state")? == "used");
+            ensure!(resource(&node, "lease", "eth0").is_err(), "It has asked for a lease");
             Ok(())
         },
     );

@@ -28,6 +28,7 @@ pub mod fetch;
 pub mod log_sink;
 pub mod metadata;
 pub mod metrics;
+pub mod network;
 pub mod ovf;
 pub mod pid1;
 pub mod probe;

@@ -8,6 +8,7 @@
 mod service;
 pub mod wireserver;
 
+use crate::network::Form;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
@@ -40,15 +41,21 @@ pub struct Said {
     pub user_data: Option<Vec<u8>>,
     /// What it knows of the machine.
     pub attributes: BTreeMap<&'static str, String>,
+    /// What it says of the network, as documents.
+    pub network: Vec<Value>,
 }
 
 impl Said {
-    /// A line of JSON, `{"attributes":{…},"userData":BOOL}`, and behind it the user-data as it is.
+    /// A line of JSON, `{"attributes":{…},"network":[…],"userData":BOOL}`, and behind it the user-data as it is.
     ///
     /// # Errors
     /// When nobody takes it.
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
-        let line = json!({ "attributes": self.attributes, "userData": self.user_data.is_some() });
+        let line = json!({
+            "attributes": self.attributes,
+            "network": self.network,
+            "userData": self.user_data.is_some(),
+        });
         writeln!(output, "{line}")?;
         output.write_all(self.user_data.as_deref().unwrap_or_default())?;
         output.flush()
@@ -113,6 +120,16 @@ impl<'a> Service<'a> {
             if let Some(bytes) = found.filter(|bytes| !bytes.is_empty()) {
                 said.user_data = Some(bytes);
                 break;
+            }
+        }
+        if let Some((path, form)) = self.metadata.network
+            && let Some(bytes) = self.find(path, &[], LONGEST_JSON).await?
+            && let Some(form) = Form::named(form)
+        {
+            // Whoever describes the network in a way that nobody understands has told the rest all the same.
+            match form.documents(&bytes) {
+                Ok(documents) => said.network = documents,
+                Err(error) => eprintln!("{}{path}: {error}", self.server),
             }
         }
         let mut answers = BTreeMap::new();
@@ -324,6 +341,7 @@ mod tests {
                 (Attribute::Region, "/all#/at/region"),
                 (Attribute::Hostname, "/all#/name"),
             ],
+            network: None,
             not_yet: &[],
             check_in: None,
         }
@@ -347,8 +365,12 @@ mod tests {
     fn it_is_passed_on_as_it_is() {
         let mut written = Vec::new();
         let attributes = BTreeMap::from([("zone", "a\"b".to_owned())]);
-        Said { user_data: Some(b"a\nb".to_vec()), attributes }.write(&mut written).unwrap();
-        let expected = "{\"attributes\":{\"zone\":\"a\\\"b\"},\"userData\":true}\na\nb";
+        let network = Vec::new();
+        Said { user_data: Some(b"a\nb".to_vec()), attributes, network }
+            .write(&mut written)
+            .unwrap();
+        let expected =
+            "{\"attributes\":{\"zone\":\"a\\\"b\"},\"network\":[],\"userData\":true}\na\nb";
         assert_eq!(String::from_utf8(written).unwrap(), expected);
     }
 

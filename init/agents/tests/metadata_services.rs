@@ -126,6 +126,14 @@ impl Lab {
         Ok((line["attributes"].clone(), user_data))
     }
 
+    /// What it says of the network.
+    fn network(&self, cloud: &str) -> Value {
+        let output = self.agent(&[cloud, ROUTER]);
+        let text = String::from_utf8(output.stdout).expect("text");
+        let line = text.lines().next().expect("a line");
+        serde_json::from_str::<Value>(line).expect("JSON")["network"].clone()
+    }
+
     fn told(&self) -> String {
         fs::read_to_string(self.folder.join("told")).unwrap_or_default()
     }
@@ -160,6 +168,10 @@ fn every_service_is_asked_in_its_own_way() {
         let expected = if expected { "aGVsbG8=" } else { "hello" };
         assert_eq!(user_data.as_deref(), Some(expected), "{}", platform.name);
         assert!(attributes["instanceId"].is_string(), "{}: {attributes}", platform.name);
+        if platform.name == "hetzner" {
+            let network = lab.network("hetzner");
+            assert_eq!(network[0]["addresses"][0], "2001:db8:c0c:1::1/64", "{network}");
+        }
         lab.stop();
         count += 1;
     }

@@ -11,6 +11,7 @@
 //! There are no IP sockets here: everything is asked over `AF_NETLINK`.
 
 mod addresses;
+mod fence;
 mod firewall;
 mod links;
 mod monitor;
@@ -20,6 +21,7 @@ mod virtual_links;
 mod wireguard;
 
 pub use addresses::AddressInfo;
+pub use fence::Fence;
 pub use firewall::{Firewall, FirewallRule, Transport, Verdict};
 pub use links::LinkInfo;
 pub use monitor::Monitor;
@@ -142,6 +144,14 @@ pub enum NetError {
     /// Our table of the firewall could not be replaced or removed.
     #[error("Replacing the firewall")]
     Firewall(#[source] Refusal),
+    /// A fence could not be put up, or taken down.
+    #[error("Fencing {fence}")]
+    Fence {
+        /// The fence.
+        fence: Fence,
+        /// Why it failed.
+        source: Refusal,
+    },
     /// The monitor socket could not be made.
     #[error("Subscribing to changes of links, addresses and routes")]
     Subscribe(#[source] io::Error),

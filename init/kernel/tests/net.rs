@@ -4,7 +4,7 @@
 use nix::sched::{CloneFlags, unshare};
 use std::{net::IpAddr, thread};
 use stele_kernel::net::{
-    BondForm, BridgeForm, Firewall, FirewallRule, LOOPBACK, LinkForm, LinkInfo, MAIN_TABLE,
+    BondForm, BridgeForm, Fence, Firewall, FirewallRule, LOOPBACK, LinkForm, LinkInfo, MAIN_TABLE,
     Monitor, NetError, Netlink, NewLink, OWNER, Route, Rule, Transport, Verdict, WireGuardPeer,
     WireGuardSettings,
 };
@@ -448,5 +448,33 @@ fn the_firewall_lets_through_what_it_should_and_nothing_else() {
         std::io::Write::write_all(&mut far, b"still here").expect("writing");
         let mut text = [0; 10];
         std::io::Read::read_exact(&mut &before, &mut text).expect("reading");
+    });
+}
+
+#[test]
+fn a_fence_lets_one_user_through_to_one_port() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        netlink.add_address(LOOPBACK, ip("192.0.2.1"), 24).expect("an address");
+        netlink.add_route(&route("198.51.100.0", 24, None)).expect("a route");
+        // Nobody is there: whoever gets through hears nothing.
+        let kind = |port: u16| {
+            let address = (ip("198.51.100.7"), port).into();
+            let patience = std::time::Duration::from_millis(50);
+            std::net::TcpStream::connect_timeout(&address, patience).expect_err("silence").kind()
+        };
+        let (silence, refused) =
+            (std::io::ErrorKind::TimedOut, std::io::ErrorKind::PermissionDenied);
+        assert_eq!(kind(80), silence);
+        let fence = Fence { address: ip("198.51.100.7"), port: 80, user: 210 };
+        netlink.add_fence(&fence).expect("a fence");
+        // This test is root.
+        assert_eq!((kind(80), kind(81)), (refused, silence));
+        assert!(netlink.rules().expect("rules").iter().all(|rule| rule.protocol != OWNER));
+        netlink.del_fence(&fence).expect("no fence");
+        netlink.del_fence(&fence).expect("still none");
+        let own = Fence { user: 0, ..fence };
+        netlink.add_fence(&own).expect("a fence");
+        assert_eq!(kind(80), silence);
     });
 }

@@ -74,6 +74,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(network::resolver(old, new));
     changes.extend(time::time(old, new));
     changes.extend(health::checks(old, new));
+    changes.extend(network::metadata_service(old, new));
     changes.extend(health::metrics(old, new));
     changes.extend(health::log_sinks(old, new));
     changes.extend(health::watchdog(old, new));

@@ -27,6 +27,7 @@ pub mod plan;
 pub mod rules;
 pub mod status;
 pub mod virtual_link;
+pub mod wanted;
 pub mod wireguard;
 
 use rules::Rule;

@@ -20,6 +20,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Zone, "/hetzner/v1/metadata/availability-zone"),
             (PublicAddress, "/hetzner/v1/metadata/public-ipv4"),
         ],
+        network: Some(("/hetzner/v1/metadata/network-config", "nocloud")),
         ..PLAIN
     }),
 };

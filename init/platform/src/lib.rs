@@ -218,6 +218,8 @@ pub struct Metadata {
     pub user_data: &'static [&'static str],
     /// Where attributes are, as plain text; or in JSON, at the pointer behind `#` (RFC 6901, 6).
     pub attributes: &'static [(Attribute, &'static str)],
+    /// Where the network is described, and in which form, as the agents call it.
+    pub network: Option<(&'static str, &'static str)>,
     /// Answers that say "not yet" of a path that is there, while the service starts.
     pub not_yet: &'static [u16],
     /// What it wants to be told.
@@ -235,6 +237,7 @@ const PLAIN: Metadata = Metadata {
     headers: &[],
     user_data: &[],
     attributes: &[],
+    network: None,
     not_yet: &[],
     check_in: None,
 };

@@ -28,6 +28,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (InstanceType, "/latest/meta-data/instance-type"),
             (PublicAddress, "/latest/meta-data/public-ipv4"),
         ],
+        network: Some(("/openstack/latest/network_data.json", "openstack")),
         ..PLAIN
     }),
 };

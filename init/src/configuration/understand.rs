@@ -190,6 +190,17 @@ pub(crate) async fn understand_attributes(
     }
 }
 
+/// What a platform says of the network, of a file in this form: documents, as JSON.
+pub(crate) async fn understand_network(
+    node: &Node,
+    form: &str,
+    bytes: &[u8],
+) -> Result<Vec<u8>, AcceptError> {
+    let arguments = ["--network".to_owned(), form.to_owned()];
+    let output = configure(node, &arguments, bytes).await?;
+    if output.exit == Exit::Code(0) { Ok(output.stdout) } else { Err(unsuccessful(output)) }
+}
+
 fn unwrapped(output: Output) -> Result<Unwrapped, AcceptError> {
     if output.exit != Exit::Code(0) {
         return Err(unsuccessful(output));

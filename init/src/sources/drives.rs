@@ -20,6 +20,8 @@ struct Known {
     user_data: &'static [&'static str],
     /// The file that says what the platform knows of the machine, and its form, as the configure agent calls it.
     about: (&'static str, &'static str),
+    /// The file that describes the network, and its form.
+    network: Option<(&'static str, &'static str)>,
 }
 
 enum Label {
@@ -45,6 +47,7 @@ const KNOWN: [Known; 5] = [
         label: Label::Is("cidata"),
         user_data: &["user-data", "vendor-data"],
         about: ("meta-data", "nocloud"),
+        network: Some(("network-config", "nocloud")),
     },
     // The config drive of OpenStack and of those who took it over, CloudStack's among them.
     Known {
@@ -52,6 +55,7 @@ const KNOWN: [Known; 5] = [
         label: Label::Is("config-2"),
         user_data: &["openstack/latest/user_data", "cloudstack/userdata/user_data.txt"],
         about: ("openstack/latest/meta_data.json", "openstack"),
+        network: Some(("openstack/latest/network_data.json", "openstack")),
     },
     // OpenNebula.
     Known {
@@ -59,6 +63,7 @@ const KNOWN: [Known; 5] = [
         label: Label::Is("CONTEXT"),
         user_data: &["context.sh"],
         about: ("context.sh", "opennebula"),
+        network: None,
     },
     // Azure: named after the release of what made it.
     Known {
@@ -66,6 +71,7 @@ const KNOWN: [Known; 5] = [
         label: Label::Begins("rd_rdfe"),
         user_data: &["CustomData.bin", "ovf-env.xml"],
         about: ("ovf-env.xml", "ovf"),
+        network: None,
     },
     // The ISO transport of OVF environments.
     Known {
@@ -73,6 +79,7 @@ const KNOWN: [Known; 5] = [
         label: Label::Is("OVF ENV"),
         user_data: &["ovf-env.xml"],
         about: ("ovf-env.xml", "ovf"),
+        network: None,
     },
 ];
 
@@ -83,6 +90,7 @@ pub(super) struct Drive {
     /// Nothing if there is no such drive.
     pub(super) user_data: Option<Result<Vec<u8>, SourceError>>,
     pub(super) about: Option<About>,
+    pub(super) network: Option<About>,
 }
 
 /// What a platform knows of the machine, in one of the forms that the configure agent reads.
@@ -99,9 +107,13 @@ pub(super) fn read_all() -> Vec<Drive> {
         let label = known.name;
         let found = labels.iter().find(|(_, _, label)| known.label.fits(label));
         match found.map(|(device, fstype, _)| read_drive(Path::new(device), fstype, known)) {
-            None => Drive { label, user_data: None, about: None },
-            Some(Err(error)) => Drive { label, user_data: Some(Err(error)), about: None },
-            Some(Ok((user_data, about))) => Drive { label, user_data: Some(user_data), about },
+            None => Drive { label, user_data: None, about: None, network: None },
+            Some(Err(error)) => {
+                Drive { label, user_data: Some(Err(error)), about: None, network: None }
+            }
+            Some(Ok(Contents { user_data, about, network })) => {
+                Drive { label, user_data: Some(user_data), about, network }
+            }
         }
     });
     drives.collect()
@@ -120,7 +132,11 @@ fn labels() -> Vec<(String, &'static str, String)> {
     labelled.collect()
 }
 
-type Contents = (Result<Vec<u8>, SourceError>, Option<About>);
+struct Contents {
+    user_data: Result<Vec<u8>, SourceError>,
+    about: Option<About>,
+    network: Option<About>,
+}
 
 fn read_drive(device: &Path, fstype: &str, known: &Known) -> Result<Contents, SourceError> {
     let failed = |source| SourceError::Mount { device: device.to_owned(), source };
@@ -138,13 +154,15 @@ fn read_drive(device: &Path, fstype: &str, known: &Known) -> Result<Contents, So
             }
         }
     }
-    let (file, form) = known.about;
     // A drive need not know anything of the machine.
-    let about = read(&Path::new(MOUNT).join(file)).ok().map(|bytes| About { form, bytes });
+    let beside = |(file, form): (&str, &'static str)| {
+        read(&Path::new(MOUNT).join(file)).ok().map(|bytes| About { form, bytes })
+    };
+    let (about, network) = (beside(known.about), known.network.and_then(beside));
     if let Err(error) = mount::unmount(Path::new(MOUNT), true) {
         tracing::warn!(error = %error, "unmounting a drive with a configuration failed");
     }
-    Ok((user_data, about))
+    Ok(Contents { user_data, about, network })
 }
 
 /// The file system on a device, and its label.

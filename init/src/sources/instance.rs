@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     configuration,
+    network::given,
     node::Node,
     platform::{Here, INSTANCE, Said},
     report, state,
@@ -58,12 +59,19 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
     if here.is_known() {
         let drives = look_at_drives(node).await;
         let found = drives.into_iter().find_map(|drive| match drive {
-            Drive { label, user_data: Some(Ok(bytes)), about } => Some((label, bytes, about)),
+            Drive { label, user_data: Some(Ok(bytes)), about, network } => {
+                Some((label, bytes, about, network))
+            }
             Drive { .. } => None,
         });
-        if let Some((label, bytes, about)) = found {
+        if let Some((label, bytes, about, network)) = found {
+            let describes_network = network.is_some();
+            if let Some(About { form, bytes }) = network {
+                given::take_file(node, form, &bytes).await;
+            }
             let id = on_drive(node, here, about).await;
-            consider(node, here, label, Said { instance: id, user_data: Some(bytes) }).await;
+            let user_data = Some(bytes);
+            consider(node, here, label, Said { instance: id, describes_network, user_data }).await;
             decided = true;
         }
     }
@@ -104,6 +112,9 @@ async fn consider(node: &Rc<Node>, here: &Here, source: &str, said: Said) {
             State::Failed,
             "the running image or configuration has something to prove first",
         );
+    }
+    if !said.describes_network {
+        given::forget(node).await;
     }
     let taken = match said.user_data {
         None => Taken::Nothing,

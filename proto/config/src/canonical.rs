@@ -7,7 +7,7 @@
 use crate::node::{Node, Tree};
 use crate::report::Report;
 use crate::value::Secrets;
-use crate::{Finding, MAX_BYTES, MachineConfig};
+use crate::{Finding, MAX_BYTES, MachineConfig, NetworkDocuments};
 
 /// Most bytes: a configuration of [`MAX_BYTES`] grows a little, by quotes and by what is implied in it.
 const MAX_CANONICAL: usize = 2 * MAX_BYTES;
@@ -19,23 +19,40 @@ const MAX_CANONICAL: usize = 2 * MAX_BYTES;
 /// Everything that is wrong with it. Lines are 0.
 pub fn read(bytes: &[u8]) -> Result<MachineConfig, Vec<Finding>> {
     let mut report = Report::default();
+    let config = documents(bytes, &mut report)
+        .and_then(|documents| MachineConfig::read(&documents, |_, _, _| {}, &mut report));
+    config.ok_or_else(|| report.into_findings())
+}
+
+/// Reads documents of the network alone, in the same form.
+///
+/// # Errors
+///
+/// Everything that is wrong with them. Lines are 0.
+pub fn read_network(bytes: &[u8]) -> Result<NetworkDocuments, Vec<Finding>> {
+    let mut report = Report::default();
+    let network = documents(bytes, &mut report)
+        .and_then(|documents| NetworkDocuments::read(&documents, &mut report));
+    network.ok_or_else(|| report.into_findings())
+}
+
+/// The documents, counted from 1.
+fn documents(bytes: &[u8], report: &mut Report) -> Option<Vec<(u32, Node)>> {
     if bytes.len() > MAX_CANONICAL {
         report.find(0, "is too long", format!("at most {MAX_CANONICAL} bytes"));
-        return Err(report.into_findings());
+        return None;
     }
-    let documents = match serde_json::from_slice::<Node>(bytes) {
-        Ok(Node { tree: Tree::List(documents), .. }) => documents,
+    match serde_json::from_slice::<Node>(bytes) {
+        Ok(Node { tree: Tree::List(documents), .. }) => Some((1..).zip(documents).collect()),
         Ok(Node { tree, .. }) => {
             report.find(0, tree.describe(), "a JSON array of documents");
-            return Err(report.into_findings());
+            None
         }
         Err(error) => {
             report.find(0, format!("is not JSON: {error}"), "a JSON array of documents");
-            return Err(report.into_findings());
+            None
         }
-    };
-    let documents: Vec<_> = (1..).zip(documents).collect();
-    MachineConfig::read(&documents, |_, _, _| {}, &mut report).ok_or_else(|| report.into_findings())
+    }
 }
 
 /// Writes the canonical form.

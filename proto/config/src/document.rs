@@ -21,7 +21,8 @@ use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::value::{Secrets, Value};
 use crate::virtual_link::{Bond, Bridge, Dummy, Veth, Vlan, Vrf, WireGuard};
 use crate::{
-    ClientAccess, Hostname, Identity, Link, Metrics, Resolver, Time, UpgradePolicy, Watchdog,
+    ClientAccess, Hostname, Identity, Link, MetadataService, Metrics, Resolver, Time,
+    UpgradePolicy, Watchdog,
 };
 
 record! {
@@ -163,6 +164,7 @@ kinds! {
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     Time: Time, Count::AtMostOne, "Where it gets the time from.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
+    MetadataService: MetadataService, Count::AtMostOne, "Who reaches the platform's metadata service.";
     Metrics: Metrics, Count::AtMostOne, "Where the machine's figures can be had.";
     LogSink: LogSink, Count::NamedUpTo(MAX_SINKS), "Where logs are sent to.";
     Watchdog: Watchdog, Count::AtMostOne, "When a machine that hangs is reset.";

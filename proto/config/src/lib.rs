@@ -34,6 +34,7 @@ mod kernel_args;
 mod kernel_module;
 mod link;
 mod log_sink;
+mod metadata_service;
 mod metrics;
 mod registry;
 mod resolver;
@@ -114,7 +115,8 @@ pub use kernel_module::{
 pub use link::{Dhcp4, Link, LinkMatch};
 pub use log_sink::{LogSink, SinkFormat, SinkProtocol};
 pub use mac::{Mac, MacError};
-pub use machine::MachineConfig;
+pub use machine::{MachineConfig, NetworkDocuments};
+pub use metadata_service::MetadataService;
 pub use methods::{Methods, MethodsError};
 pub use metrics::Metrics;
 pub use name::{Name, NameError};

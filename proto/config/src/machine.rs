@@ -17,8 +17,8 @@ use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::virtual_link::{self, VirtualLink};
 use crate::{
-    ClientAccess, HealthCheck, Hostname, Identity, Link, Metrics, Resolver, Time, UpgradePolicy,
-    Watchdog,
+    ClientAccess, HealthCheck, Hostname, Identity, Link, MetadataService, Metrics, Resolver, Time,
+    UpgradePolicy, Watchdog,
 };
 use std::fmt::Display;
 
@@ -35,6 +35,7 @@ pub struct MachineConfig {
     resolver: Option<Resolver>,
     time: Option<Time>,
     health_checks: Vec<HealthCheck>,
+    metadata_service: Option<MetadataService>,
     metrics: Option<Metrics>,
     log_sinks: Vec<LogSink>,
     watchdog: Option<Watchdog>,
@@ -109,6 +110,12 @@ impl MachineConfig {
     #[must_use]
     pub fn health_checks(&self) -> &[HealthCheck] {
         &self.health_checks
+    }
+
+    /// Who reaches the metadata service of the platform, where that is set.
+    #[must_use]
+    pub fn metadata_service(&self) -> Option<&MetadataService> {
+        self.metadata_service.as_ref()
     }
 
     /// Where the machine's figures can be had without a certificate, where that is set.
@@ -198,6 +205,7 @@ impl MachineConfig {
         documents.extend(self.time.clone().map(Document::Time));
         let checks = self.health_checks.iter().map(|check| check.document().clone());
         documents.extend(checks.map(Document::HealthCheck));
+        documents.extend(self.metadata_service.clone().map(Document::MetadataService));
         documents.extend(self.metrics.clone().map(Document::Metrics));
         documents.extend(self.log_sinks.iter().cloned().map(Document::LogSink));
         documents.extend(self.watchdog.clone().map(Document::Watchdog));
@@ -255,6 +263,7 @@ impl MachineConfig {
             health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
                 .filter_map(HealthCheck::new)
                 .collect(),
+            metadata_service: parts.metadata_service.map(|(service, _)| service),
             metrics: parts.metrics.map(|(metrics, _)| metrics),
             log_sinks: sorted(parts.log_sinks, LogSink::name),
             watchdog: parts.watchdog.map(|(watchdog, _)| watchdog),
@@ -267,6 +276,59 @@ impl MachineConfig {
             registry_auths: sorted(parts.registry_auths, RegistryAuth::name),
             environments: sorted(parts.environments, Environment::name),
             files: sorted(parts.files, Files::name),
+        })
+    }
+}
+
+/// Documents of the network alone, which hold as far as a configuration has none of its own: what a platform or the kernel
+/// command line says. The only way in is [`crate::canonical::read_network`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkDocuments {
+    links: Vec<Link>,
+    virtual_links: Vec<VirtualLink>,
+    resolver: Option<Resolver>,
+}
+
+impl NetworkDocuments {
+    /// How interfaces are set up, in the order of their names.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Links that the kernel makes.
+    #[must_use]
+    pub fn virtual_links(&self) -> &[VirtualLink] {
+        &self.virtual_links
+    }
+
+    /// How names are resolved.
+    #[must_use]
+    pub fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
+    }
+
+    pub(crate) fn read(nodes: &[(u32, Node)], report: &mut Report) -> Option<NetworkDocuments> {
+        let mut parts = Parts::default();
+        for (number, node) in nodes {
+            report.enter(*number);
+            let Some(document) = crate::document::read(node, report) else { continue };
+            match document {
+                Document::Link(_)
+                | Document::VLAN(_)
+                | Document::Bond(_)
+                | Document::Resolver(_) => parts.add(document, node, report),
+                other => {
+                    let message = format!("{} is nothing of the network's", other.kind());
+                    report.find(node.line, message, "Link, VLAN, Bond or Resolver");
+                }
+            }
+        }
+        virtual_link::check_together(&parts.virtual_links, &parts.links, report);
+        report.is_empty().then(|| NetworkDocuments {
+            links: sorted(parts.links, Link::name),
+            virtual_links: virtual_link::sorted(parts.virtual_links),
+            resolver: parts.resolver.map(|(resolver, _)| resolver),
         })
     }
 }
@@ -285,6 +347,7 @@ struct Parts {
     resolver: Option<(Resolver, u32)>,
     time: Option<(Time, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
+    metadata_service: Option<(MetadataService, u32)>,
     metrics: Option<(Metrics, u32)>,
     log_sinks: Vec<(LogSink, u32)>,
     watchdog: Option<(Watchdog, u32)>,
@@ -309,6 +372,9 @@ impl Parts {
             Document::Time(time) => set(&mut self.time, time, node, report),
             Document::Firewall(firewall) => set(&mut self.firewall, firewall, node, report),
             Document::KernelArgs(args) => set(&mut self.kernel_args, args, node, report),
+            Document::MetadataService(service) => {
+                set(&mut self.metadata_service, service, node, report);
+            }
             Document::Metrics(metrics) => set(&mut self.metrics, metrics, node, report),
             Document::Watchdog(watchdog) => set(&mut self.watchdog, watchdog, node, report),
             Document::UpgradePolicy(policy) => set(&mut self.upgrade_policy, policy, node, report),

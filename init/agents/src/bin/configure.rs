@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `configure [--user-data | --included SHA256]`: a configuration in YAML from standard input, in canonical form to
-//! standard output. `configure --attributes FORM`: what a platform's file in that form says of the machine, as a JSON object.
+//! standard output. `configure --attributes FORM`: what a platform's file in that form says of the machine, as a JSON
+//! object. `configure --network FORM`: what it says of the network, as a JSON array of documents.
 //!
 //! With `--user-data` it may be wrapped as clouds pass things on, and parts for others are named on standard error.
 //! With `--included` as well, but its digest has to be this one, and it may not be elsewhere again.
@@ -15,8 +16,10 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use stele_agents::about::Form;
+use stele_agents::network;
 use stele_agents::user_data::{self, Include, UserData, UserDataError};
 use stele_config::{
     Finding, MAX_BYTES, canonical,
@@ -27,6 +30,7 @@ use stele_config::{
 enum Job {
     Read(Wrapping),
     Attributes(Form),
+    Network(network::Form),
 }
 
 /// In what the configuration may be wrapped.
@@ -42,6 +46,7 @@ enum Answer {
     /// There is nothing to be read.
     Nothing,
     Attributes(BTreeMap<&'static str, String>),
+    Network(Vec<Value>),
     Config(Box<Located>),
     Findings(Vec<Finding>),
     Include(Include),
@@ -55,17 +60,19 @@ fn main() -> ExitCode {
         ["--user-data"] => Some(Job::Read(Wrapping::UserData)),
         ["--included", sha256] => Some(Job::Read(Wrapping::Included((*sha256).to_owned()))),
         ["--attributes", form] => Form::named(form).map(Job::Attributes),
+        ["--network", form] => network::Form::named(form).map(Job::Network),
         _ => None,
     };
     let Some(job) = job else {
         eprintln!(
-            "configure: usage: configure [--user-data | --included SHA256 | --attributes FORM]"
+            "configure: usage: configure [--user-data | --included SHA256 | --attributes FORM | --network FORM]"
         );
         return ExitCode::from(1);
     };
     let found = match job {
         Job::Read(wrapping) => read(io::stdin().lock(), &wrapping),
         Job::Attributes(form) => attributes(io::stdin().lock(), form),
+        Job::Network(form) => network(io::stdin().lock(), form),
     };
     match found.and_then(|found| answer(&found, io::stdout().lock())) {
         Ok(code) => ExitCode::from(code),
@@ -81,6 +88,10 @@ fn bytes_of(input: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     input.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+fn network(input: impl Read, form: network::Form) -> io::Result<Answer> {
+    form.documents(&bytes_of(input)?).map(Answer::Network).map_err(io::Error::other)
 }
 
 fn attributes(input: impl Read, form: Form) -> io::Result<Answer> {
@@ -143,6 +154,7 @@ fn answer(found: &Answer, mut output: impl Write) -> io::Result<u8> {
             (0, bytes)
         }
         Answer::Nothing => (4, Vec::new()),
+        Answer::Network(documents) => (0, serde_json::to_vec(documents)?),
         Answer::Attributes(attributes) => (0, serde_json::to_vec(attributes)?),
         Answer::Findings(findings) => (2, serde_json::to_vec(findings)?),
         Answer::Include(include) => (3, serde_json::to_vec(include)?),

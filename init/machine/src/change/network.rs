@@ -134,3 +134,16 @@ fn summary(link: &Link) -> String {
     parts.extend(link.mtu().map(|mtu| format!("MTU {mtu}")));
     if parts.is_empty() { "up without addresses".to_owned() } else { parts.join(", ") }
 }
+
+pub(super) fn metadata_service(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
+    let open = |config: &MachineConfig| config.metadata_service().is_some_and(|it| it.open);
+    if old.is_some_and(open) == open(new) {
+        return None;
+    }
+    let what = if open(new) {
+        "everyone reaches the platform's metadata service"
+    } else {
+        "nobody but the agent reaches the platform's metadata service"
+    };
+    Some(Change::live("MetadataService", what))
+}

@@ -6,12 +6,13 @@ use super::{
     lease::Dhcp,
     rules::{self, Rule},
     virtual_link::{self, Form},
+    wanted::Wanted,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
-use stele_config::{Cidr, Dhcp4, MachineConfig, Table, VirtualLink};
+use stele_config::{Cidr, Dhcp4, Table, VirtualLink};
 
 /// The metric of routes that came by DHCP, to which the index of the link is added: of two links the first is preferred, and
 /// a configured route over both.
@@ -63,15 +64,15 @@ pub struct DesiredRoute {
 }
 
 impl Desired {
-    /// Puts configuration and leases together. Without configuration, or without a `Link` document in it, every physical
-    /// Ethernet link gets DHCP.
+    /// Puts what is wanted and leases together. Without any `Link` document every physical Ethernet link gets DHCP.
     #[must_use]
-    pub fn derive(
-        config: Option<&MachineConfig>,
+    pub fn derive<'a>(
+        wanted: impl Into<Wanted<'a>>,
         dhcp: &BTreeMap<String, Dhcp>,
         links: &[Link],
     ) -> Desired {
-        let documents = config.map(MachineConfig::links).unwrap_or_default();
+        let wanted = wanted.into();
+        let documents = wanted.links();
         let mut desired: BTreeMap<String, DesiredLink> = if documents.is_empty() {
             let dhcp4 = Some(Dhcp4::default());
             let automatic = || DesiredLink { dhcp4: dhcp4.clone(), ..DesiredLink::default() };
@@ -89,7 +90,7 @@ impl Desired {
             desired
         };
         let mut made = BTreeMap::new();
-        for document in config.map(MachineConfig::virtual_links).unwrap_or_default() {
+        for document in wanted.virtual_links() {
             let actual = |name: &str| actual(name, documents, links);
             virtual_link(document, actual, documents.is_empty(), &mut desired);
             made.extend(virtual_link::made(document, actual));
@@ -102,7 +103,7 @@ impl Desired {
         }
         choose_tables(&mut desired, &made);
         drop_rivals(&mut desired);
-        Desired { links: desired, made, rules: rules::derive(config) }
+        Desired { links: desired, made, rules: rules::derive(wanted.config) }
     }
 
     /// What a link takes from a DHCP server, if one is asked there.

@@ -5,6 +5,7 @@ use super::{
     Link, Observed,
     desired::Desired,
     lease::{Dhcp, Lease},
+    wanted::Wanted,
 };
 use std::{
     collections::BTreeMap,
@@ -60,12 +61,8 @@ pub struct Resolver {
 /// Chooses the name servers: the configured ones, else those of the leases whose links take them, in the order of the links'
 /// names.
 #[must_use]
-pub fn resolver(
-    config: Option<&MachineConfig>,
-    desired: &Desired,
-    dhcp: &BTreeMap<String, Dhcp>,
-) -> Resolver {
-    if let Some(resolver) = config.and_then(MachineConfig::resolver) {
+pub fn resolver(wanted: Wanted<'_>, desired: &Desired, dhcp: &BTreeMap<String, Dhcp>) -> Resolver {
+    if let Some(resolver) = wanted.resolver() {
         let (servers, search) = (resolver.servers().to_vec(), resolver.search().to_vec());
         return Resolver { servers, search, origin: Origin::Configuration };
     }
@@ -182,7 +179,7 @@ fn elsewhere(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        Origin, Resolver, addresses, hostname, hosts, resolv_conf, resolver, time_servers,
+        Origin, Resolver, Wanted, addresses, hostname, hosts, resolv_conf, resolver, time_servers,
     };
     use crate::network::{
         Address, Link, Observed,
@@ -242,7 +239,7 @@ mod tests {
             ("eth2".to_owned(), dhcp([10, 0, 2, 4], "", "")),
             ("eth3".to_owned(), Dhcp::default()),
         ]);
-        let text = resolv_conf(&resolver(None, &taking(&leases, true), &leases));
+        let text = resolv_conf(&resolver(Wanted::default(), &taking(&leases, true), &leases));
         expect![[r"
             nameserver 10.0.2.3
             nameserver 10.0.2.4
@@ -250,7 +247,10 @@ mod tests {
         "]]
         .assert_eq(&text);
         assert_eq!(resolv_conf(&Resolver::default()), "");
-        assert_eq!(resolver(None, &taking(&leases, false), &leases), Resolver::default());
+        assert_eq!(
+            resolver(Wanted::default(), &taking(&leases, false), &leases),
+            Resolver::default()
+        );
         let servers = time_servers(&taking(&leases, true), &leases);
         assert_eq!(servers, [Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(10, 0, 2, 4)]);
         assert!(time_servers(&taking(&leases, false), &leases).is_empty());

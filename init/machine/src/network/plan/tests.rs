@@ -7,6 +7,7 @@ use crate::network::{
     desired::{Desired, DesiredLink, DesiredRoute},
     lease::{Claim, Dhcp, Lease, Report},
     virtual_link::Form,
+    wanted::Wanted,
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
@@ -523,4 +524,26 @@ proptest! {
         prop_assert!(state.addresses.iter().all(|one| !one.ours));
         prop_assert!(state.routes.iter().all(|one| !one.ours));
     }
+}
+
+#[test]
+fn links_of_others_count_while_the_configuration_has_none() {
+    let given = canonical::read_network(
+        br#"[{"apiVersion":"stele/v2","kind":"Link","name":"eth0","addresses":["192.0.2.1/24"]},
+        {"apiVersion":"stele/v1","kind":"VLAN","name":"storage","link":"eth0","id":5},
+        {"apiVersion":"stele/v1","kind":"Resolver","servers":["192.0.2.53"]}]"#,
+    );
+    let given = given.expect("documents");
+    let wanted = Wanted { config: None, given: Some(&given) };
+    assert_eq!((wanted.links().len(), wanted.virtual_links().count()), (1, 1));
+    assert!(wanted.resolver().is_some());
+    assert!(Wanted::default().resolver().is_none());
+    let config = configured(r#""name":"eth1","dhcp4":{}"#);
+    let wanted = Wanted { config: Some(&config), ..wanted };
+    assert_eq!(wanted.links(), config.links());
+    assert_eq!(wanted.virtual_links().count(), 0);
+    assert!(wanted.resolver().is_some(), "it has no Resolver of its own");
+    let odd =
+        canonical::read_network(br#"[{"apiVersion":"stele/v1","kind":"Hostname","hostname":"a"}]"#);
+    assert!(odd.is_err());
 }

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who has a say in the network: the configuration, and as far as that says nothing, the platform or the kernel command line.
+
+use stele_config::{Link, MachineConfig, NetworkDocuments, Resolver, VirtualLink};
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// The configuration, which comes first.
+    pub config: Option<&'a MachineConfig>,
+    /// What others have given. Its links count while the configuration has no `Link`, its name servers while it has no
+    /// `Resolver`.
+    pub given: Option<&'a NetworkDocuments>,
+}
+
+impl<'a> Wanted<'a> {
+    /// How links are set up.
+    #[must_use]
+    pub fn links(self) -> &'a [Link] {
+        let own = self.config.map(MachineConfig::links).unwrap_or_default();
+        if own.is_empty() {
+            self.given().map(NetworkDocuments::links).unwrap_or_default()
+        } else {
+            own
+        }
+    }
+
+    /// Links that the kernel makes: those of the configuration, and those that the links of others need.
+    pub fn virtual_links(self) -> impl Iterator<Item = &'a VirtualLink> {
+        let own = self.config.map(MachineConfig::virtual_links).unwrap_or_default();
+        let given = self.given().map(NetworkDocuments::virtual_links).unwrap_or_default();
+        let others = given.iter().filter(|link| own.iter().all(|own| own.name() != link.name()));
+        own.iter().chain(others)
+    }
+
+    /// How names are resolved.
+    #[must_use]
+    pub fn resolver(self) -> Option<&'a Resolver> {
+        let own = self.config.and_then(MachineConfig::resolver);
+        own.or_else(|| self.given?.resolver())
+    }
+
+    /// What others have given, while it counts.
+    fn given(self) -> Option<&'a NetworkDocuments> {
+        let own = self.config.map(MachineConfig::links).unwrap_or_default();
+        self.given.filter(|_| own.is_empty())
+    }
+}
+
+impl<'a> From<Option<&'a MachineConfig>> for Wanted<'a> {
+    fn from(config: Option<&'a MachineConfig>) -> Wanted<'a> {
+        Wanted { config, given: None }
+    }
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The network on the kernel command line, in dracut's words (dracut.cmdline(7)): `ip=`, `vlan=`, `bond=`, `nameserver=` and
+//! `rd.route=`, as documents.
+
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+/// What was read: documents, and a sentence for each word that makes none.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Read {
+    pub(super) documents: Vec<Value>,
+    pub(super) complaints: Vec<String>,
+}
+
+/// What is known of each link so far.
+#[derive(Debug, Default)]
+struct Links {
+    links: BTreeMap<String, Map<String, Value>>,
+    made: Vec<Value>,
+    servers: Vec<Value>,
+}
+
+/// Reads a command line.
+pub(super) fn read(line: &str) -> Read {
+    let mut links = Links::default();
+    let mut complaints = Vec::new();
+    for word in line.split_whitespace() {
+        let Some((key, value)) = word.split_once('=') else { continue };
+        let understood = match key {
+            "ip" => links.ip(&fields(value)),
+            "vlan" => links.vlan(&fields(value)),
+            "bond" => links.bond(&fields(value)),
+            "rd.route" => links.route(&fields(value)),
+            "nameserver" => links.server(value),
+            _ => continue,
+        };
+        if let Err(why) = understood {
+            complaints.push(format!("{word} on the kernel command line: {why}"));
+        }
+    }
+    Read { documents: links.documents(), complaints }
+}
+
+/// What colons part, but those in brackets, which go.
+fn fields(value: &str) -> Vec<String> {
+    let (mut fields, mut field, mut bracketed) = (Vec::new(), String::new(), false);
+    for char in value.chars() {
+        match char {
+            '[' => bracketed = true,
+            ']' => bracketed = false,
+            ':' if !bracketed => fields.push(std::mem::take(&mut field)),
+            char => field.push(char),
+        }
+    }
+    fields.push(field);
+    fields
+}
+
+impl Links {
+    fn documents(self) -> Vec<Value> {
+        let mut documents = self.made;
+        documents.extend(self.links.into_iter().map(|(name, mut link)| {
+            link.insert("name".to_owned(), name.into());
+            document("Link", link)
+        }));
+        if !self.servers.is_empty() {
+            documents.push(json!({
+                "apiVersion": "stele/v1", "kind": "Resolver", "servers": self.servers,
+            }));
+        }
+        documents
+    }
+
+    fn link(&mut self, name: &str) -> &mut Map<String, Value> {
+        self.links.entry(name.to_owned()).or_default()
+    }
+
+    fn push(&mut self, link: &str, key: &str, value: Value) {
+        let list = self.link(link).entry(key).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(list) = list {
+            list.push(value);
+        }
+    }
+
+    /// `METHOD`, `LINK:METHOD[:[MTU][:MAC]]` or `ADDRESS:[PEER]:GATEWAY:NETMASK:HOSTNAME:LINK:METHOD[:…]`.
+    fn ip(&mut self, fields: &[String]) -> Result<(), String> {
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        match fields.as_slice() {
+            // Without a link it says what holds anyway: DHCP on all of them.
+            [method] => dhcp(method).map(drop),
+            [address, _, gateway, mask, _, link, rest @ ..]
+                if address.is_empty() || address.parse::<IpAddr>().is_ok() =>
+            {
+                if link.is_empty() {
+                    return Err("it names no link".to_owned());
+                }
+                if !address.is_empty() {
+                    self.address(link, address, mask, gateway)?;
+                }
+                let Some((method, rest)) = rest.split_first() else { return Ok(()) };
+                self.method(link, method)?;
+                self.rest(link, rest)
+            }
+            [link, method, rest @ ..] if !link.is_empty() => {
+                self.method(link, method)?;
+                self.rest(link, rest)
+            }
+            _ => Err("it is none of dracut's forms".to_owned()),
+        }
+    }
+
+    fn method(&mut self, link: &str, method: &str) -> Result<(), String> {
+        if dhcp(method)? {
+            self.link(link).insert("dhcp4".to_owned(), json!({}));
+        } else {
+            self.link(link);
+        }
+        Ok(())
+    }
+
+    fn address(&mut self, link: &str, address: &str, mask: &str, via: &str) -> Result<(), String> {
+        let ip: IpAddr = address.parse().map_err(|_| format!("{address} is no address"))?;
+        let prefix = prefix(ip, mask)?;
+        self.push(link, "addresses", format!("{ip}/{prefix}").into());
+        if !via.is_empty() {
+            let to = if ip.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+            self.push(link, "routes", json!({ "to": to, "via": via }));
+        }
+        Ok(())
+    }
+
+    /// `[MTU][:MAC]`, or up to two name servers.
+    fn rest(&mut self, link: &str, rest: &[&str]) -> Result<(), String> {
+        if let [first, ..] = rest
+            && first.parse::<IpAddr>().is_ok()
+        {
+            return rest.iter().filter(|one| !one.is_empty()).try_for_each(|one| self.server(one));
+        }
+        let Some((mtu, mac)) = rest.split_first() else { return Ok(()) };
+        if !mtu.is_empty() {
+            let mtu: u32 = mtu.parse().map_err(|_| format!("{mtu} is no MTU"))?;
+            self.link(link).insert("mtu".to_owned(), mtu.into());
+        }
+        if mac.iter().any(|byte| !byte.is_empty()) {
+            return Err("no link's hardware address is changed".to_owned());
+        }
+        Ok(())
+    }
+
+    /// `NAME:LINK`, the number being at the end of the name.
+    fn vlan(&mut self, fields: &[String]) -> Result<(), String> {
+        let [name, link] = fields else { return Err("it is not NAME:LINK".to_owned()) };
+        let digits = name.trim_start_matches(|char: char| !char.is_ascii_digit());
+        let digits = name.rsplit_once('.').map_or(digits, |(_, digits)| digits);
+        let id: u16 = digits.parse().map_err(|_| format!("{name} does not end in a number"))?;
+        let made = json!({ "name": name, "link": link, "id": id });
+        self.made.push(document("VLAN", object(made)));
+        self.link(name);
+        Ok(())
+    }
+
+    /// `NAME[:LINKS[:OPTIONS[:MTU]]]`.
+    fn bond(&mut self, fields: &[String]) -> Result<(), String> {
+        let mut fields = fields.iter().map(String::as_str);
+        let name = fields.next().filter(|name| !name.is_empty()).unwrap_or("bond0");
+        let links = fields.next().filter(|links| !links.is_empty()).unwrap_or("eth0,eth1");
+        let links: Vec<&str> = links.split(',').collect();
+        let mut made = object(json!({ "name": name, "links": links, "mode": "balance-rr" }));
+        for option in fields.next().unwrap_or_default().split(',').filter(|it| !it.is_empty()) {
+            let (key, value) = option.split_once('=').ok_or("an option has no value")?;
+            match key {
+                "mode" => made.insert("mode".to_owned(), mode(value).into()),
+                "miimon" => {
+                    let miimon: u32 = value.parse().map_err(|_| "miimon is no number")?;
+                    made.insert("miimon".to_owned(), miimon.into())
+                }
+                "xmit_hash_policy" => made.insert("hashPolicy".to_owned(), value.into()),
+                "lacp_rate" => {
+                    let rate = if matches!(value, "1" | "fast") { "fast" } else { "slow" };
+                    made.insert("lacpRate".to_owned(), rate.into())
+                }
+                _ => return Err(format!("a bond has no option {key} here")),
+            };
+        }
+        if let Some(mtu) = fields.next().filter(|mtu| !mtu.is_empty()) {
+            let mtu: u32 = mtu.parse().map_err(|_| format!("{mtu} is no MTU"))?;
+            self.link(name).insert("mtu".to_owned(), mtu.into());
+        }
+        self.made.push(document("Bond", made));
+        self.link(name);
+        Ok(())
+    }
+
+    /// `NETWORK/PREFIX:GATEWAY:LINK`.
+    fn route(&mut self, fields: &[String]) -> Result<(), String> {
+        let [to, via, link] = fields else {
+            return Err("it is not NETWORK/PREFIX:GATEWAY:LINK".to_owned());
+        };
+        let mut route = object(json!({ "to": to }));
+        if !via.is_empty() {
+            route.insert("via".to_owned(), via.as_str().into());
+        }
+        self.push(link, "routes", Value::Object(route));
+        Ok(())
+    }
+
+    fn server(&mut self, server: &str) -> Result<(), String> {
+        let server = server.trim_start_matches('[').trim_end_matches(']');
+        let server: IpAddr = server.parse().map_err(|_| format!("{server} is no address"))?;
+        self.servers.push(server.to_string().into());
+        Ok(())
+    }
+}
+
+/// Whether a method is DHCP.
+fn dhcp(method: &str) -> Result<bool, String> {
+    match method {
+        "dhcp" | "on" | "any" | "either6" => Ok(true),
+        "none" | "off" | "static" | "" => Ok(false),
+        other => Err(format!("a link can't be set up by {other} here")),
+    }
+}
+
+/// The length of a prefix, of it in digits or as a netmask.
+fn prefix(ip: IpAddr, mask: &str) -> Result<u32, String> {
+    if mask.is_empty() {
+        return Ok(if ip.is_ipv4() { 32 } else { 128 });
+    }
+    if let Ok(prefix) = mask.parse() {
+        return Ok(prefix);
+    }
+    let bits = mask.parse().map(Ipv4Addr::to_bits).map_err(|_| format!("{mask} is no netmask"))?;
+    if bits.leading_ones() == bits.count_ones() {
+        Ok(bits.count_ones())
+    } else {
+        Err(format!("{mask} is no netmask"))
+    }
+}
+
+/// The name of a mode that may be a number, as the kernel counts them.
+fn mode(mode: &str) -> &str {
+    match mode {
+        "0" => "balance-rr",
+        "1" => "active-backup",
+        "2" => "balance-xor",
+        "3" => "broadcast",
+        "4" => "802.3ad",
+        "5" => "balance-tlb",
+        "6" => "balance-alb",
+        name => name,
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(map) = value { map } else { Map::new() }
+}
+
+fn document(kind: &str, mut body: Map<String, Value>) -> Value {
+    body.insert("apiVersion".to_owned(), stele_config::newest_version(kind).into());
+    body.insert("kind".to_owned(), kind.into());
+    Value::Object(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stele_config::canonical;
+
+    /// What a line says, in a word for each thing.
+    fn said(line: &str) -> String {
+        let Read { documents, complaints } = read(line);
+        assert_eq!(complaints, [] as [String; 0], "{line}");
+        let bytes = serde_json::to_vec(&documents).unwrap();
+        let network = canonical::read_network(&bytes)
+            .unwrap_or_else(|findings| panic!("{line}: {findings:?}: {documents:?}"));
+        let mut words = Vec::new();
+        for link in network.links() {
+            let addresses = link.addresses().iter().map(ToString::to_string);
+            let routes = link.routes().iter().map(|route| {
+                format!("{}>{}", route.to, route.via.map(|via| via.to_string()).unwrap_or_default())
+            });
+            let dhcp = link.dhcp4().map(|_| "dhcp".to_owned());
+            let mtu = link.mtu().map(|mtu| format!("mtu {mtu}"));
+            let all: Vec<String> = addresses.chain(routes).chain(dhcp).chain(mtu).collect();
+            words.push(format!("{}: {}", link.name(), all.join(" ")));
+        }
+        words.extend(
+            network.virtual_links().iter().map(|link| format!("{} {}", link.kind(), link.name())),
+        );
+        words.extend(network.resolver().map(|it| format!("{:?}", it.servers())));
+        words.join("; ")
+    }
+
+    #[test]
+    fn links_in_dracut_s_words() {
+        assert_eq!(said("quiet ip=dhcp"), "");
+        assert_eq!(said("ip=eth0:dhcp"), "eth0: dhcp");
+        assert_eq!(said("ip=eth0:on:9000"), "eth0: dhcp mtu 9000");
+        assert_eq!(
+            said("ip=192.0.2.10::192.0.2.1:255.255.255.0:web:eth0:none:192.0.2.53:192.0.2.54"),
+            "eth0: 192.0.2.10/24 0.0.0.0/0>192.0.2.1; [192.0.2.53, 192.0.2.54]"
+        );
+        assert_eq!(
+            said("ip=[2001:db8::2]::[2001:db8::1]:64::eth1:off nameserver=[2001:db8::53]"),
+            "eth1: 2001:db8::2/64 ::/0>2001:db8::1; [2001:db8::53]"
+        );
+        assert_eq!(
+            said("ip=192.0.2.10:::24::eth0 rd.route=198.51.100.0/24:192.0.2.1:eth0"),
+            "eth0: 192.0.2.10/24 198.51.100.0/24>192.0.2.1"
+        );
+    }
+
+    #[test]
+    fn vlans_and_bonds() {
+        assert_eq!(
+            said("ip=10.0.0.2::10.0.0.1:255.255.255.0::vlan0042:none vlan=vlan0042:eth0"),
+            "vlan0042: 10.0.0.2/24 0.0.0.0/0>10.0.0.1; VLAN vlan0042"
+        );
+        assert_eq!(said("vlan=eth0.7:eth0"), "eth0.7: ; VLAN eth0.7");
+        assert_eq!(
+            said("bond=bond0:eth0,eth1:mode=4,miimon=100,lacp_rate=1:9000 ip=bond0:dhcp"),
+            "bond0: dhcp mtu 9000; Bond bond0"
+        );
+        assert_eq!(said("bond=bond0:eth0,eth1"), "bond0: ; Bond bond0");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        for line in [
+            "ip=eth0:auto6",
+            "ip=192.0.2.10::192.0.2.1:255.0.255.0::eth0:none",
+            "ip=192.0.2.10::192.0.2.1:24::",
+            "ip=::::::",
+            "vlan=eth0",
+            "vlan=lan:eth0",
+            "bond=b:eth0:primary=eth0",
+            "nameserver=dns",
+            "rd.route=1",
+            "ip=eth0:dhcp:x",
+        ] {
+            let Read { documents: _, complaints } = read(line);
+            assert_eq!(complaints.len(), 1, "{line}");
+        }
+    }
+}
