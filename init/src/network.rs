@@ -22,6 +22,7 @@ use agents::Agents;
 use files::Files;
 use modules::Modules;
 use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
+use stele_config::MachineConfig;
 use stele_kernel::{
     clock,
     net::{Monitor, NetError, Netlink},
@@ -239,7 +240,9 @@ impl Network {
         self.agents.run(desired.dhcp_links(&observed.links), told);
         let resolver = names::resolver(wanted, &desired, &self.dhcp);
         let addresses = names::addresses(&observed);
-        errors.extend(self.files.write(&hostname, &resolver, &addresses));
+        let others = config.map(MachineConfig::hosts).unwrap_or_default();
+        errors.extend(self.files.write(&hostname, &resolver, &addresses, others));
+        publish::hosts(&self.node, others);
         let view = publish::View {
             desired: &desired,
             observed: &observed,

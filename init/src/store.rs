@@ -68,6 +68,7 @@ kinds! {
     Generation, "A configuration that the machine has accepted.", [("STATE", "state"), ("TIME", "time"), ("AUTHOR", "author"), ("IMAGE", "image"), ("REASON", "reason")];
     HealthCheck, "A check of the machine's health.", [("STATE", "state"), ("NEED", "need"), ("REASON", "reason")];
     Hostname, "The machine's name.", [("HOSTNAME", "hostname"), ("ORIGIN", "origin")];
+    Hosts, "Names of machines that no name server is asked for.", [("HOSTS", "hosts")];
     KernelArgs, "What the kernel is told when it starts besides what the image says.", [("STATE", "state"), ("ARGS", "args"), ("WANTED", "wanted"), ("REASON", "reason")];
     KernelModule, "A kernel module that the configuration asks for.", [("STATE", "state"), ("PARAMETERS", "parameters"), ("REASON", "reason")];
     Lease, "A DHCP lease of a link.", [("ADDRESS", "address"), ("ROUTERS", "routers"), ("SERVER", "server"), ("SECONDS", "seconds")];

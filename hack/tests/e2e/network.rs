@@ -107,6 +107,12 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
                 && resource(&node, "link", "eth0").is_ok())
         })
     });
+    checks.check("a machine is found by the name that the configuration gives it", || {
+        let hosts = "---\napiVersion: stele/v1\nkind: Hosts\nname: gateway\nhosts: [{address: 10.0.2.2, names: [gateway.test]}]\n";
+        apply(&node, hosts)?;
+        says(&resource(&node, "hosts", "gateway")?.to_string(), &["10.0.2.2 gateway.test"])?;
+        apply(&node, "")
+    });
     checks.check("a tunnel has the key that it is given, or one of its own that stays", || {
         let key = "privateKey: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=\n";
         let given = format!("---\napiVersion: stele/v1\nkind: WireGuard\nname: wg1\n{key}");

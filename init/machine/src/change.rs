@@ -71,6 +71,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(network::virtual_links(old, new));
     changes.extend(network::routing_rules(old, new));
     changes.extend(network::firewall(old, new));
+    changes.extend(network::hosts(old, new));
     changes.extend(network::resolver(old, new));
     changes.extend(time::time(old, new));
     changes.extend(health::checks(old, new));

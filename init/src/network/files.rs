@@ -3,6 +3,7 @@
 
 use super::NetworkError;
 use std::{fs, io, net::IpAddr};
+use stele_config::Hosts;
 use stele_machine::network::names::{self, Resolver};
 
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
@@ -27,12 +28,13 @@ impl Files {
         hostname: &str,
         resolver: &Resolver,
         addresses: &[IpAddr],
+        others: &[Hosts],
     ) -> impl Iterator<Item = NetworkError> + use<> {
         let sysctl = |file: &str, text: &str| fs::write(file, text);
         [
             update(&mut self.promote, PROMOTE, "1".to_owned(), sysctl),
             update(&mut self.hostname, HOSTNAME, hostname.to_owned(), sysctl),
-            update(&mut self.hosts, HOSTS, names::hosts(hostname, addresses), replace),
+            update(&mut self.hosts, HOSTS, names::hosts(hostname, addresses, others), replace),
             update(&mut self.resolv_conf, RESOLV_CONF, names::resolv_conf(resolver), replace),
         ]
         .into_iter()

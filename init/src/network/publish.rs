@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
-use stele_config::Table;
+use stele_config::{Hosts, HostsEntry, Table};
 use stele_machine::network::{
     Observed,
     desired::Desired,
@@ -112,6 +112,11 @@ struct LeaseStatus {
 }
 
 #[derive(Serialize)]
+struct HostsStatus {
+    hosts: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct HostnameStatus<'a> {
     hostname: &'a str,
     origin: &'static str,
@@ -148,6 +153,20 @@ pub(super) fn publish(
         "resolver",
         &ResolverStatus { servers, search, origin: resolver.origin.as_str() },
     );
+}
+
+/// Says which names of machines the configuration gives.
+pub(super) fn hosts(node: &Node, documents: &[Hosts]) {
+    let line = |host: &HostsEntry| {
+        let names: Vec<&str> = host.names().iter().map(|name| name.as_str()).collect();
+        format!("{} {}", host.address(), names.join(" "))
+    };
+    let describe = |hosts: &Hosts| {
+        let status = HostsStatus { hosts: hosts.hosts().iter().map(line).collect() };
+        (hosts.name().to_string(), status)
+    };
+    let statuses: BTreeMap<_, _> = documents.iter().map(describe).collect();
+    node.store.replace(Kind::Hosts, &statuses);
 }
 
 /// Tells the writer of the identity what the certificate is to hold.

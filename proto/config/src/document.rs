@@ -5,6 +5,7 @@ use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
 use crate::firewall::Firewall;
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
+use crate::hosts::{Hosts, MAX_HOSTS};
 use crate::kernel_args::KernelArgs;
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::link::LinkV1;
@@ -161,6 +162,7 @@ kinds! {
     WireGuard: WireGuard, Count::Named, "Tunnels to other machines.";
     RoutingRule: RoutingRule, Count::NamedUpTo(MAX_RULES), "Which packets are routed by which table.";
     Firewall: Firewall, Count::AtMostOne, "Which packets the machine takes and sends.";
+    Hosts: Hosts, Count::NamedUpTo(MAX_HOSTS), "Names of machines that no name server is asked for.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     Time: Time, Count::AtMostOne, "Where it gets the time from.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";

@@ -29,6 +29,7 @@ mod environment;
 mod files;
 mod firewall;
 mod health;
+mod hosts;
 mod identity;
 mod kernel_args;
 mod kernel_module;
@@ -106,6 +107,7 @@ pub use firewall::{
 };
 pub use health::{DnsProbe, HealthCheck, HttpProbe, Probe, ServiceProbe, TcpProbe};
 pub use hostname::{Hostname, HostnameError};
+pub use hosts::{Hosts, HostsEntry};
 pub use identity::Identity;
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use kernel_args::{KernelArg, KernelArgError, KernelArgs};

@@ -6,6 +6,7 @@ use crate::environment::{Environment, MAX_ENVIRONMENTS};
 use crate::files::{Files, MAX_FILES};
 use crate::firewall::Firewall;
 use crate::health::{HealthCheckDocument, MAX_CHECKS};
+use crate::hosts::{Hosts, MAX_HOSTS};
 use crate::kernel_args::{KernelArg, KernelArgs};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::log_sink::{LogSink, MAX_SINKS};
@@ -32,6 +33,7 @@ pub struct MachineConfig {
     virtual_links: Vec<VirtualLink>,
     routing_rules: Vec<RoutingRule>,
     firewall: Option<Firewall>,
+    hosts: Vec<Hosts>,
     resolver: Option<Resolver>,
     time: Option<Time>,
     health_checks: Vec<HealthCheck>,
@@ -92,6 +94,12 @@ impl MachineConfig {
     #[must_use]
     pub fn firewall(&self) -> Option<&Firewall> {
         self.firewall.as_ref()
+    }
+
+    /// Names of machines that no name server is asked for, in the order of their documents' names.
+    #[must_use]
+    pub fn hosts(&self) -> &[Hosts] {
+        &self.hosts
     }
 
     /// How names are resolved, where that is set.
@@ -201,6 +209,7 @@ impl MachineConfig {
         documents.extend(self.virtual_links.iter().map(VirtualLink::document));
         documents.extend(self.routing_rules.iter().cloned().map(Document::RoutingRule));
         documents.extend(self.firewall.clone().map(Document::Firewall));
+        documents.extend(self.hosts.iter().cloned().map(Document::Hosts));
         documents.extend(self.resolver.clone().map(Document::Resolver));
         documents.extend(self.time.clone().map(Document::Time));
         let checks = self.health_checks.iter().map(|check| check.document().clone());
@@ -258,6 +267,7 @@ impl MachineConfig {
             virtual_links: virtual_link::sorted(parts.virtual_links),
             routing_rules: sorted(parts.routing_rules, RoutingRule::name),
             firewall: parts.firewall.map(|(firewall, _)| firewall),
+            hosts: sorted(parts.hosts, Hosts::name),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
             time: parts.time.map(|(time, _)| time),
             health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
@@ -344,6 +354,7 @@ struct Parts {
     virtual_links: Vec<(VirtualLink, u32)>,
     routing_rules: Vec<(RoutingRule, u32)>,
     firewall: Option<(Firewall, u32)>,
+    hosts: Vec<(Hosts, u32)>,
     resolver: Option<(Resolver, u32)>,
     time: Option<(Time, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
@@ -401,6 +412,10 @@ impl Parts {
                 }
                 let (rules, name) = (&mut self.routing_rules, RoutingRule::name);
                 push(rules, rule, name, ("RoutingRule", each), node, report);
+            }
+            Document::Hosts(hosts) => {
+                let each = "another name for each";
+                push(&mut self.hosts, hosts, Hosts::name, ("Hosts", each), node, report);
             }
             Document::HealthCheck(check) => {
                 let each = "another name for each check";
@@ -488,6 +503,7 @@ impl Parts {
     fn count(&self, report: &mut Report) {
         limit(&self.health_checks, MAX_CHECKS, "health checks", report);
         limit(&self.routing_rules, MAX_RULES, "routing rules", report);
+        limit(&self.hosts, MAX_HOSTS, "documents of hosts", report);
         limit(&self.log_sinks, MAX_SINKS, "log sinks", report);
         limit(&self.kernel_modules, MAX_MODULES, "kernel modules", report);
         limit(&self.sysctls, MAX_SYSCTLS, "sysctls", report);

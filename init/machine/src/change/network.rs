@@ -2,7 +2,7 @@
 //! What changes of the network.
 
 use super::{Change, Fate, named};
-use stele_config::{InterfaceName, Link, MachineConfig, RoutingRule, VirtualLink};
+use stele_config::{Hosts, InterfaceName, Link, MachineConfig, RoutingRule, VirtualLink};
 
 pub(super) fn hostname(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
     let hostname = new.hostname();
@@ -117,6 +117,28 @@ pub(super) fn firewall(old: Option<&MachineConfig>, new: &MachineConfig) -> Opti
         ),
     };
     Some(Change::live("Firewall", what))
+}
+
+pub(super) fn hosts(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
+    let before = old.map(MachineConfig::hosts).unwrap_or_default();
+    named(before, new.hosts(), Hosts::name)
+        .into_iter()
+        .map(|fate| {
+            let (hosts, what) = match fate {
+                Fate::Added(hosts) | Fate::Changed(hosts) => (hosts, known(hosts)),
+                Fate::Gone(hosts) => (hosts, "name servers are asked for them again".to_owned()),
+            };
+            Change::live(format!("Hosts {}", hosts.name()), what)
+        })
+        .collect()
+}
+
+/// Which machines are known by name.
+fn known(hosts: &Hosts) -> String {
+    let machines: Vec<String> = (hosts.hosts().iter())
+        .filter_map(|host| Some(format!("{} is {}", host.names().first()?, host.address())))
+        .collect();
+    machines.join(", ")
 }
 
 pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {

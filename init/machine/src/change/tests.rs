@@ -211,6 +211,14 @@ fn links_that_the_kernel_makes() {
 }
 
 #[test]
+fn hosts() {
+    let hosts =
+        r#""kind":"Hosts","name":"a","hosts":[{"address":"192.0.2.7","names":["b.example","b"]}]"#;
+    check(&[], &[hosts], &expect!["Hosts a: b.example is 192.0.2.7, live"]);
+    check(&[hosts], &[], &expect!["Hosts a: name servers are asked for them again, live"]);
+}
+
+#[test]
 fn routing_rules() {
     let rule = r#""kind":"RoutingRule","name":"a","priority":7,"from":"192.0.2.0/24","mark":5,"table":100"#;
     check(

@@ -12,7 +12,7 @@ use std::{
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
 };
-use stele_config::{Domain, MachineConfig};
+use stele_config::{Domain, Hosts, MachineConfig};
 
 /// The resolvers of C libraries look at no more (`MAXNS` of resolv.conf(5)).
 const MOST_SERVERS: usize = 3;
@@ -115,7 +115,7 @@ pub fn resolv_conf(resolver: &Resolver) -> String {
 
 /// The text of `/etc/hosts`. The machine finds itself by name even without a network.
 #[must_use]
-pub fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
+pub fn hosts(hostname: &str, addresses: &[IpAddr], others: &[Hosts]) -> String {
     let names = match hostname.split_once('.') {
         Some((short, _)) => format!("{hostname} {short}"),
         None => hostname.to_owned(),
@@ -124,6 +124,10 @@ pub fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
     let nowhere = [IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1))];
     for address in if addresses.is_empty() { &nowhere } else { addresses } {
         let _ = writeln!(text, "{address} {names}");
+    }
+    for host in others.iter().flat_map(Hosts::hosts) {
+        let names: Vec<_> = host.names().iter().map(Domain::as_str).collect();
+        let _ = writeln!(text, "{} {}", host.address(), names.join(" "));
     }
     text
 }
@@ -263,7 +267,7 @@ mod tests {
             ::1 localhost ip6-localhost ip6-loopback
             127.0.1.1 stele-123402
         "]]
-        .assert_eq(&hosts("stele-123402", &[]));
+        .assert_eq(&hosts("stele-123402", &[], &[]));
         let addresses =
             ["10.0.2.15".parse().expect("an address"), "2001:db8::1".parse().expect("an address")];
         expect![[r"
@@ -272,7 +276,7 @@ mod tests {
             10.0.2.15 node.example node
             2001:db8::1 node.example node
         "]]
-        .assert_eq(&hosts("node.example", &addresses));
+        .assert_eq(&hosts("node.example", &addresses, &[]));
     }
 
     #[test]
