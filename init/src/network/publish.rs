@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
-use stele_config::{Hosts, HostsEntry, Table};
+use stele_config::{Hosts, HostsEntry, RoutingRule, Table};
 use stele_machine::network::{
     Observed,
     desired::Desired,
@@ -91,6 +91,9 @@ struct RuleStatus {
     mark: Option<u32>,
     table: u32,
     origin: &'static str,
+    /// The document that asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -139,7 +142,9 @@ pub(super) fn publish(
     node.store.replace(Kind::Link, &links(view));
     node.store.replace(Kind::Address, &addresses(view));
     node.store.replace(Kind::Route, &routes(view));
-    node.store.replace(Kind::RoutingRule, &rules(view));
+    let active = node.configuration.active();
+    let documents = active.as_deref().map(|active| active.config.routing_rules());
+    node.store.replace(Kind::RoutingRule, &rules(view, documents.unwrap_or_default()));
     node.store.replace(Kind::Lease, &leases(view.dhcp));
     node.store.put(
         Kind::Hostname,
@@ -242,7 +247,13 @@ fn routes(view: &View<'_>) -> BTreeMap<String, RouteStatus> {
     view.observed.routes.iter().map(describe).collect()
 }
 
-fn rules(view: &View<'_>) -> BTreeMap<String, RuleStatus> {
+fn rules(view: &View<'_>, documents: &[RoutingRule]) -> BTreeMap<String, RuleStatus> {
+    // Each has a priority of its own.
+    let document = |rule: &Rule| {
+        let mut ours = documents.iter().filter(|_| rule.ours);
+        ours.find(|document| document.priority() == rule.priority)
+            .map(|document| document.name().to_string())
+    };
     let describe = |rule: &Rule| {
         let family = if rule.ipv6 { "ipv6" } else { "ipv4" };
         let status = RuleStatus {
@@ -254,6 +265,7 @@ fn rules(view: &View<'_>) -> BTreeMap<String, RuleStatus> {
             mark: rule.mark,
             table: rule.table,
             origin: origin(rule.ours),
+            document: document(rule),
         };
         (format!("{}/{family}/{}", rule.priority, rule.table), status)
     };
