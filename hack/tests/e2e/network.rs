@@ -167,6 +167,7 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         apply(&node, "")?;
         ensure!(resource(&node, "firewall", "firewall").is_err(), "it is still there");
         // Nobody confirms it, and the machine comes back by itself.
+        let file = with_more(&node, shut)?;
         node.ctl
             .run(["apply-config", "-f", &file.to_string_lossy(), "--confirm-within", "10s"])
             .ok();
