@@ -94,7 +94,8 @@ struct Status<'a> {
     hardware: Option<i64>,
     /// Who says whom to ask.
     origin: String,
-    servers: Vec<String>,
+    /// The servers. Named otherwise than in the document, which says more of each.
+    asked: Vec<String>,
     sources: Vec<Source<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
@@ -372,7 +373,7 @@ impl Agent {
             since: self.since.map(|since| since.as_secs_f64()),
             hardware: hardware(),
             origin: running.plan.origin.to_string(),
-            servers: servers.map(|one| format!("{}:{}", one.host, one.port)).collect(),
+            asked: servers.map(|one| format!("{}:{}", one.host, one.port)).collect(),
             sources: report.sources.iter().map(describe).collect(),
             reason,
         };
