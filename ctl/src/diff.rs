@@ -123,13 +123,14 @@ mod tests {
         expect![[r#"
             --- Link eth0 (generation 6)
             +++ (none)
-            @@ -1,6 +0,0 @@
+            @@ -1,7 +0,0 @@
             -apiVersion: stele/v2
             -kind: Link
             -name: eth0
             -dhcp4:
             -  routes: true
             -  dns: true
+            -  time: true
             --- (none)
             +++ Hostname (machine.yaml)
             @@ -0,0 +1,3 @@
