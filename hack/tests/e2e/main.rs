@@ -87,7 +87,6 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
-    Scenario { name: "network::peers", machines: 2, run: network::peers },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
     Scenario { name: "clouds::walk", machines: 2, run: clouds::walk },
     Scenario { name: "live::node", machines: 1, run: live::node },
