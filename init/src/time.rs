@@ -231,6 +231,8 @@ struct Agent {
 
 struct Running {
     plan: Plan,
+    /// The clock of the hypervisor, where it is wanted and there is one.
+    ptp: Option<PathBuf>,
     reports: Option<mpsc::Receiver<Vec<u8>>>,
     /// The service runs for as long as somebody holds it.
     service: Option<Handle>,
@@ -246,15 +248,16 @@ impl Agent {
             self.node.supervisor.retire(UNIT).await;
         }
         let ptp = if plan.ptp { hypervisor() } else { None };
-        let mut running = Running { plan, reports: None, service: None };
+        let mut running = Running { plan, ptp, reports: None, service: None };
         let mut written = Ok(());
         *self.node.clock.last.borrow_mut() = TimeReport { stratum: 16, ..TimeReport::default() };
-        if !running.plan.servers.is_empty() || ptp.is_some() {
-            written = self.write(&running.plan, ptp.as_deref()).map_err(TimeError::Task);
+        if !running.plan.servers.is_empty() || running.ptp.is_some() {
+            written = self.write(&running).map_err(TimeError::Task);
             match self.node.units.get(UNIT).cloned() {
                 Some(mut unit) => {
-                    if let (Some(landlock), Some(ptp)) = (&mut unit.sandbox.landlock, ptp) {
-                        landlock.read.push(ptp);
+                    if let (Some(landlock), Some(ptp)) = (&mut unit.sandbox.landlock, &running.ptp)
+                    {
+                        landlock.read.push(ptp.clone());
                     }
                     let (sender, reports) = mpsc::channel(QUEUE);
                     let service = self.node.supervisor.add(&self.node, UNIT, unit, Some(sender));
@@ -270,10 +273,10 @@ impl Agent {
     }
 
     /// Writes the task, for the agent alone.
-    fn write(&self, plan: &Plan, ptp: Option<&Path>) -> io::Result<()> {
+    fn write(&self, Running { plan, ptp, .. }: &Running) -> io::Result<()> {
         let task = TimeTask {
             servers: plan.servers.iter().map(server).collect(),
-            ptp: ptp.map(|path| path.display().to_string()).unwrap_or_default(),
+            ptp: ptp.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
             slew_milliseconds: plan
                 .slew
                 .map_or(0, |slew| u32::try_from(slew.as_millis()).unwrap_or(u32::MAX)),
@@ -333,11 +336,10 @@ impl Agent {
         if first {
             self.since = clock::since_boot().ok();
             // An agent that starts again keeps within the limits of a clock that was right.
-            if let Some(running) = &self.running {
-                let ptp = if running.plan.ptp { hypervisor() } else { None };
-                if let Err(error) = self.write(&running.plan, ptp.as_deref()) {
-                    tracing::warn!(error = %error, "writing the time agent's task failed");
-                }
+            if let Some(running) = &self.running
+                && let Err(error) = self.write(running)
+            {
+                tracing::warn!(error = %error, "writing the time agent's task failed");
             }
         }
         self.publish();

@@ -22,6 +22,7 @@ mod resolve;
 mod sockets;
 mod traceroute;
 
+use crate::pid1::framed;
 use crate::probe::{Names, Surroundings};
 use prost::Message;
 use std::{
@@ -102,11 +103,10 @@ struct Answers<'w>(&'w mut dyn Write);
 
 impl Answers<'_> {
     fn send(&mut self, answer: &impl Message) -> Result<(), DiagnoseError> {
-        let message = answer.encode_to_vec();
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-        let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend(message);
-        self.0.write_all(&bytes).and_then(|()| self.0.flush()).map_err(DiagnoseError::Output)
+        self.0
+            .write_all(&framed(answer))
+            .and_then(|()| self.0.flush())
+            .map_err(DiagnoseError::Output)
     }
 }
 

@@ -16,12 +16,11 @@ mod reader;
 
 use crate::{
     fetch,
-    pid1::{self, CallError},
+    pid1::{self, CallError, framed},
     probe::{Names, explain},
 };
 use connection::{Connection, ConnectionError, Framing, Place, Protocol};
 use message::Format;
-use prost::Message as _;
 use reader::{Lines, Next, Reading};
 use std::{
     collections::BTreeMap,
@@ -252,14 +251,10 @@ impl<'a, W: Write> Progress<'a, W> {
         self.due.get_or_insert(self.told + QUIET);
     }
 
-    /// A length as four bytes, the highest first, then the message.
     fn tell(&mut self) -> Result<(), SinkError> {
         self.report.positions = self.positions.values().cloned().collect();
-        let message = self.report.encode_to_vec();
-        let mut bytes = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
-        bytes.extend(message);
         (self.due, self.told) = (None, Instant::now());
-        self.reports.write_all(&bytes).map_err(SinkError::Report)
+        self.reports.write_all(&framed(&self.report)).map_err(SinkError::Report)
     }
 }
 

@@ -7,8 +7,10 @@
 
 mod request;
 
-use crate::{pid1, probe::explain};
-use prost::Message as _;
+use crate::{
+    pid1::{self, framed},
+    probe::explain,
+};
 use request::{Answer, Head};
 use std::{
     convert::Infallible,
@@ -100,12 +102,8 @@ async fn listen(
     }
 }
 
-/// A length as four bytes, the highest first, then the message.
 fn tell(report: &ListenReport, reports: &mut impl Write) -> Result<(), MetricsError> {
-    let message = report.encode_to_vec();
-    let mut bytes = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
-    bytes.extend(message);
-    reports.write_all(&bytes).map_err(MetricsError::Report)
+    reports.write_all(&framed(report)).map_err(MetricsError::Report)
 }
 
 async fn serve(listener: TcpListener, socket: PathBuf) -> Result<Infallible, MetricsError> {

@@ -12,13 +12,12 @@ mod netplan;
 mod openstack;
 mod version1;
 
-use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, net::IpAddr};
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use stele_config::NetworkDraft;
 
 /// Values of a description that are looked at; more say nothing.
 const MOST: usize = 256;
-/// Name servers that are taken.
-const MOST_SERVERS: usize = 3;
 
 /// How it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,41 +82,18 @@ impl Form {
                 openstack::read(&value, &mut network);
             }
         }
-        Ok(network.documents())
+        Ok(network.0.documents())
     }
 }
 
-/// Documents in the making.
+/// Documents in the making, in the words of descriptions.
 #[derive(Debug, Default)]
-struct Network {
-    links: BTreeMap<String, Map<String, Value>>,
-    made: Vec<Value>,
-    servers: Vec<Value>,
-    search: Vec<Value>,
-}
+struct Network(NetworkDraft);
 
 impl Network {
-    fn link(&mut self, name: &str) -> &mut Map<String, Value> {
-        self.links.entry(name.to_owned()).or_default()
-    }
-
-    fn set(&mut self, link: &str, key: &str, value: impl Into<Value>) {
-        self.link(link).insert(key.to_owned(), value.into());
-    }
-
-    fn push(&mut self, link: &str, key: &str, value: Value) {
-        let list = self.link(link).entry(key).or_insert_with(|| Value::Array(Vec::new()));
-        if let Value::Array(list) = list
-            && list.len() < MOST
-            && !list.contains(&value)
-        {
-            list.push(value);
-        }
-    }
-
     /// The link with this hardware address.
     fn matched(&mut self, link: &str, mac: &str) {
-        self.set(link, "match", json!({ "mac": mac.to_ascii_lowercase() }));
+        self.0.set(link, "match", json!({ "mac": mac.to_ascii_lowercase() }));
     }
 
     /// An address with its prefix, which may be in a mask of its own.
@@ -129,20 +105,17 @@ impl Network {
         let Ok(ip) = address.parse::<IpAddr>() else { return };
         let whole = if ip.is_ipv4() { 32 } else { 128 };
         let prefix = behind.and_then(|mask| prefix(&mask)).unwrap_or(whole);
-        self.push(link, "addresses", format!("{ip}/{prefix}").into());
+        self.0.push(link, "addresses", format!("{ip}/{prefix}"));
     }
 
     /// A route to a network, `default` among them.
     fn route(&mut self, link: &str, to: &str, via: Option<&str>, metric: Option<u64>) {
         let to = match (to, via.and_then(|via| via.parse().ok())) {
-            ("default", Some(IpAddr::V6(_))) => "::/0".to_owned(),
-            ("default", _) => "0.0.0.0/0".to_owned(),
-            (to, _) => to.to_owned(),
+            ("default", Some(IpAddr::V6(_))) => "::/0",
+            ("default", _) => "0.0.0.0/0",
+            (to, _) => to,
         };
-        let mut route = object(json!({ "to": to }));
-        route.extend(via.map(|via| ("via".to_owned(), via.into())));
-        route.extend(metric.map(|metric| ("metric".to_owned(), metric.into())));
-        self.push(link, "routes", Value::Object(route));
+        self.0.route(link, to, via, metric);
     }
 
     fn gateway(&mut self, link: &str, via: Option<&Value>) {
@@ -152,71 +125,30 @@ impl Network {
     }
 
     fn server(&mut self, server: &Value) {
-        if let Some(Ok(ip)) = server.as_str().map(str::parse::<IpAddr>)
-            && self.servers.len() < MOST_SERVERS
-            && !self.servers.contains(&ip.to_string().into())
-        {
-            self.servers.push(ip.to_string().into());
+        if let Some(Ok(server)) = server.as_str().map(str::parse) {
+            self.0.server(server);
         }
     }
 
     fn domain(&mut self, domain: &Value) {
-        if domain.is_string() && self.search.len() < MOST_SERVERS && !self.search.contains(domain) {
-            self.search.push(domain.clone());
+        if let Some(domain) = domain.as_str() {
+            self.0.domain(domain);
         }
     }
 
     fn vlan(&mut self, name: &str, link: &str, id: &Value) {
         // Some write the number as text.
-        let id = id.as_u64().or_else(|| id.as_str()?.parse().ok());
-        let made = json!({ "name": name, "link": link, "id": id });
-        self.made.push(document("VLAN", object(made)));
-        self.link(name);
+        self.0.vlan(name, link, id.as_u64().or_else(|| id.as_str()?.parse().ok()));
     }
 
-    fn bond(&mut self, name: &str, links: Vec<&str>, mode: Option<&Value>, hash: Option<&Value>) {
+    fn bond(&mut self, name: &str, links: &[&str], mode: Option<&Value>, hash: Option<&Value>) {
         let mode = match mode {
             Some(Value::Number(number)) => number.to_string(),
             mode => mode.and_then(Value::as_str).unwrap_or("active-backup").to_owned(),
         };
-        let mode = match mode.as_str() {
-            "0" => "balance-rr",
-            "1" => "active-backup",
-            "2" => "balance-xor",
-            "3" => "broadcast",
-            "4" => "802.3ad",
-            "5" => "balance-tlb",
-            "6" => "balance-alb",
-            name => name,
-        };
-        let mut made = object(json!({ "name": name, "links": links, "mode": mode }));
-        made.extend(hash.map(|hash| ("hashPolicy".to_owned(), hash.clone())));
-        self.made.push(document("Bond", made));
-        self.link(name);
+        let hash = hash.map(|hash| ("hashPolicy".to_owned(), hash.clone()));
+        self.0.bond(name, links, &mode, hash.into_iter().collect());
     }
-
-    fn documents(self) -> Vec<Value> {
-        let mut documents = self.made;
-        documents.extend(self.links.into_iter().map(|(name, mut link)| {
-            link.insert("name".to_owned(), name.into());
-            document("Link", link)
-        }));
-        if !self.servers.is_empty() {
-            let resolver = json!({ "servers": self.servers, "search": self.search });
-            documents.push(document("Resolver", object(resolver)));
-        }
-        documents
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    if let Value::Object(map) = value { map } else { Map::new() }
-}
-
-fn document(kind: &str, mut body: Map<String, Value>) -> Value {
-    body.insert("apiVersion".to_owned(), stele_config::newest_version(kind).into());
-    body.insert("kind".to_owned(), kind.into());
-    Value::Object(body)
 }
 
 /// The length of a prefix, of a number or a netmask.

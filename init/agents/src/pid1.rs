@@ -30,6 +30,14 @@ pub enum CallError {
     Refused(String),
 }
 
+/// A message as PID 1 reads it from a call or an agent's reports: its length as four bytes, the highest first, then itself.
+#[must_use]
+pub fn framed(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    [length.to_be_bytes().as_slice(), &message].concat()
+}
+
 /// A call under way, on a connection of its own.
 #[derive(Debug)]
 pub struct Call {
@@ -54,13 +62,8 @@ impl Call {
             frame::Frame::Message(message.encode_to_vec().into()),
             frame::Frame::HalfClose(HalfClose {}),
         ];
-        let mut bytes = Vec::new();
-        for frame in frames {
-            let frame = Frame { frame: Some(frame) }.encode_to_vec();
-            bytes.extend(u32::try_from(frame.len()).unwrap_or(u32::MAX).to_be_bytes());
-            bytes.extend(frame);
-        }
-        call.stream.write_all(&bytes).await.map_err(CallError::Talk)?;
+        let frames = frames.map(|frame| framed(&Frame { frame: Some(frame) }));
+        call.stream.write_all(&frames.concat()).await.map_err(CallError::Talk)?;
         Ok(call)
     }
 

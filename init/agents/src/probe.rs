@@ -11,9 +11,9 @@ pub(crate) mod http;
 mod tcp;
 
 use crate::fetch;
+use crate::pid1::framed;
 use crate::probe::{api::Api, dns::Dns, http::Http, tcp::Tcp};
 use ::time::{self, format_description::well_known::Rfc3339};
-use prost::Message as _;
 use serde::Deserialize;
 use std::{
     convert::Infallible,
@@ -141,18 +141,9 @@ pub fn run(
         loop {
             // `sender` lives as long as `queue`, so there is always another report to wait for.
             let Some(report) = queue.recv().await else { std::future::pending().await };
-            write(&report, reports).map_err(ProbeError::Report)?;
+            reports.write_all(&framed(&report)).map_err(ProbeError::Report)?;
         }
     })
-}
-
-/// A length as four bytes, the highest first, then the message.
-fn write(report: &ProbeReport, reports: &mut impl Write) -> io::Result<()> {
-    let message = report.encode_to_vec();
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    let mut bytes = length.to_be_bytes().to_vec();
-    bytes.extend(message);
-    reports.write_all(&bytes)
 }
 
 /// Makes one check, for ever.

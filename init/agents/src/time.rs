@@ -19,7 +19,7 @@ mod daemon;
 mod proof;
 mod snapshot;
 
-use crate::probe::explain;
+use crate::{pid1::framed, probe::explain};
 use daemon::{Daemon, Ended};
 use prost::Message as _;
 use snapshot::Snapshot;
@@ -210,11 +210,7 @@ impl<W: Write> Teller<'_, W> {
         if known {
             return Ok(());
         }
-        let message = report.encode_to_vec();
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-        let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend(message);
-        self.reports.write_all(&bytes).map_err(TimeError::Report)?;
+        self.reports.write_all(&framed(&report)).map_err(TimeError::Report)?;
         (self.told, self.at) = (Some(report), Instant::now());
         Ok(())
     }

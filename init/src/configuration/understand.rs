@@ -129,9 +129,7 @@ pub(crate) async fn understand(
     node: &Rc<Node>,
     documents: &[u8],
 ) -> Result<Understood, AcceptError> {
-    if documents.len() > LARGEST {
-        return Err(AcceptError::TooLarge(documents.len()));
-    }
+    within_limit(documents)?;
     let piped = match node.configuration.spare.take() {
         Some(piped) => Ok(piped),
         None => one_shot::start(node, spare::UNIT, &[], Input::Pipe),
@@ -210,12 +208,17 @@ fn unwrapped(output: Output) -> Result<Unwrapped, AcceptError> {
 }
 
 async fn configure(node: &Node, arguments: &[String], bytes: &[u8]) -> Result<Output, AcceptError> {
-    if bytes.len() > LARGEST {
-        return Err(AcceptError::TooLarge(bytes.len()));
-    }
+    within_limit(bytes)?;
     one_shot::run(node, spare::UNIT, arguments, bytes, LARGEST_ANSWER, DEADLINE)
         .await
         .map_err(AcceptError::Agent)
+}
+
+fn within_limit(bytes: &[u8]) -> Result<(), AcceptError> {
+    if bytes.len() > LARGEST {
+        return Err(AcceptError::TooLarge(bytes.len()));
+    }
+    Ok(())
 }
 
 fn unsuccessful(output: Output) -> AcceptError {

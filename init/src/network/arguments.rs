@@ -3,10 +3,8 @@
 //! `rd.route=`, as documents.
 
 use serde_json::{Map, Value, json};
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::net::{IpAddr, Ipv4Addr};
+use stele_config::NetworkDraft;
 
 /// What was read: documents, and a sentence for each word that makes none.
 #[derive(Debug, Default, PartialEq)]
@@ -15,13 +13,9 @@ pub(super) struct Read {
     pub(super) complaints: Vec<String>,
 }
 
-/// What is known of each link so far.
+/// What is known so far, in dracut's words.
 #[derive(Debug, Default)]
-struct Links {
-    links: BTreeMap<String, Map<String, Value>>,
-    made: Vec<Value>,
-    servers: Vec<Value>,
-}
+struct Links(NetworkDraft);
 
 /// Reads a command line.
 pub(super) fn read(line: &str) -> Read {
@@ -41,7 +35,7 @@ pub(super) fn read(line: &str) -> Read {
             complaints.push(format!("{word} on the kernel command line: {why}"));
         }
     }
-    Read { documents: links.documents(), complaints }
+    Read { documents: links.0.documents(), complaints }
 }
 
 /// What colons part, but those in brackets, which go.
@@ -60,31 +54,6 @@ fn fields(value: &str) -> Vec<String> {
 }
 
 impl Links {
-    fn documents(self) -> Vec<Value> {
-        let mut documents = self.made;
-        documents.extend(self.links.into_iter().map(|(name, mut link)| {
-            link.insert("name".to_owned(), name.into());
-            document("Link", link)
-        }));
-        if !self.servers.is_empty() {
-            documents.push(json!({
-                "apiVersion": "stele/v1", "kind": "Resolver", "servers": self.servers,
-            }));
-        }
-        documents
-    }
-
-    fn link(&mut self, name: &str) -> &mut Map<String, Value> {
-        self.links.entry(name.to_owned()).or_default()
-    }
-
-    fn push(&mut self, link: &str, key: &str, value: Value) {
-        let list = self.link(link).entry(key).or_insert_with(|| Value::Array(Vec::new()));
-        if let Value::Array(list) = list {
-            list.push(value);
-        }
-    }
-
     /// `METHOD`, `LINK:METHOD[:[MTU][:MAC]]` or `ADDRESS:[PEER]:GATEWAY:NETMASK:HOSTNAME:LINK:METHOD[:…]`.
     fn ip(&mut self, fields: &[String]) -> Result<(), String> {
         let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
@@ -114,9 +83,9 @@ impl Links {
 
     fn method(&mut self, link: &str, method: &str) -> Result<(), String> {
         if dhcp(method)? {
-            self.link(link).insert("dhcp4".to_owned(), json!({}));
+            self.0.set(link, "dhcp4", json!({}));
         } else {
-            self.link(link);
+            self.0.link(link);
         }
         Ok(())
     }
@@ -124,10 +93,10 @@ impl Links {
     fn address(&mut self, link: &str, address: &str, mask: &str, via: &str) -> Result<(), String> {
         let ip: IpAddr = address.parse().map_err(|_| format!("{address} is no address"))?;
         let prefix = prefix(ip, mask)?;
-        self.push(link, "addresses", format!("{ip}/{prefix}").into());
+        self.0.push(link, "addresses", format!("{ip}/{prefix}"));
         if !via.is_empty() {
             let to = if ip.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-            self.push(link, "routes", json!({ "to": to, "via": via }));
+            self.0.route(link, to, Some(via), None);
         }
         Ok(())
     }
@@ -142,7 +111,7 @@ impl Links {
         let Some((mtu, mac)) = rest.split_first() else { return Ok(()) };
         if !mtu.is_empty() {
             let mtu: u32 = mtu.parse().map_err(|_| format!("{mtu} is no MTU"))?;
-            self.link(link).insert("mtu".to_owned(), mtu.into());
+            self.0.set(link, "mtu", mtu);
         }
         if mac.iter().any(|byte| !byte.is_empty()) {
             return Err("no link's hardware address is changed".to_owned());
@@ -155,10 +124,8 @@ impl Links {
         let [name, link] = fields else { return Err("it is not NAME:LINK".to_owned()) };
         let digits = name.trim_start_matches(|char: char| !char.is_ascii_digit());
         let digits = name.rsplit_once('.').map_or(digits, |(_, digits)| digits);
-        let id: u16 = digits.parse().map_err(|_| format!("{name} does not end in a number"))?;
-        let made = json!({ "name": name, "link": link, "id": id });
-        self.made.push(document("VLAN", object(made)));
-        self.link(name);
+        let id = digits.parse().map_err(|_| format!("{name} does not end in a number"))?;
+        self.0.vlan(name, link, Some(id));
         Ok(())
     }
 
@@ -168,29 +135,32 @@ impl Links {
         let name = fields.next().filter(|name| !name.is_empty()).unwrap_or("bond0");
         let links = fields.next().filter(|links| !links.is_empty()).unwrap_or("eth0,eth1");
         let links: Vec<&str> = links.split(',').collect();
-        let mut made = object(json!({ "name": name, "links": links, "mode": "balance-rr" }));
+        let (mut mode, mut more) = ("balance-rr", Map::new());
         for option in fields.next().unwrap_or_default().split(',').filter(|it| !it.is_empty()) {
             let (key, value) = option.split_once('=').ok_or("an option has no value")?;
-            match key {
-                "mode" => made.insert("mode".to_owned(), mode(value).into()),
+            let (key, value) = match key {
+                "mode" => {
+                    mode = value;
+                    continue;
+                }
                 "miimon" => {
                     let miimon: u32 = value.parse().map_err(|_| "miimon is no number")?;
-                    made.insert("miimon".to_owned(), miimon.into())
+                    ("miimon", Value::from(miimon))
                 }
-                "xmit_hash_policy" => made.insert("hashPolicy".to_owned(), value.into()),
+                "xmit_hash_policy" => ("hashPolicy", value.into()),
                 "lacp_rate" => {
                     let rate = if matches!(value, "1" | "fast") { "fast" } else { "slow" };
-                    made.insert("lacpRate".to_owned(), rate.into())
+                    ("lacpRate", rate.into())
                 }
                 _ => return Err(format!("a bond has no option {key} here")),
             };
+            more.insert(key.to_owned(), value);
         }
         if let Some(mtu) = fields.next().filter(|mtu| !mtu.is_empty()) {
             let mtu: u32 = mtu.parse().map_err(|_| format!("{mtu} is no MTU"))?;
-            self.link(name).insert("mtu".to_owned(), mtu.into());
+            self.0.set(name, "mtu", mtu);
         }
-        self.made.push(document("Bond", made));
-        self.link(name);
+        self.0.bond(name, &links, mode, more);
         Ok(())
     }
 
@@ -199,18 +169,14 @@ impl Links {
         let [to, via, link] = fields else {
             return Err("it is not NETWORK/PREFIX:GATEWAY:LINK".to_owned());
         };
-        let mut route = object(json!({ "to": to }));
-        if !via.is_empty() {
-            route.insert("via".to_owned(), via.as_str().into());
-        }
-        self.push(link, "routes", Value::Object(route));
+        self.0.route(link, to, (!via.is_empty()).then_some(via), None);
         Ok(())
     }
 
     fn server(&mut self, server: &str) -> Result<(), String> {
         let server = server.trim_start_matches('[').trim_end_matches(']');
         let server: IpAddr = server.parse().map_err(|_| format!("{server} is no address"))?;
-        self.servers.push(server.to_string().into());
+        self.0.server(server);
         Ok(())
     }
 }
@@ -238,30 +204,6 @@ fn prefix(ip: IpAddr, mask: &str) -> Result<u32, String> {
     } else {
         Err(format!("{mask} is no netmask"))
     }
-}
-
-/// The name of a mode that may be a number, as the kernel counts them.
-fn mode(mode: &str) -> &str {
-    match mode {
-        "0" => "balance-rr",
-        "1" => "active-backup",
-        "2" => "balance-xor",
-        "3" => "broadcast",
-        "4" => "802.3ad",
-        "5" => "balance-tlb",
-        "6" => "balance-alb",
-        name => name,
-    }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    if let Value::Object(map) = value { map } else { Map::new() }
-}
-
-fn document(kind: &str, mut body: Map<String, Value>) -> Value {
-    body.insert("apiVersion".to_owned(), stele_config::newest_version(kind).into());
-    body.insert("kind".to_owned(), kind.into());
-    Value::Object(body)
 }
 
 #[cfg(test)]

@@ -114,6 +114,9 @@ impl Tunnels {
                 return Err(NetworkError::Apply(error));
             }
         }
+        if steps.is_empty() {
+            return Ok(there);
+        }
         netlink.wireguard(index).map_err(NetworkError::Observe)
     }
 }

@@ -20,6 +20,7 @@
 // What people see.
 mod finding;
 mod machine;
+mod network;
 mod remark;
 pub mod services;
 
@@ -117,12 +118,13 @@ pub use kernel_module::{
 pub use link::{Dhcp4, Link, LinkMatch};
 pub use log_sink::{LogSink, SinkFormat, SinkProtocol};
 pub use mac::{Mac, MacError};
-pub use machine::{MachineConfig, NetworkDocuments};
+pub use machine::MachineConfig;
 pub use metadata_service::MetadataService;
 pub use methods::{Methods, MethodsError};
 pub use metrics::Metrics;
 pub use name::{Name, NameError};
 pub use need::Need;
+pub use network::{NetworkDocuments, NetworkDraft};
 pub use packets::{Ports, Rate, RateError};
 pub use record::did_you_mean;
 pub use registry::{RegistryAuth, RegistryMirror, RegistryName};

@@ -290,72 +290,19 @@ impl MachineConfig {
     }
 }
 
-/// Documents of the network alone, which hold as far as a configuration has none of its own: what a platform or the kernel
-/// command line says. The only way in is [`crate::canonical::read_network`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NetworkDocuments {
-    links: Vec<Link>,
-    virtual_links: Vec<VirtualLink>,
-    resolver: Option<Resolver>,
-}
-
-impl NetworkDocuments {
-    /// How interfaces are set up, in the order of their names.
-    #[must_use]
-    pub fn links(&self) -> &[Link] {
-        &self.links
-    }
-
-    /// Links that the kernel makes.
-    #[must_use]
-    pub fn virtual_links(&self) -> &[VirtualLink] {
-        &self.virtual_links
-    }
-
-    /// How names are resolved.
-    #[must_use]
-    pub fn resolver(&self) -> Option<&Resolver> {
-        self.resolver.as_ref()
-    }
-
-    pub(crate) fn read(nodes: &[(u32, Node)], report: &mut Report) -> Option<NetworkDocuments> {
-        let mut parts = Parts::default();
-        for (number, node) in nodes {
-            report.enter(*number);
-            let Some(document) = crate::document::read(node, report) else { continue };
-            match document {
-                Document::Link(_)
-                | Document::VLAN(_)
-                | Document::Bond(_)
-                | Document::Resolver(_) => parts.add(document, node, report),
-                other => {
-                    let message = format!("{} is nothing of the network's", other.kind());
-                    report.find(node.line, message, "Link, VLAN, Bond or Resolver");
-                }
-            }
-        }
-        virtual_link::check_together(&parts.virtual_links, &parts.links, report);
-        report.is_empty().then(|| NetworkDocuments {
-            links: sorted(parts.links, Link::name),
-            virtual_links: virtual_link::sorted(parts.virtual_links),
-            resolver: parts.resolver.map(|(resolver, _)| resolver),
-        })
-    }
-}
-
 /// What was read so far, each with its line.
 #[derive(Default)]
-struct Parts {
+pub(crate) struct Parts {
     identity_seen: bool,
     identity: Option<(Identity, u32)>,
     client_access: Option<(ClientAccess, u32)>,
     hostname: Option<(HostnameDocument, u32)>,
-    links: Vec<(Link, u32)>,
-    virtual_links: Vec<(VirtualLink, u32)>,
+    pub(crate) links: Vec<(Link, u32)>,
+    pub(crate) virtual_links: Vec<(VirtualLink, u32)>,
     routing_rules: Vec<(RoutingRule, u32)>,
     firewall: Option<(Firewall, u32)>,
     hosts: Vec<(Hosts, u32)>,
-    resolver: Option<(Resolver, u32)>,
+    pub(crate) resolver: Option<(Resolver, u32)>,
     time: Option<(Time, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
     metadata_service: Option<(MetadataService, u32)>,
@@ -374,7 +321,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn add(&mut self, document: Document, node: &Node, report: &mut Report) {
+    pub(crate) fn add(&mut self, document: Document, node: &Node, report: &mut Report) {
         match document {
             Document::Identity(identity) => set(&mut self.identity, identity, node, report),
             Document::ClientAccess(access) => set(&mut self.client_access, access, node, report),
@@ -544,7 +491,10 @@ fn limit<T>(documents: &[(T, u32)], most: usize, what: &str, report: &mut Report
 }
 
 /// The documents of a kind in the order of their names.
-fn sorted<T, N: Ord + ?Sized>(documents: Vec<(T, u32)>, name: impl Fn(&T) -> &N) -> Vec<T> {
+pub(crate) fn sorted<T, N: Ord + ?Sized>(
+    documents: Vec<(T, u32)>,
+    name: impl Fn(&T) -> &N,
+) -> Vec<T> {
     let mut documents: Vec<T> = documents.into_iter().map(|(document, _)| document).collect();
     documents.sort_by(|a, b| name(a).cmp(name(b)));
     documents

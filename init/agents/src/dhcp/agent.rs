@@ -9,7 +9,7 @@ use super::{
     link::{Carrier, Link, LinkError},
     message,
 };
-use prost::Message as _;
+use crate::pid1::framed;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     rand::{GetRandomFlags, getrandom},
@@ -215,11 +215,8 @@ impl Agent {
     }
 
     fn report(&mut self, report: Report) -> Result<(), AgentError> {
-        let message = LeaseReport { report: Some(encode(report)) }.encode_to_vec();
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-        let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend(message);
-        self.reports.write_all(&bytes).map_err(AgentError::Report)
+        let message = framed(&LeaseReport { report: Some(encode(report)) });
+        self.reports.write_all(&message).map_err(AgentError::Report)
     }
 }
 

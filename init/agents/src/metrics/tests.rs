@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
+use prost::Message as _;
 use stele_proto::internal::{Close, Frame, frame};
 use tokio::net::UnixListener;
 

@@ -23,7 +23,7 @@ pub(super) fn read(value: &Value, network: &mut Network) {
         let parameters = device.get("parameters");
         let parameter = |key: &str| parameters.and_then(|parameters| parameters.get(key));
         let hash = parameter("transmit-hash-policy");
-        network.bond(name, links.collect(), parameter("mode"), hash);
+        network.bond(name, &links.collect::<Vec<_>>(), parameter("mode"), hash);
         read_device(name, device, network);
     }
     for (name, device) in devices(value, "vlans") {
@@ -42,12 +42,12 @@ fn devices<'a>(
 }
 
 fn read_device(name: &str, device: &Value, network: &mut Network) {
-    network.link(name);
+    network.0.link(name);
     if device.get("dhcp4").is_some_and(is_true) {
-        network.set(name, "dhcp4", json!({}));
+        network.0.set(name, "dhcp4", json!({}));
     }
     if let Some(mtu) = number(device, "mtu") {
-        network.set(name, "mtu", mtu);
+        network.0.set(name, "mtu", mtu);
     }
     for address in items(device.get("addresses")) {
         // One with options is a mapping of one key.

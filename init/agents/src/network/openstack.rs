@@ -22,9 +22,10 @@ pub(super) fn read(value: &Value, network: &mut Network) {
         match text(link, "type") {
             Some("bond") => {
                 let links = items(link.get("bond_links")).filter_map(Value::as_str);
-                let links = links.filter_map(|id| names.get(id)).map(String::as_str).collect();
+                let links =
+                    links.filter_map(|id| names.get(id)).map(String::as_str).collect::<Vec<_>>();
                 let hash = link.get("bond_xmit_hash_policy");
-                network.bond(name, links, link.get("bond_mode"), hash);
+                network.bond(name, &links, link.get("bond_mode"), hash);
             }
             Some("vlan") => {
                 let below = text(link, "vlan_link").and_then(|id| names.get(id));
@@ -37,7 +38,7 @@ pub(super) fn read(value: &Value, network: &mut Network) {
             }
         }
         if let Some(mtu) = number(link, "mtu") {
-            network.set(name, "mtu", mtu);
+            network.0.set(name, "mtu", mtu);
         }
     }
     for one in items(value.get("networks")) {
@@ -53,7 +54,7 @@ pub(super) fn read(value: &Value, network: &mut Network) {
 
 fn read_network(name: &str, one: &Value, network: &mut Network) {
     match text(one, "type").unwrap_or_default() {
-        "ipv4_dhcp" => network.set(name, "dhcp4", json!({})),
+        "ipv4_dhcp" => network.0.set(name, "dhcp4", json!({})),
         "ipv4" | "ipv6" => {
             if let Some(address) = text(one, "ip_address") {
                 network.address(name, address, one.get("netmask"));

@@ -14,7 +14,7 @@ pub(super) fn read(value: &Value, network: &mut Network) {
         let Some(name) = text(device, "name") else { continue };
         match text(device, "type") {
             Some("physical") => {
-                network.link(name);
+                network.0.link(name);
                 if let Some(mac) = text(device, "mac_address") {
                     network.matched(name, mac);
                 }
@@ -33,12 +33,12 @@ pub(super) fn read(value: &Value, network: &mut Network) {
                     parameters.get(format!("bond-{key}")).or_else(|| parameters.get(key))
                 };
                 let hash = parameter("xmit-hash-policy").or_else(|| parameter("xmit_hash_policy"));
-                network.bond(name, links.collect(), parameter("mode"), hash);
+                network.bond(name, &links.collect::<Vec<_>>(), parameter("mode"), hash);
             }
             _ => continue,
         }
         if let Some(mtu) = number(device, "mtu") {
-            network.set(name, "mtu", mtu);
+            network.0.set(name, "mtu", mtu);
         }
         for subnet in items(device.get("subnets")) {
             read_subnet(name, subnet, network);
@@ -48,7 +48,7 @@ pub(super) fn read(value: &Value, network: &mut Network) {
 
 fn read_subnet(name: &str, subnet: &Value, network: &mut Network) {
     match text(subnet, "type").unwrap_or_default() {
-        "dhcp" | "dhcp4" => network.set(name, "dhcp4", json!({})),
+        "dhcp" | "dhcp4" => network.0.set(name, "dhcp4", json!({})),
         "static" | "static6" => {
             if let Some(address) = text(subnet, "address") {
                 network.address(name, address, subnet.get("netmask"));

@@ -2,7 +2,7 @@
 //! Links that the kernel makes: what they should be, and the steps from what they are.
 
 use super::{Link, Observed, desired::Desired, plan::Action};
-use stele_config::{Bond, BondMode, Bridge, HashPolicy, LacpRate, VirtualLink, VlanProtocol};
+use stele_config::{Bond, Bridge, HashPolicy, LacpRate, VirtualLink, VlanProtocol};
 
 /// What a link is, by the names of other links.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,15 +137,7 @@ fn bridge_form(bridge: &Bridge) -> Form {
 
 fn bond_form(bond: &Bond) -> Form {
     Form::Bond {
-        mode: match bond.mode() {
-            BondMode::RoundRobin => 0,
-            BondMode::ActiveBackup => 1,
-            BondMode::Xor => 2,
-            BondMode::Broadcast => 3,
-            BondMode::Lacp => 4,
-            BondMode::Tlb => 5,
-            BondMode::Alb => 6,
-        },
+        mode: bond.mode().number(),
         miimon: bond.miimon(),
         lacp_fast: bond.lacp_rate() == LacpRate::Fast,
         hash_policy: match bond.hash_policy() {

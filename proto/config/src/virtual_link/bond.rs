@@ -80,6 +80,19 @@ choice! {
     }
 }
 
+impl BondMode {
+    /// The kernel's number for it: `BOND_MODE_*` of include/uapi/linux/if_bonding.h, in whose order they are declared.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The word for the mode with this number.
+    pub(crate) fn word(number: usize) -> Option<&'static str> {
+        BondMode::WORDS.get(number).copied()
+    }
+}
+
 impl Bond {
     /// The name of the link.
     #[must_use]

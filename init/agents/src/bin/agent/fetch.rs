@@ -13,8 +13,8 @@ use stele_agents::fetch::{
     FetchError, Origin, Wanted, client, fetch, parse, roots, sentence, shown, signature_of,
 };
 
-/// The image's, and the configuration's.
-pub(crate) const ROOTS: [&str; 2] =
+/// Authorities that are believed: the image's, and the configuration's.
+const ROOTS: [&str; 2] =
     ["/usr/share/ca-certificates/ca-certificates.crt", "/run/stele/trust/roots.pem"];
 /// What the configuration says of registries.
 const REGISTRIES: &str = "/run/stele/fetch/registries.json";
@@ -41,20 +41,11 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     let Some(arguments) = Arguments::parse(arguments) else {
         return crate::misused(USAGE);
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("starting: {error}");
-            return ExitCode::from(1);
-        }
-    };
     let mut name = arguments.place.clone();
-    let result = runtime.block_on(bring(arguments, &mut name));
-    // A name that is still being looked up is not waited for.
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    match crate::block_on(bring(arguments, &mut name)) {
+        Err(code) => code,
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             let name = name.replace(char::is_control, " ");
             eprintln!("fetching {name}: {}", sentence(&error));
             ExitCode::from(1)
@@ -62,13 +53,18 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     }
 }
 
+/// The authorities that are believed, or those in the file that `SSL_CERT_FILE` names.
+pub(crate) fn trusted() -> Vec<u8> {
+    match std::env::var_os("SSL_CERT_FILE") {
+        Some(file) => roots(&[file]),
+        None => roots(&ROOTS),
+    }
+}
+
 /// Does it. `name` becomes how what was fetched may be called.
 async fn bring(arguments: Arguments, name: &mut String) -> Result<(), FetchError> {
     let Arguments { place, what, wanted } = arguments;
-    let roots = match std::env::var_os("SSL_CERT_FILE") {
-        Some(file) => roots(&[file]),
-        None => roots(&ROOTS),
-    };
+    let roots = trusted();
     let mut output = io::stdout().lock();
     let origin = match what {
         What::Body | What::Signature => {

@@ -55,6 +55,18 @@ fn failed<E: Error>(name: &str, result: Result<Infallible, E>) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Does a job that ends; a name that is still being looked up then is not waited for.
+fn block_on<T>(job: impl Future<Output = T>) -> Result<T, ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        eprintln!("starting: {error}");
+        ExitCode::FAILURE
+    })?;
+    let done = runtime.block_on(job);
+    runtime.shutdown_background();
+    Ok(done)
+}
+
 /// Where PID 1 listens to what an agent reports.
 fn reports() -> io::Result<File> {
     inherited::descriptor(3).map(File::from)

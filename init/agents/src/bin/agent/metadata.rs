@@ -8,12 +8,11 @@ use std::io;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use stele_agents::fetch::roots;
 use stele_agents::metadata::{MetadataError, Service};
 use stele_agents::probe::explain;
 use stele_platform::{Metadata, Server};
 
-use crate::fetch::ROOTS;
+use crate::fetch::trusted;
 
 const USAGE: &str = "agent metadata [--check-in] PLATFORM [SERVER]";
 
@@ -30,27 +29,14 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     let Some((metadata, server)) = found else {
         return crate::misused(USAGE);
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("starting: {error}");
-            return ExitCode::from(1);
-        }
-    };
-    let roots = match std::env::var_os("SSL_CERT_FILE") {
-        _ if server.starts_with("http:") => Vec::new(),
-        Some(file) => roots(&[file]),
-        None => roots(&ROOTS),
-    };
+    let roots = if server.starts_with("http:") { Vec::new() } else { trusted() };
     let mut service = Service::new(&metadata, server, roots);
-    let result = runtime.block_on(async {
-        if checks_in { service.check_in().await } else { converse(&mut service).await }
-    });
-    // A name that is still being looked up is not waited for.
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let talk =
+        async { if checks_in { service.check_in().await } else { converse(&mut service).await } };
+    match crate::block_on(talk) {
+        Err(code) => code,
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             eprintln!("{}", explain(&error));
             ExitCode::from(1)
         }

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Documents of the network alone: what a platform or the kernel command line says of it, beneath the configuration.
+
+mod draft;
+
+use crate::document::Document;
+use crate::machine::{Parts, sorted};
+use crate::node::Node;
+use crate::report::Report;
+use crate::virtual_link;
+use crate::{Link, Resolver, VirtualLink};
+pub use draft::NetworkDraft;
+
+/// Documents of the network alone, which hold as far as a configuration has none of its own. The only way in is
+/// [`crate::canonical::read_network`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkDocuments {
+    links: Vec<Link>,
+    virtual_links: Vec<VirtualLink>,
+    resolver: Option<Resolver>,
+}
+
+impl NetworkDocuments {
+    /// How interfaces are set up, in the order of their names.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Links that the kernel makes.
+    #[must_use]
+    pub fn virtual_links(&self) -> &[VirtualLink] {
+        &self.virtual_links
+    }
+
+    /// How names are resolved.
+    #[must_use]
+    pub fn resolver(&self) -> Option<&Resolver> {
+        self.resolver.as_ref()
+    }
+
+    pub(crate) fn read(nodes: &[(u32, Node)], report: &mut Report) -> Option<NetworkDocuments> {
+        let mut parts = Parts::default();
+        for (number, node) in nodes {
+            report.enter(*number);
+            let Some(document) = crate::document::read(node, report) else { continue };
+            match document {
+                Document::Link(_)
+                | Document::VLAN(_)
+                | Document::Bond(_)
+                | Document::Resolver(_) => parts.add(document, node, report),
+                other => {
+                    let message = format!("{} is nothing of the network's", other.kind());
+                    report.find(node.line, message, "Link, VLAN, Bond or Resolver");
+                }
+            }
+        }
+        virtual_link::check_together(&parts.virtual_links, &parts.links, report);
+        report.is_empty().then(|| NetworkDocuments {
+            links: sorted(parts.links, Link::name),
+            virtual_links: virtual_link::sorted(parts.virtual_links),
+            resolver: parts.resolver.map(|(resolver, _)| resolver),
+        })
+    }
+}
