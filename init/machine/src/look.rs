@@ -10,7 +10,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
-use stele_config::{Link, Mac, MachineConfig, Remark, Sysctl, VirtualLink, did_you_mean, services};
+use stele_config::{
+    Device, Link, MachineConfig, Remark, Sysctl, VirtualLink, did_you_mean, services,
+};
 
 /// The settings that take memory as long as they stand, and how much for each of what they count.
 const TAKING: [(&str, Unit); 4] = [
@@ -61,8 +63,8 @@ pub struct Machine {
 /// A link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nic {
-    /// Its hardware address.
-    pub mac: Option<Mac>,
+    /// What is behind it.
+    pub device: Device,
     /// The largest packet that it can carry.
     pub max_mtu: Option<u32>,
 }
@@ -131,16 +133,16 @@ fn links(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
             expected,
         };
         let found = find(machine, link);
-        match (found, link.mac()) {
+        match (found, link.matched()) {
             // A machine without any has not looked yet.
             (None, _) if there.is_empty() => {}
             (None, None) if config.virtual_links().iter().any(|made| makes(made, name)) => {}
-            (None, Some(mac)) => {
-                let message = format!("this machine has no interface with {mac} now");
-                let macs = machine.links.values().filter_map(|nic| nic.mac);
+            (None, Some(matched)) => {
+                let message = format!("this machine has no interface with {matched} now");
+                let macs = machine.links.values().filter_map(|nic| nic.device.mac);
                 let macs: Vec<String> = macs.map(|mac| mac.to_string()).collect();
                 let expected = format!("one of {}", macs.join(", "));
-                remarks.push(about("match.mac", true, message, expected));
+                remarks.push(about("match", true, message, expected));
             }
             (None, None) => {
                 let hint = did_you_mean(name, &there);
@@ -158,7 +160,7 @@ fn links(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
                 let mut earlier = config.links().iter().take(index);
                 let same = |other: &&Link| find(machine, other).is_some_and(|(it, _)| it == name);
                 if let Some(other) = earlier.find(same) {
-                    let path = if link.mac().is_some() { "match.mac" } else { "name" };
+                    let path = if link.matched().is_some() { "match" } else { "name" };
                     let message = format!("{name} is the interface of Link {} too", other.name());
                     let expected = "one Link for each interface".to_owned();
                     remarks.push(about(path, false, message, expected));
@@ -192,7 +194,7 @@ fn parts(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {
             || config
                 .links()
                 .iter()
-                .any(|link| link.name().as_str() == name && link.mac().is_some())
+                .any(|link| link.name().as_str() == name && link.matched().is_some())
     };
     for link in config.virtual_links() {
         let names = link.members().into_iter().chain(link.parent());
@@ -216,10 +218,10 @@ fn makes(link: &VirtualLink, name: &str) -> bool {
 
 /// The link that a document is for, if it is there.
 fn find<'a>(machine: &'a Machine, document: &Link) -> Option<(&'a String, &'a Nic)> {
-    let Some(mac) = document.mac() else {
+    let Some(matched) = document.matched() else {
         return machine.links.get_key_value(document.name().as_str());
     };
-    machine.links.iter().find(|(_, nic)| nic.mac == Some(mac))
+    machine.links.iter().find(|(_, nic)| matched.fits(&nic.device))
 }
 
 fn metrics(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {

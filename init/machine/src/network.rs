@@ -32,7 +32,7 @@ pub mod wireguard;
 
 use rules::Rule;
 use std::net::IpAddr;
-use stele_config::Cidr;
+use stele_config::{Cidr, Device};
 use virtual_link::Form;
 
 /// What the kernel has.
@@ -65,6 +65,8 @@ pub struct Link {
     pub name: String,
     /// Its hardware address, when that is an Ethernet one.
     pub mac: Option<[u8; 6]>,
+    /// What is behind it.
+    pub device: Device,
     /// The largest packet it carries.
     pub mtu: u32,
     /// The largest packet it carried when it was first seen: what its driver chose.

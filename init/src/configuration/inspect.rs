@@ -5,7 +5,7 @@ use super::Understood;
 use crate::{arguments, devices::ModuleError, memory, node::Node, state, store::Kind};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
-use stele_config::{Cidr, Finding, MachineConfig, Metrics, Sysctl};
+use stele_config::{Cidr, Device, Finding, MachineConfig, Metrics, Sysctl};
 use stele_kernel::mount;
 use stele_machine::look::{self, Fault, Machine, Nic, Setting};
 
@@ -93,10 +93,13 @@ fn links(node: &Node) -> BTreeMap<String, Nic> {
         let status = node.store.status(Kind::Link, name)?;
         status.get("index")?;
         let max_mtu = status.get("maxMtu").and_then(Value::as_u64);
-        let nic = Nic {
-            mac: status.get("mac").and_then(|mac| mac.as_str()?.parse().ok()),
-            max_mtu: max_mtu.and_then(|max_mtu| u32::try_from(max_mtu).ok()),
+        let text = |key: &str| status.get(key).and_then(Value::as_str);
+        let device = Device {
+            mac: text("permanentMac").or(text("mac")).and_then(|mac| mac.parse().ok()),
+            path: text("path").and_then(|path| path.parse().ok()),
+            driver: text("driver").and_then(|driver| driver.parse().ok()),
         };
+        let nic = Nic { device, max_mtu: max_mtu.and_then(|max_mtu| u32::try_from(max_mtu).ok()) };
         Some((name.clone(), nic))
     };
     node.store.names(Kind::Link).iter().filter_map(look).collect()

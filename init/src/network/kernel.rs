@@ -2,13 +2,22 @@
 //! Between what the kernel crate says of the network and what the decisions are made on: by number there, by name here.
 
 use std::{collections::BTreeMap, net::IpAddr};
-use stele_config::Cidr;
+use stele_config::{Cidr, Device, Mac};
 use stele_kernel::net::{
     self, BondForm, BridgeForm, LinkForm, LinkInfo, NetError, Netlink, NewLink,
 };
 use stele_machine::network::{
     Address, Link, Observed, Route, plan::Action, rules::Rule, virtual_link::Form,
 };
+
+/// What is behind a link.
+fn device(link: &LinkInfo) -> Device {
+    Device {
+        mac: link.permanent.or(link.mac).map(Mac::from),
+        path: link.pci.as_ref().and_then(|pci| format!("pci-{pci}").parse().ok()),
+        driver: link.driver.as_ref().and_then(|driver| driver.parse().ok()),
+    }
+}
 
 /// Looks at everything.
 pub(super) fn observe(
@@ -24,6 +33,7 @@ pub(super) fn observe(
         index: link.index,
         name: link.name.clone(),
         mac: link.mac,
+        device: device(link),
         mtu: link.mtu,
         max_mtu: link.max_mtu,
         up: link.up,

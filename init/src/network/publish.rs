@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
-use stele_config::{Hosts, HostsEntry, RoutingRule, Table};
+use stele_config::{Hosts, HostsEntry, Mac, RoutingRule, Table};
 use stele_machine::network::{
     Observed,
     desired::Desired,
@@ -44,6 +44,13 @@ struct LinkStatus {
     index: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mac: Option<String>,
+    /// The one that its device was made with, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permanent_mac: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mtu: Option<u32>,
     /// The largest that it can have.
@@ -206,7 +213,12 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
             made_by: view.desired.made.get(&status.name).map(Form::kind),
             master: link.and_then(|link| link.master).map(|master| name(view, master)),
             index: link.map(|link| link.index),
-            mac: link.and_then(|link| link.mac).map(colons),
+            mac: link.and_then(|link| link.mac).map(|mac| Mac::from(mac).to_string()),
+            permanent_mac: link
+                .and_then(|link| link.device.mac.filter(|mac| Some(mac.bytes()) != link.mac))
+                .map(|mac| mac.to_string()),
+            path: link.and_then(|link| Some(link.device.path.as_ref()?.to_string())),
+            driver: link.and_then(|link| Some(link.device.driver.as_ref()?.to_string())),
             mtu: link.map(|link| link.mtu),
             max_mtu: link.and_then(|link| link.max_mtu),
             carrier: link.map(|link| link.carrier),
@@ -298,8 +310,4 @@ fn origin(ours: bool) -> &'static str {
 fn name(view: &View<'_>, index: u32) -> String {
     let link = view.observed.links.iter().find(|link| link.index == index);
     link.map_or_else(|| index.to_string(), |link| link.name.clone())
-}
-
-fn colons(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

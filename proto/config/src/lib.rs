@@ -51,6 +51,7 @@ mod watchdog;
 
 // The single values.
 mod cidr;
+mod device;
 mod domain;
 mod endpoint;
 mod hostname;
@@ -97,6 +98,7 @@ mod value;
 
 pub use access::{ClientAccess, ClientRole};
 pub use cidr::{Cidr, CidrError};
+pub use device::{Device, DevicePath, DevicePathError};
 pub use document::newest_version;
 pub use domain::{Domain, DomainError, LabelError};
 pub use endpoint::{Endpoint, EndpointError, Host};

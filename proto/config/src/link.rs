@@ -8,7 +8,8 @@ use crate::list::List;
 use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
-use crate::{Cidr, InterfaceName, Mac, Route};
+use crate::{Cidr, Device, DevicePath, InterfaceName, Mac, ModuleName, Route};
+use std::fmt;
 pub(crate) use v1::LinkV1;
 
 record! {
@@ -35,11 +36,16 @@ record! {
 }
 
 record! {
-    /// Which interface a document is for.
+    /// Which interface a document is for: the one for which all of this holds. Of several, one with a device behind it
+    /// comes first, then the first that there was.
     pub struct LinkMatch as "LinkMatch" {
-        /// The one with this hardware address. Of several, one with a device behind it comes first, then the first that
-        /// there was.
-        pub mac: Mac,
+        /// It was made with this hardware address, whatever it has while it is in a bond. One that was made with none, as
+        /// those that the kernel makes, has this address.
+        pub mac: Option<Mac>,
+        /// It is this PCI device: its domain, bus, device and function.
+        pub path: Option<DevicePath>,
+        /// It has this driver, as `ctl get link -o yaml` shows it.
+        pub driver: Option<ModuleName>,
     }
 }
 
@@ -65,10 +71,10 @@ impl Link {
         &self.name
     }
 
-    /// The hardware address by which the interface is found, whatever its name.
+    /// By what the interface is found, whatever its name.
     #[must_use]
-    pub fn mac(&self) -> Option<Mac> {
-        self.matched.as_ref().map(|matched| matched.mac)
+    pub fn matched(&self) -> Option<&LinkMatch> {
+        self.matched.as_ref()
     }
 
     /// The largest packet in bytes, where it is set.
@@ -102,7 +108,7 @@ impl Link {
 
     /// Says that another document is for the same interface.
     pub(crate) fn check_beside(&self, other: &Link, node: &Node, report: &mut Report) {
-        if self.mac().is_some() && self.mac() == other.mac() {
+        if self.matched.is_some() && self.matched == other.matched {
             let message = format!("Link {} is for the same interface", other.name);
             report.find_at(node, "match", message, "one Link for each interface");
         }
@@ -121,7 +127,35 @@ impl Check for Link {
     }
 }
 
-impl Check for LinkMatch {}
+impl LinkMatch {
+    /// Whether all of it holds for a device.
+    #[must_use]
+    pub fn fits(&self, device: &Device) -> bool {
+        let LinkMatch { mac, path, driver } = self;
+        (mac.is_none() || *mac == device.mac)
+            && (path.is_none() || *path == device.path)
+            && (driver.is_none() || *driver == device.driver)
+    }
+}
+
+/// No interface can be called so.
+impl fmt::Display for LinkMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mac = self.mac.map(|mac| mac.to_string());
+        let path = self.path.as_ref().map(ToString::to_string);
+        let driver = self.driver.as_ref().map(|driver| format!("driver {driver}"));
+        let all: Vec<String> = mac.into_iter().chain(path).chain(driver).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+impl Check for LinkMatch {
+    fn check(&self, node: &Node, report: &mut Report) {
+        if *self == (LinkMatch { mac: None, path: None, driver: None }) {
+            report.find(node.line, "there is nothing in it", "mac, path or driver");
+        }
+    }
+}
 
 impl Check for Dhcp4 {}
 

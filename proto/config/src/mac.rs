@@ -28,6 +28,12 @@ impl Mac {
     }
 }
 
+impl From<[u8; 6]> for Mac {
+    fn from(bytes: [u8; 6]) -> Mac {
+        Mac(bytes)
+    }
+}
+
 impl FromStr for Mac {
     type Err = MacError;
 

@@ -5,7 +5,7 @@
 //! machine.
 
 use crate::record::did_you_mean;
-use crate::{Environment, MachineConfig, Name, Probe, Remark};
+use crate::{Environment, Link, MachineConfig, Name, Probe, Remark};
 
 /// What is kept running.
 pub const SERVICES: [&str; 4] = ["apid", "metrics", "probe", "time"];
@@ -38,7 +38,7 @@ pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
     let is_link = |name: &str| {
         // Without any, or with those of any name, which links there are is the machine's business.
         let all = config.links();
-        let of_any_name = all.is_empty() || all.iter().any(|link| link.mac().is_some());
+        let of_any_name = all.is_empty() || all.iter().any(|link| link.matched().is_some());
         of_any_name && name.strip_prefix(FOR_LINKS).is_some_and(|rest| rest.len() > 1)
     };
     let mut programs = services.clone();
@@ -85,7 +85,8 @@ pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
 
 /// What is kept running with this configuration.
 fn services(config: &MachineConfig) -> Vec<String> {
-    let links = config.links().iter().filter(|link| link.dhcp4().is_some() && link.mac().is_none());
+    let named = |link: &&Link| link.dhcp4().is_some() && link.matched().is_none();
+    let links = config.links().iter().filter(named);
     let links = links.map(|link| format!("{FOR_LINKS}-{}", link.name()));
     let sinks = config.log_sinks().iter().map(|sink| format!("{FOR_SINKS}-{}", sink.name()));
     SERVICES.map(str::to_owned).into_iter().chain(links).chain(sinks).collect()

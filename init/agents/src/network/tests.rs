@@ -12,7 +12,7 @@ fn said(form: Form, text: &str) -> String {
         .unwrap_or_else(|findings| panic!("{findings:?}: {documents:#?}"));
     let mut lines = Vec::new();
     for link in network.links() {
-        let mac = link.mac().map(|mac| format!(" {mac}")).unwrap_or_default();
+        let mac = link.matched().map(|matched| format!(" {matched}")).unwrap_or_default();
         let mut words = vec![format!("{}{mac}:", link.name())];
         words.extend(link.dhcp4().map(|_| "dhcp".to_owned()));
         words.extend(link.mtu().map(|mtu| format!("mtu {mtu}")));

@@ -14,6 +14,8 @@ pub struct LinkInfo {
     pub name: String,
     /// Its hardware address, when that is an Ethernet one.
     pub mac: Option<[u8; 6]>,
+    /// The hardware address that its device was made with, whatever it has now.
+    pub permanent: Option<[u8; 6]>,
     /// The largest packet it carries.
     pub mtu: u32,
     /// The largest packet that it can carry, where its driver says so.
@@ -24,6 +26,8 @@ pub struct LinkInfo {
     pub carrier: bool,
     /// Whether it is an Ethernet link with a device behind it, in contrast to bridges, tunnels and the loopback.
     pub physical: bool,
+    /// The PCI device that it is, or is a part of: domain, bus, device and function.
+    pub pci: Option<String>,
     /// The driver of that device.
     pub driver: Option<String>,
     /// What the kernel made it as, where it is of a form that we know.
@@ -34,6 +38,16 @@ pub struct LinkInfo {
     pub master: Option<u32>,
     /// The link that it is on, or the other end of its cable, if that is here.
     pub parent: Option<u32>,
+}
+
+/// The PCI device that a device is, or is a part of, as virtio's are.
+fn pci(device: &Path) -> Option<String> {
+    let place = fs::canonicalize(device).ok()?;
+    let mut above = place.ancestors().take_while(|folder| folder.starts_with("/sys/devices"));
+    let found = above.find(|folder| {
+        fs::read_link(folder.join("subsystem")).is_ok_and(|subsystem| subsystem.ends_with("pci"))
+    })?;
+    Some(found.file_name()?.to_string_lossy().into_owned())
 }
 
 impl Netlink {
@@ -59,18 +73,17 @@ impl Netlink {
             let device = Path::new("/sys/class/net").join(&name).join("device");
             let ethernet = header.ifi_type == libc::ARPHRD_ETHER;
             let up = header.ifi_flags & libc::IFF_UP as u32 != 0;
+            let mac = |bytes: &[u8]| bytes.try_into().ok().filter(|_| ethernet);
             links.push(LinkInfo {
                 index,
-                mac: attributes
-                    .get_address()
-                    .ok()
-                    .filter(|_| ethernet)
-                    .and_then(|mac| mac.try_into().ok()),
+                mac: attributes.get_address().ok().and_then(mac),
+                permanent: attributes.get_perm_address().ok().and_then(mac),
                 mtu: attributes.get_mtu().unwrap_or_default(),
                 max_mtu: attributes.get_max_mtu().ok().filter(|max| *max > 0),
                 up,
                 carrier: up && header.ifi_flags & libc::IFF_LOWER_UP as u32 != 0,
                 physical: ethernet && device.exists(),
+                pci: pci(&device),
                 driver: fs::read_link(device.join("driver"))
                     .ok()
                     .and_then(|driver| Some(driver.file_name()?.to_string_lossy().into_owned())),

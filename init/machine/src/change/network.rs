@@ -148,7 +148,7 @@ pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Opti
 
 fn summary(link: &Link) -> String {
     let mut parts = Vec::new();
-    parts.extend(link.mac().map(|mac| format!("the interface with {mac}")));
+    parts.extend(link.matched().map(|matched| format!("the interface with {matched}")));
     if link.dhcp4().is_some() {
         parts.push("DHCP".to_owned());
     }

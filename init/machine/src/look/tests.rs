@@ -2,7 +2,7 @@
 use super::{Fault, Machine, Nic, Setting, listening, look};
 use expect_test::{Expect, expect};
 use std::{collections::BTreeMap, time::Duration};
-use stele_config::{MachineConfig, Places, canonical};
+use stele_config::{Device, MachineConfig, Places, canonical};
 
 fn config(documents: &[&str]) -> MachineConfig {
     let pem = |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
@@ -29,7 +29,17 @@ fn machine() -> Machine {
     Machine {
         up: true,
         links: BTreeMap::from([
-            ("eth0".to_owned(), Nic { mac: "52:54:00:12:34:56".parse().ok(), max_mtu: Some(1500) }),
+            (
+                "eth0".to_owned(),
+                Nic {
+                    device: Device {
+                        mac: "52:54:00:12:34:56".parse().ok(),
+                        path: "pci-0000:00:03.0".parse().ok(),
+                        driver: "virtio_net".parse().ok(),
+                    },
+                    max_mtu: Some(1500),
+                },
+            ),
             ("lo".to_owned(), Nic::default()),
         ]),
         addresses: vec!["10.0.2.15".parse().unwrap(), "::1".parse().unwrap()],
@@ -83,8 +93,8 @@ fn links_by_hardware_address() {
         ],
         &expect![[r#"
             Link, mtu: eth0 carries no packets of 9000 bytes; expected at most 1500
-            Link, match.mac: eth0 is the interface of Link eth0 too; expected one Link for each interface
-            warning: Link, match.mac: this machine has no interface with 52:54:00:00:00:01 now; expected one of 52:54:00:12:34:56"#]],
+            Link, match: eth0 is the interface of Link eth0 too; expected one Link for each interface
+            warning: Link, match: this machine has no interface with 52:54:00:00:00:01 now; expected one of 52:54:00:12:34:56"#]],
     );
 }
 

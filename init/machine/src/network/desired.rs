@@ -21,7 +21,7 @@ pub const DHCP_METRIC: u32 = 1024;
 /// The metric that the kernel gives an IPv6 route without one.
 const IPV6_METRIC: u32 = 1024;
 
-/// What the links should have, by name, or by the hardware address of one that is not there. A link that is not here is left
+/// What the links should have, by name, or by what one that is not there is found by. A link that is not here is left
 /// alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -117,14 +117,14 @@ impl Desired {
     }
 }
 
-/// The name of the link that a document is for. A hardware address stands for a link that is not there: no link can be called
+/// The name of the link that a document is for. What it is found by stands for a link that is not there: no link can be called
 /// so.
 pub fn interface(document: &stele_config::Link, links: &[Link]) -> String {
-    let Some(mac) = document.mac() else { return document.name().to_string() };
-    let mut same = links.iter().filter(|link| link.mac == Some(mac.bytes()));
+    let Some(matched) = document.matched() else { return document.name().to_string() };
+    let mut fitting = links.iter().filter(|link| matched.fits(&link.device));
     // Bridges, bonds and VLANs have the address of what is below them.
-    let found = same.clone().find(|link| link.physical).or_else(|| same.next());
-    found.map_or_else(|| mac.to_string(), |link| link.name.clone())
+    let found = fitting.clone().find(|link| link.physical).or_else(|| fitting.next());
+    found.map_or_else(|| matched.to_string(), |link| link.name.clone())
 }
 
 /// The name of the link that documents call so: what a `Link` is for, or else the link itself.

@@ -146,8 +146,11 @@ pub fn hostname(
     if let Some(name) = dhcp.values().find_map(|dhcp| dhcp.lease.as_ref()?.hostname()) {
         return (name.as_str().to_owned(), Origin::Lease);
     }
-    let name = match links.iter().filter(|link| link.physical).find_map(|link| link.mac) {
-        Some([_, _, _, a, b, c]) => format!("stele-{a:02x}{b:02x}{c:02x}"),
+    let name = match links.iter().filter(|link| link.physical).find_map(|link| link.device.mac) {
+        Some(mac) => {
+            let [_, _, _, a, b, c] = mac.bytes();
+            format!("stele-{a:02x}{b:02x}{c:02x}")
+        }
         None => "stele".to_owned(),
     };
     (name, Origin::Machine)
@@ -192,7 +195,7 @@ mod tests {
     };
     use expect_test::expect;
     use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
-    use stele_config::Dhcp4;
+    use stele_config::{Device, Dhcp4};
 
     fn dhcp(server: [u8; 4], domain: &str, hostname: &str) -> Dhcp {
         let claim = Claim {
@@ -210,11 +213,13 @@ mod tests {
     }
 
     fn link(index: u32, name: &str, physical: bool) -> Link {
-        let mac = Some([0x52, 0x54, 0, 0x12, 0x34, index as u8]);
+        let mac = [0x52, 0x54, 0, 0x12, 0x34, index as u8];
+        let device = Device { mac: Some(mac.into()), ..Device::default() };
         Link {
             index,
             name: name.to_owned(),
-            mac,
+            mac: Some(mac),
+            device,
             mtu: 1500,
             first_mtu: 1500,
             max_mtu: None,

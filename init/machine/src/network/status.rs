@@ -151,12 +151,14 @@ mod tests {
     };
     use expect_test::{Expect, expect};
     use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+    use stele_config::Device;
 
     fn link(index: u32, name: &str) -> Link {
         Link {
             index,
             name: name.to_owned(),
             mac: None,
+            device: Device::default(),
             mtu: 1500,
             first_mtu: 1500,
             max_mtu: None,

@@ -11,7 +11,7 @@ use crate::network::{
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
-use stele_config::{Cidr, Dhcp4, MachineConfig, canonical};
+use stele_config::{Cidr, Device, Dhcp4, MachineConfig, canonical};
 
 /// Does what the kernel would; refuses what it would refuse.
 fn apply(state: &mut Observed, action: &Action) {
@@ -121,6 +121,7 @@ fn link(index: u32, name: &str) -> Link {
         index,
         name: name.to_owned(),
         mac: None,
+        device: Device::default(),
         mtu: 1500,
         first_mtu: 1500,
         max_mtu: None,
@@ -274,20 +275,35 @@ fn a_rule_without_a_network_is_one_of_each_family_and_others_rules_stay() {
 }
 
 #[test]
-fn a_link_is_found_by_its_hardware_address() {
-    let mac = Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
-    let eth0 = Link { mac, ..link(2, "eth0") };
-    let bridge = Link { mac, physical: false, ..link(1, "br0") };
+fn a_link_is_found_by_what_is_behind_it() {
+    let device = Device { mac: "52:54:00:12:34:56".parse().ok(), ..Device::default() };
+    let eth0 = Link { device: device.clone(), ..link(2, "eth0") };
+    let bridge = Link { device, physical: false, ..link(1, "br0") };
     let config = configured(r#""name":"up","match":{"mac":"52:54:00:12:34:56"},"dhcp4":{}"#);
-    let named = |links: &[Link]| {
-        let desired = Desired::derive(Some(&config), &BTreeMap::new(), links);
+    let named = |config: &MachineConfig, links: &[Link]| {
+        let desired = Desired::derive(Some(config), &BTreeMap::new(), links);
         desired.links.into_iter().map(|(name, link)| (name, link.document)).collect::<Vec<_>>()
     };
     let own = |name: &str| vec![(name.to_owned(), "up".to_owned())];
-    assert_eq!(named(&[bridge.clone(), eth0]), own("eth0"));
-    assert_eq!(named(&[bridge]), own("br0"));
+    assert_eq!(named(&config, &[bridge.clone(), eth0]), own("eth0"));
+    assert_eq!(named(&config, &[bridge]), own("br0"));
     // One that happens to have the document's name is another one.
-    assert_eq!(named(&[link(3, "up")]), own("52:54:00:12:34:56"));
+    assert_eq!(named(&config, &[link(3, "up")]), own("52:54:00:12:34:56"));
+    // All that is asked for has to hold.
+    let config =
+        configured(r#""name":"up","match":{"path":"pci-0000:00:03.0","driver":"virtio_net"}"#);
+    let by = |path: &str, driver: &str| Device {
+        path: path.parse().ok(),
+        driver: driver.parse().ok(),
+        mac: None,
+    };
+    let links = [
+        Link { device: by("pci-0000:00:02.0", "virtio_net"), ..link(2, "eth0") },
+        Link { device: by("pci-0000:00:03.0", "e1000"), ..link(3, "eth1") },
+        Link { device: by("pci-0000:00:03.0", "virtio-net"), ..link(4, "eth2") },
+    ];
+    assert_eq!(named(&config, &links), own("eth2"));
+    assert_eq!(named(&config, &links[..2]), own("pci-0000:00:03.0, driver virtio_net"));
 }
 
 #[test]
