@@ -11,6 +11,12 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use std::{env, process::Command, time::Instant};
 
+/// What cargo looks at: always the whole workspace in one form, so that nothing in it is built twice.
+const WHOLE: [&str; 5] = ["--locked", "--quiet", "--workspace", "--features", "hack/bench"];
+
+/// What tells the end-to-end tests that there is time for all of them.
+pub const THOROUGH: &str = "--thorough";
+
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -38,29 +44,25 @@ impl Part {
         }
     }
 
-    fn run(self, filters: &[String]) -> Result<()> {
+    fn run(self, filters: &[String], thorough: bool) -> Result<()> {
         match self {
             Part::Lint => {
                 cargo(&["fmt", "--all", "--check"])?;
                 // The end-to-end tests are no test of cargo's, so it takes them only by their name.
-                for what in
-                    [&["--workspace", "--all-targets"][..], &["-p", "hack", "--test", "e2e"]]
-                {
-                    let clippy = ["clippy", "--locked", "--quiet"];
-                    cargo(&[&clippy[..], what, &["--", "-D", "warnings"]].concat())?;
+                for what in ["--all-targets", "--test=e2e"] {
+                    cargo(&[&["clippy"], &WHOLE[..], &[what, "--", "-D", "warnings"]].concat())?;
                 }
                 Ok(())
             }
-            Part::Unit => cargo(&["test", "--locked", "--workspace", "--quiet"]),
+            Part::Unit => cargo(&[&["test"], &WHOLE[..]].concat()),
             Part::E2e => {
                 let builder = Builder::new()?;
                 let image = builder.fresh_image(&top().join("out"))?;
                 Variants::new(image.dir().join("e2e")).build(&builder, &image)?;
                 Tools::new(image.dir().join("tools")).prepare(&builder)?;
-                let mut args =
-                    vec!["test", "--locked", "--quiet", "-p", "hack", "--test", "e2e", "--"];
-                args.extend(filters.iter().map(String::as_str));
-                cargo(&args)
+                let filters = filters.iter().map(String::as_str);
+                let filters: Vec<&str> = filters.chain(thorough.then_some(THOROUGH)).collect();
+                cargo(&[&["test"], &WHOLE[..], &["--test=e2e", "--"], &filters].concat())
             }
             Part::Reproducible => crate::reproducible::check(),
         }
@@ -68,13 +70,13 @@ impl Part {
 }
 
 /// Runs the parts that are named, or all of them.
-pub fn test(parts: &[Part], filters: &[String]) -> Result<()> {
+pub fn test(parts: &[Part], filters: &[String], thorough: bool) -> Result<()> {
     let parts = if parts.is_empty() { &Part::ALL } else { parts };
     let mut failed = Vec::new();
     let started = Instant::now();
     for part in parts {
         println!("\n=== {} ({:.0} s)", part.title(), started.elapsed().as_secs_f32());
-        if let Err(error) = part.run(filters) {
+        if let Err(error) = part.run(filters, thorough) {
             println!("=== FAILED: {error:#}");
             failed.push(part.title());
         }

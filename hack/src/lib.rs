@@ -27,6 +27,7 @@
 pub mod accelerator;
 pub mod api;
 pub mod artefacts;
+#[cfg(feature = "bench")]
 pub mod bench;
 pub mod broken;
 pub mod build;

@@ -5,9 +5,10 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+#[cfg(feature = "bench")]
+use hack::bench::{self, Subject};
 use hack::{
     artefacts::Artefacts,
-    bench::{self, Subject},
     check::{self, Part},
     fuzz::{self, Target},
     machine::{Drive, Machine},
@@ -40,8 +41,12 @@ enum Command {
         /// Only scenarios with this in their name
         #[arg(long = "only", value_name = "TEXT")]
         filters: Vec<String>,
+        /// With every fault, and as many power cuts as before a release
+        #[arg(long)]
+        thorough: bool,
     },
     /// Measure the figures of the project
+    #[cfg(feature = "bench")]
     Bench {
         /// What to measure [default: everything]
         subjects: Vec<Subject>,
@@ -111,7 +116,8 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Up => up::up(),
         Command::Down => up::down(),
-        Command::Test { parts, filters } => check::test(&parts, &filters),
+        Command::Test { parts, filters, thorough } => check::test(&parts, &filters, thorough),
+        #[cfg(feature = "bench")]
         Command::Bench { subjects, runs, json } => bench::bench(&subjects, runs, json),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, Duration::from_secs(seconds)),
         Command::Vm(arguments) => run_vm(arguments),

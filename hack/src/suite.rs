@@ -58,11 +58,15 @@ impl Checks {
 }
 
 /// Runs every scenario whose name contains one of `filters` (all, if there are none). True if every check held.
-pub fn run<W: Sync>(world: &W, scenarios: &[Scenario<W>], filters: &[String]) -> Result<bool> {
+pub fn run<'s, W: Sync + 's>(
+    world: &W,
+    scenarios: impl IntoIterator<Item = &'s Scenario<W>>,
+    filters: &[String],
+) -> Result<bool> {
     let wanted = |scenario: &&Scenario<W>| {
         filters.is_empty() || filters.iter().any(|filter| scenario.name.contains(filter))
     };
-    let scenarios: Vec<&Scenario<W>> = scenarios.iter().filter(wanted).collect();
+    let scenarios: Vec<&Scenario<W>> = scenarios.into_iter().filter(wanted).collect();
     let slots = Slots { free: Mutex::new(MACHINES), changed: Condvar::new() };
     let results = Mutex::new(Vec::new());
     let sound = AtomicBool::new(true);

@@ -3,8 +3,8 @@
 //!
 //! Programs of the node are static and position-independent, and paths of the build machine are mapped away in them, in Rust
 //! and in C alike, so that two folders make the same bytes. `ctl` is an ordinary program of the machine that builds it,
-//! because a static glibc would look for that machine's name services; it is built as `cargo build --release` builds it, so
-//! whoever has done that has it already.
+//! because a static glibc would look for that machine's name services; it is built with the
+//! other tools, so whoever has those has it already.
 
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
@@ -19,6 +19,10 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The crates whose programs run on a node.
 const NODE: [&str; 3] = ["stele-init", "stele-apid", "stele-agents"];
 
+/// The crates whose programs run where they are built. Together: cargo chooses the features of what they share by what is built
+/// together, and builds it again for others.
+const HOST: [&str; 3] = ["hack", "image", "ctl"];
+
 /// What makes PID 1 fail on request.
 const FAULTS: &str = "stele-init/faults";
 
@@ -30,7 +34,7 @@ pub fn node(workspace: &Workspace, faults: bool) -> Result<BTreeMap<String, Path
 
 /// The client.
 pub fn ctl(workspace: &Workspace) -> Result<PathBuf> {
-    let mut built = run(cargo(workspace, &["ctl"]), "ctl")?;
+    let mut built = run(cargo(workspace, &HOST), "ctl")?;
     built.remove("ctl").context("Building ctl: cargo made no program of that name")
 }
 

@@ -52,7 +52,7 @@ impl Guest {
         let dir = scratch.path();
         let built = builder
             .progress
-            .suspend(|| programs::reproducible(&builder.workspace, &["hack"], &[]))?;
+            .suspend(|| programs::reproducible(&builder.workspace, &["hack"], &["hack/bench"]))?;
         let program = |name: &str| -> Result<Vec<u8>> {
             let path = built.get(name).with_context(|| format!("cargo made no {name}"))?;
             fs::read(path).with_context(|| format!("Reading {}", path.display()))

@@ -11,6 +11,8 @@ use std::{fs, time::Duration};
 
 /// A start without arguments and one with them.
 const BOTH: Duration = Duration::from_secs(240);
+/// Starts with arguments that may fail before the machine goes on without.
+const TRIES: u32 = 3;
 
 pub(crate) fn there_and_back(world: &World, checks: &Checks) -> Result<()> {
     let node = world.settled("arguments")?;
@@ -108,7 +110,7 @@ pub(crate) fn beside_others(world: &World, checks: &Checks) -> Result<()> {
     });
     checks.check("what nobody confirms goes by itself, with a start", || {
         let more = args("hugepages=32");
-        apply(&node, &more, &["--mode", "reboot", "--confirm-within", "90s"])?;
+        apply(&node, &more, &["--mode", "reboot", "--confirm-within", "60s"])?;
         in_force(&node, &["hugepages=32"])?;
         let number = newest(&node)?;
         node.wait_until("it has gone back", BOTH * 2, || {
@@ -116,6 +118,39 @@ pub(crate) fn beside_others(world: &World, checks: &Checks) -> Result<()> {
             Ok(state.and_then(|one| field(&one, "state")).is_ok_and(|state| state == "reverted"))
         })?;
         in_force(&node, &["mitigations=auto", "hugepages=64"])
+    });
+    Ok(())
+}
+
+/// Arguments that the power goes away under, again and again.
+pub(crate) fn given_up(world: &World, checks: &Checks) -> Result<()> {
+    let mut node = world.settled("unlucky-arguments")?;
+    apply(&node, &args("hugepages=64"), &["--mode", "reboot"])?;
+    in_force(&node, &["hugepages=64"])?;
+    node.vm.cut_power()?;
+    let mut starts_with_them = 0;
+    loop {
+        let before = node.vm.launches();
+        node.vm.power_on()?;
+        // One start without them, and one with; or it stays without.
+        let with_them = || node.vm.launches() > before + 1;
+        node.wait_until("it starts with them or answers", BOTH, || {
+            Ok(with_them() || version(&node).is_ok())
+        })?;
+        if !with_them() {
+            break;
+        }
+        starts_with_them += 1;
+        ensure!(starts_with_them <= TRIES, "It starts with them for ever");
+        node.vm.cut_power()?;
+    }
+    checks.check("after starts that did not come up it goes on without them, and says so", || {
+        ensure!(starts_with_them == TRIES, "{starts_with_them} starts with them");
+        let shown = resource(&node, "kernelargs", "kernel")?;
+        ensure!(field(&shown, "state")? == "failed", "{shown}");
+        says(&field(&shown, "reason")?, &["starts with them did not come up"])?;
+        ensure!(!line(&node)?.contains("hugepages=64"));
+        Ok(())
     });
     Ok(())
 }

@@ -23,16 +23,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Of each, few, and as many as a thorough test takes.
+struct Number<T>(T, T);
+
 /// Moments that are booted.
-const BOOTED: usize = 50;
+const BOOTED: Number<usize> = Number(10, 50);
 /// The same, of moments of an apply.
-const APPLIED: usize = 10;
+const APPLIED: Number<usize> = Number(5, 10);
 /// At random moments, so many.
-const KILLS: u32 = 20;
+const KILLS: Number<u32> = Number(4, 20);
 /// An upgrade takes about so long; a kill comes within it.
 const UPGRADE: Duration = Duration::from_secs(24);
 /// What is random here is the same each time, unless this says another number.
 const SEED: &str = "STELE_SEED";
+
+impl<T: Copy> Number<T> {
+    fn of(&self, world: &World) -> T {
+        if world.thorough { self.1 } else { self.0 }
+    }
+}
 
 /// A node before, and all that it wrote.
 struct Written {
@@ -87,7 +96,7 @@ pub(crate) fn every_write(world: &World, checks: &Checks) -> Result<()> {
         Ok(())
     });
     checks.check("booted at many of these moments, it is a healthy node", || {
-        boot(world, &written, &recording, &cuts::spread(&moments, BOOTED), &|node| {
+        boot(world, &written, &recording, &cuts::spread(&moments, BOOTED.of(world)), &|node| {
             healthy(node)?;
             version(node)
         })
@@ -116,7 +125,7 @@ pub(crate) fn every_apply(world: &World, checks: &Checks) -> Result<()> {
     ));
     checks.check("wherever the power is cut, every generation is whole", || judged(&report));
     checks.check("booted at many of these moments, it has one of its configurations", || {
-        boot(world, &written, &recording, &cuts::spread(&moments, APPLIED), &|node| {
+        boot(world, &written, &recording, &cuts::spread(&moments, APPLIED.of(world)), &|node| {
             let (generation, servers) = in_force(node)?;
             let wanted = known.get(&generation).context("It is on a generation of its own")?;
             ensure!(*wanted == servers, "generation {generation}: {servers}, and not {wanted}");
@@ -298,7 +307,8 @@ pub(crate) fn kills(world: &World, checks: &Checks) -> Result<()> {
     let mut random = Random::new(seed()?);
     let mut ended = BTreeMap::<String, u32>::new();
     let mut failures = Vec::new();
-    for number in 1..=KILLS {
+    let kills = KILLS.of(world);
+    for number in 1..=kills {
         let after = UPGRADE.mul_f64((random.draw() % 1000) as f64 / 1000.0);
         match kill(&mut node, &images, after) {
             Ok(version) => *ended.entry(version).or_default() += 1,
@@ -309,7 +319,7 @@ pub(crate) fn kills(world: &World, checks: &Checks) -> Result<()> {
         }
     }
     let survived: u32 = ended.values().sum();
-    world.figure(format!("kills at random moments of an upgrade: {survived} of {KILLS} survived; then it was on {ended:?}"));
+    world.figure(format!("kills at random moments of an upgrade: {survived} of {kills} survived; then it was on {ended:?}"));
     checks.check("killed at random moments of upgrades, it is a healthy node each time", || {
         ensure!(failures.is_empty(), "{failures:#?}");
         Ok(())

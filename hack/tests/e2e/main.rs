@@ -2,7 +2,7 @@
 //! What a user does, on real boots.
 //!
 //! `cargo test -p hack --test e2e -- NAME…` runs the scenarios with one of these in their name. `hack test` builds what
-//! they need first. The consoles of all machines are kept in `out/e2e/consoles`.
+//! they need first. With `--thorough` all of them run, and power is cut as often as before a release. The consoles of all machines are kept in `out/e2e/consoles`.
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +39,10 @@ mod upgrade;
 mod web;
 mod world;
 
-use hack::suite::{self, Scenario};
+use hack::{
+    check::THOROUGH,
+    suite::{self, Scenario},
+};
 use std::{env, process::ExitCode};
 use world::World;
 
@@ -50,17 +53,10 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "broken::no_api", machines: 1, run: broken::fault::<10> },
     Scenario { name: "broken::no_network", machines: 1, run: broken::fault::<11> },
     Scenario { name: "broken::check_fails", machines: 1, run: broken::fault::<12> },
-    Scenario { name: "broken::check_flaps", machines: 1, run: broken::fault::<13> },
-    Scenario { name: "broken::stuck", machines: 1, run: broken::fault::<9> },
     Scenario { name: "broken::panics", machines: 1, run: broken::fault::<6> },
-    Scenario { name: "broken::exits", machines: 1, run: broken::fault::<7> },
     Scenario { name: "broken::configuration", machines: 1, run: broken::fault::<14> },
     Scenario { name: "broken::empty", machines: 1, run: broken::fault::<0> },
-    Scenario { name: "broken::zeros", machines: 1, run: broken::fault::<1> },
-    Scenario { name: "broken::truncated_kernel", machines: 1, run: broken::fault::<2> },
-    Scenario { name: "broken::corrupt_initrd", machines: 1, run: broken::fault::<3> },
     Scenario { name: "broken::corrupt_squashfs", machines: 1, run: broken::fault::<4> },
-    Scenario { name: "broken::no_init", machines: 1, run: broken::fault::<5> },
     Scenario { name: "cuts::every_write", machines: 2, run: cuts::every_write },
     Scenario { name: "cuts::every_apply", machines: 2, run: cuts::every_apply },
     Scenario { name: "health::safe", machines: 1, run: health::safe },
@@ -87,6 +83,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
+    Scenario { name: "network::peers", machines: 2, run: network::peers },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
     Scenario { name: "clouds::walk", machines: 2, run: clouds::walk },
     Scenario { name: "live::node", machines: 1, run: live::node },
@@ -116,11 +113,26 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "fleet::two_nodes", machines: 2, run: fleet::two_nodes },
 ];
 
+/// What takes long and is like others: for who asks for it by name, or wants the tests to be thorough.
+static MORE: &[Scenario<World>] = &[
+    Scenario { name: "broken::check_flaps", machines: 1, run: broken::fault::<13> },
+    Scenario { name: "broken::stuck", machines: 1, run: broken::fault::<9> },
+    Scenario { name: "broken::exits", machines: 1, run: broken::fault::<7> },
+    Scenario { name: "broken::zeros", machines: 1, run: broken::fault::<1> },
+    Scenario { name: "broken::truncated_kernel", machines: 1, run: broken::fault::<2> },
+    Scenario { name: "broken::corrupt_initrd", machines: 1, run: broken::fault::<3> },
+    Scenario { name: "broken::no_init", machines: 1, run: broken::fault::<5> },
+    Scenario { name: "arguments::given_up", machines: 1, run: arguments::given_up },
+];
+
 fn main() -> ExitCode {
-    // Flags are those of cargo's own test runner, which has no use here.
-    let filters: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let outcome = World::new().and_then(|world| {
-        let sound = suite::run(&world, SCENARIOS, &filters)?;
+    let (flags, filters): (Vec<String>, Vec<String>) =
+        env::args().skip(1).partition(|argument| argument.starts_with("--"));
+    // Others are those of cargo's own test runner, which has no use here.
+    let thorough = flags.iter().any(|flag| flag == THOROUGH);
+    let more = if thorough || !filters.is_empty() { MORE } else { &[] };
+    let outcome = World::new(thorough).and_then(|world| {
+        let sound = suite::run(&world, SCENARIOS.iter().chain(more), &filters)?;
         world.print_figures();
         Ok(sound)
     });

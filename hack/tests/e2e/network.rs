@@ -4,11 +4,11 @@
 
 use crate::{
     kinds::{apply, example, links},
-    world::{Kept, World, field, resource, says, with_more},
+    world::{Kept, World, field, resource, resources, says, scratch, with_more},
 };
 use anyhow::{Result, ensure};
-use hack::suite::Checks;
-use std::time::Duration;
+use hack::{machine::Machine, node::Node, suite::Checks};
+use std::{path::Path, time::Duration};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -26,6 +26,108 @@ const VIRTUAL: &str = "---\napiVersion: stele/v1\nkind: Dummy\nname: services
 routes: [{to: 203.0.113.0/24, via: 198.51.100.2}]
 ---\napiVersion: stele/v1\nkind: RoutingRule\nname: storage\npriority: 900\nfrom: 198.51.100.0/24\ntable: 100
 ---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nmode: 802.3ad\nlacpRate: fast\n";
+
+/// The hardware address of the first card that QEMU makes.
+const UPLINK_MAC: &str = "52:54:00:12:34:56";
+
+/// One of two machines with two cables between them, of which each has what the other has.
+struct Peer {
+    number: u8,
+    private: &'static str,
+    public: &'static str,
+}
+
+const PEERS: [Peer; 2] = [
+    Peer {
+        number: 1,
+        private: "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=",
+        public: "B6N8vBQgk8i3VdwbEOhstCY3StFqqFPtC9/AsrhtHHw=",
+    },
+    Peer {
+        number: 2,
+        private: "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=",
+        public: "WGmv9FBUlzLLqu1eXfmzCm2jHLDldCutWtShp2jxpns=",
+    },
+];
+
+impl Peer {
+    /// Both cables as one by LACP, a VLAN on that, and a tunnel through it.
+    fn documents(&self, other: &Peer) -> String {
+        let Peer { number, private, .. } = self;
+        let Peer { number: far, public, .. } = other;
+        // The kernel finds the cards in any order.
+        let named = |name: &str, mac: &str, more: &str| {
+            format!(
+                "---\napiVersion: stele/v2\nkind: Link\nname: {name}\nmatch: {{mac: '{mac}'}}\n{more}"
+            )
+        };
+        let uplink = named("uplink", UPLINK_MAC, "dhcp4: {}\n");
+        let (left, right) = (named("left", &self.mac(0), ""), named("right", &self.mac(1), ""));
+        format!(
+            "{uplink}{left}{right}---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nlinks: [left, right]\nmode: 802.3ad\nlacpRate: fast
+---\napiVersion: stele/v1\nkind: VLAN\nname: between\nlink: bond0\nid: 42
+---\napiVersion: stele/v2\nkind: Link\nname: between\naddresses: [192.0.2.{number}/24]
+---\napiVersion: stele/v1\nkind: WireGuard\nname: wg0\nport: 51820\nprivateKey: {private}
+peers:\n- publicKey: {public}\n  endpoint: 192.0.2.{far}:51820\n  allowedIPs: [198.51.100.{far}/32]
+---\napiVersion: stele/v2\nkind: Link\nname: wg0\naddresses: [198.51.100.{number}/24]\n"
+        )
+    }
+
+    /// The hardware address of its end of a cable.
+    fn mac(&self, cable: u8) -> String {
+        format!("52:54:00:00:0{}:0{cable}", self.number)
+    }
+
+    /// The machine, with its ends of the cables in `folder`.
+    fn start(&self, world: &World, folder: &Path, other: &Peer) -> Result<Kept> {
+        let mut machine = Machine::live(&world.artefacts)?;
+        for cable in 0..2 {
+            let end = |peer: &Peer| folder.join(format!("{}-{cable}", peer.number));
+            let netdev = format!(
+                "dgram,id=cable{cable},local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                end(self).display(),
+                end(other).display()
+            );
+            let card =
+                format!("virtio-net-pci,netdev=cable{cable},mac={},romfile=", self.mac(cable));
+            machine.extra.extend(["-netdev".to_owned(), netdev, "-device".to_owned(), card]);
+        }
+        let name = format!("peer-{}", self.number);
+        Ok(Kept(Node::start_configured(&world.operator, &name, machine, scratch()?)?))
+    }
+}
+
+/// The kernel of another machine at the other end: LACP, a VLAN and a tunnel, one on the other.
+pub(crate) fn peers(world: &World, checks: &Checks) -> Result<()> {
+    let folder = scratch()?;
+    let [one, two] = &PEERS;
+    let (first, second) =
+        (one.start(world, folder.path(), two)?, two.start(world, folder.path(), one)?);
+    for (node, peer, other) in [(&first, one, two), (&second, two, one)] {
+        node.wait_until_it_answers()?;
+        apply(node, &peer.documents(other))?;
+    }
+    checks.check("two cables are one by LACP, which a VLAN is on", || {
+        becomes(&first, "bond0", "ready")?;
+        becomes(&first, "between", "ready")?;
+        let links = resources(&first, "link")?;
+        let joined = links.iter().filter(|link| link["status"]["master"] == "bond0");
+        ensure!(joined.count() == 2, "{links:?}");
+        answers(&first, "192.0.2.2")
+    });
+    checks.check("packets go through a tunnel", || {
+        answers(&first, "198.51.100.2")?;
+        let shown = resource(&first, "wireguard", "wg0")?.to_string();
+        says(&shown, &[two.public, "192.0.2.2:51820"])
+    });
+    Ok(())
+}
+
+fn answers(node: &Kept, address: &str) -> Result<()> {
+    node.wait_until(&format!("{address} answers"), SOON, || {
+        Ok(node.ctl.run(["ping", address, "-c", "1"]).is_ok())
+    })
+}
 
 pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
     let node = world.settled("network")?;

@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) tools: Tools,
     /// Who runs it.
     pub(crate) operator: Operator,
+    /// Whether there is time for all of it.
+    pub(crate) thorough: bool,
     /// A configured node with a disk, which is off; others are copies of it.
     template: Mutex<Option<Node>>,
     /// What was measured on the way.
@@ -48,7 +50,7 @@ timeout: 15s
 ";
 
 impl World {
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(thorough: bool) -> Result<Self> {
         // A thousand idle connections are as many descriptors here, and in QEMU.
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
@@ -58,7 +60,7 @@ impl World {
         let tools = Tools::new(artefacts.dir().join("tools"));
         let operator = Operator::new(&artefacts)?;
         let (template, figures) = (Mutex::default(), Mutex::default());
-        Ok(Self { artefacts, variants, tools, operator, template, figures })
+        Ok(Self { artefacts, variants, tools, operator, thorough, template, figures })
     }
 
     /// A node with a disk, configured, that answers: a copy of one that was set up once.
