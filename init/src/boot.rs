@@ -210,7 +210,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(etc_files::keep(Rc::clone(&node)));
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
     network::start(&node);
-    tokio::task::spawn_local(time::keep(Rc::clone(&node)));
+    tokio::task::spawn_local(time::keep(Rc::clone(&node), Rc::clone(&here)));
     tokio::task::spawn_local(figures::agent::keep(Rc::clone(&node)));
     tokio::task::spawn_local(sinks::keep(Rc::clone(&node)));
     tokio::task::spawn_local(health::keep(Rc::clone(&node)));

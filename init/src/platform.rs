@@ -5,10 +5,16 @@
 use crate::{arguments, network::given, node::Node, one_shot, report, store::Kind};
 use serde::{Deserialize, Serialize};
 use std::{
-    cell::RefCell, collections::BTreeMap, fs, net::IpAddr, path::Path, rc::Rc, time::Duration,
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fs,
+    net::IpAddr,
+    path::Path,
+    rc::Rc,
+    time::Duration,
 };
 use stele_kernel::{net::Fence, process::Exit};
-use stele_platform::{CheckIn, Fact, Facts, Found, Platform, Server};
+use stele_platform::{CheckIn, Fact, Facts, Found, Metadata, Platform, Server};
 
 const DMI: &str = "/sys/class/dmi/id";
 /// What the kernel command line calls it.
@@ -68,14 +74,14 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Here {
     /// None on hardware of one's own.
-    platform: Option<Platform>,
-    evidence: String,
+    platform: Cell<Option<Platform>>,
     shown: RefCell<Shown>,
 }
 
 /// What the resource says of it.
 #[derive(Debug, Default)]
 struct Shown {
+    evidence: String,
     state: State,
     reason: String,
     reach: String,
@@ -106,43 +112,69 @@ impl Here {
     /// Finds out, and says so.
     pub(crate) fn find(node: &Node) -> Here {
         let here = decide(&facts(), arguments::given(ARGUMENT).as_deref());
-        let name = here.name();
-        tracing::info!(target: report::CONSOLE, "platform {name}: {}", here.evidence);
+        here.tell_the_console();
         here.say(node, |_| {});
         here
     }
 
+    /// Looks again, now that the drives are known: one may tell a platform from the hypervisor that it is made with.
+    pub(crate) fn see_drives(&self, node: &Node, labels: Vec<String>) {
+        let facts = Facts { drives: labels, ..facts() };
+        self.becomes(node, decide(&facts, arguments::given(ARGUMENT).as_deref()));
+    }
+
+    fn becomes(&self, node: &Node, known: Here) {
+        if known.name() == self.name() {
+            return;
+        }
+        node.store.remove(Kind::Platform, self.name());
+        self.platform.set(known.platform.get());
+        self.say(node, |shown| shown.evidence = known.shown.into_inner().evidence);
+        self.tell_the_console();
+    }
+
+    fn tell_the_console(&self) {
+        let (name, shown) = (self.name(), self.shown.borrow());
+        tracing::info!(target: report::CONSOLE, "platform {name}: {}", shown.evidence);
+    }
+
     pub(crate) fn name(&self) -> &'static str {
-        self.platform.map_or(METAL, |platform| platform.name)
+        self.platform.get().map_or(METAL, |platform| platform.name)
+    }
+
+    /// The servers of the time that the platform has for its machines.
+    pub(crate) fn time_servers(&self) -> &'static [&'static str] {
+        self.platform.get().map_or(&[], |platform| platform.time_servers)
+    }
+
+    fn metadata(&self) -> Option<Metadata> {
+        self.platform.get()?.metadata
     }
 
     /// Whether this is a platform, and not hardware of one's own.
     pub(crate) fn is_known(&self) -> bool {
-        self.platform.is_some()
+        self.platform.get().is_some()
     }
 
     /// Whether there is a metadata service to be asked.
     pub(crate) fn can_be_asked(&self) -> bool {
-        self.platform.is_some_and(|platform| platform.metadata.is_some())
+        self.metadata().is_some()
     }
 
     /// Where the services of the platform are that only the agent is to reach.
     pub(crate) fn services(&self, node: &Node) -> Vec<Fence> {
-        let Some(metadata) = self.platform.and_then(|platform| platform.metadata) else {
-            return Vec::new();
-        };
+        let Some(metadata) = self.metadata() else { return Vec::new() };
         let server = match metadata.server {
-            Server::At(server) => server.strip_prefix("http://").and_then(|it| it.parse().ok()),
+            Server::At(server) => address(server),
             Server::Dhcp => node.dhcp_server.get().map(IpAddr::V4),
         };
+        let ipv6 = metadata.ipv6.and_then(address);
         let told = match metadata.check_in {
-            Some(CheckIn::Wireserver { server }) => {
-                server.strip_prefix("http://").and_then(|it| it.parse().ok())
-            }
+            Some(CheckIn::Wireserver { server }) => address(server),
             Some(CheckIn::Send { .. } | CheckIn::PhoneHome { .. }) | None => None,
         };
         let fence = |address| Fence { address, port: HTTP, user: AGENT };
-        server.into_iter().chain(told).map(fence).collect()
+        [server, ipv6, told].into_iter().flatten().map(fence).collect()
     }
 
     /// Says who reaches them.
@@ -161,8 +193,8 @@ impl Here {
     fn say(&self, node: &Node, change: impl FnOnce(&mut Shown)) {
         let mut shown = self.shown.borrow_mut();
         change(&mut shown);
-        let Shown { state, reason, reach, told, attributes } = &*shown;
-        let (platform, evidence) = (self.name(), self.evidence.as_str());
+        let Shown { evidence, state, reason, reach, told, attributes } = &*shown;
+        let platform = self.name();
         let status = Status { platform, state: *state, evidence, reason, reach, told, attributes };
         node.store.put(Kind::Platform, platform, &status);
     }
@@ -208,8 +240,7 @@ impl Here {
 
     /// Tells a platform that wants to hear it that the machine is up, once it has a configuration.
     pub(crate) async fn check_in(&self, node: &Rc<Node>) {
-        let wants = self.platform.and_then(|platform| platform.metadata).and_then(|it| it.check_in);
-        if wants.is_none() {
+        if self.metadata().and_then(|metadata| metadata.check_in).is_none() {
             return;
         }
         let mut configuration = node.configuration.subscribe();
@@ -283,7 +314,14 @@ fn decide(facts: &Facts, said: Option<&str>) -> Here {
 }
 
 fn here(platform: Option<Platform>, evidence: String) -> Here {
-    Here { platform, evidence, shown: RefCell::default() }
+    let shown = Shown { evidence, ..Shown::default() };
+    Here { platform: Cell::new(platform), shown: RefCell::new(shown) }
+}
+
+/// Whom a URL without a path names by address, if it does.
+fn address(server: &str) -> Option<IpAddr> {
+    let host = server.strip_prefix("http://")?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// What the firmware says of the machine.
@@ -298,6 +336,7 @@ pub(crate) fn facts() -> Facts {
         uuid: read(Fact::Uuid),
         serial: read(Fact::Serial),
         asset_tag: read(Fact::AssetTag),
+        drives: Vec::new(),
     }
 }
 
@@ -315,12 +354,28 @@ mod tests {
             let fences = decide(&Facts::default(), Some(name)).services(&node);
             fences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
-        assert_eq!(fenced("hetzner"), "port 80 of 169.254.169.254 for user 210 alone");
+        assert_eq!(
+            fenced("hetzner"),
+            "port 80 of 169.254.169.254 for user 210 alone, port 80 of fe80::a9fe:a9fe for user 210 alone"
+        );
         assert!(fenced("azure").contains("168.63.129.16"));
         assert_eq!(fenced("cloudstack"), "");
         node.dhcp_server.set(Some([10, 1, 1, 1].into()));
         assert!(fenced("cloudstack").contains("10.1.1.1"));
         assert_eq!(fenced("equinix"), "");
+    }
+
+    #[test]
+    fn a_drive_tells_the_platform_later() {
+        let node = Node::new(BTreeMap::new(), crate::node::Release::default());
+        let firmware = Facts { vendor: "QEMU".to_owned(), ..Facts::default() };
+        let here = decide(&firmware, None);
+        here.becomes(&node, decide(&firmware, None));
+        assert_eq!(here.name(), "qemu");
+        let drives = vec!["context".to_owned()];
+        here.becomes(&node, decide(&Facts { drives, ..firmware }, None));
+        assert_eq!(here.name(), "opennebula");
+        assert_eq!(node.store.names(Kind::Platform), ["opennebula"]);
     }
 
     #[test]

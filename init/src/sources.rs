@@ -110,7 +110,7 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: &Rc<Here>) {
     {
         return learn(node, here);
     }
-    for Drive { label, user_data, about, network } in look_at_drives(node).await {
+    for Drive { label, user_data, about, network } in look_at_drives(node, here).await {
         if let Some(About { form, bytes }) = network {
             given::take_file(node, form, &bytes).await;
         }
@@ -139,7 +139,7 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: &Rc<Here>) {
     }
 }
 
-async fn look_at_drives(node: &Node) -> Vec<Drive> {
+async fn look_at_drives(node: &Node, here: &Here) -> Vec<Drive> {
     if let Some(devices) = node.devices.get() {
         devices.settled().await;
     }
@@ -147,7 +147,10 @@ async fn look_at_drives(node: &Node) -> Vec<Drive> {
         node.load_module(module).await;
     }
     // It fails only by panicking.
-    tokio::task::spawn_blocking(drives::read_all).await.unwrap_or_default()
+    let drives = tokio::task::spawn_blocking(drives::read_all).await.unwrap_or_default();
+    let there = drives.iter().filter(|drive| drive.user_data.is_some());
+    here.see_drives(node, there.map(|drive| drive.label.to_owned()).collect());
+    drives
 }
 
 /// Does something for as long as it takes; waits for it for as long as there is patience.

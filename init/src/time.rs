@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! the image's build, /state/clock ─► floor ─► the clock, when it can't be right
-//! configuration, leases, /dev/ptpN ─► task ─► time agent ─► reports ─► the resource Time, /state/clock
+//! configuration, leases, platform, /dev/ptpN ─► task ─► time agent ─► reports ─► the resource Time, /state/clock
 //! ```
 
 use crate::{
     convergence::Part,
     node::Node,
+    platform::Here,
     report,
     state::{self, StateError},
     store::Kind,
@@ -27,7 +28,10 @@ use std::{
 use stele_kernel::clock;
 use stele_machine::time::{Plan, Server, corrected};
 use stele_proto::internal::{TimeReport, TimeServer, TimeSource, TimeTask, time_report::State};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 const UNIT: &str = "time";
 /// Where the agent finds its task, and has its files.
@@ -52,7 +56,7 @@ pub(crate) struct Clock {
     /// Seconds since the epoch: this has passed.
     floor: Cell<i64>,
     /// Whether it followed its sources since the machine started.
-    was_right: Cell<bool>,
+    was_right: watch::Sender<bool>,
     last: RefCell<TimeReport>,
 }
 
@@ -162,7 +166,7 @@ pub(crate) fn remember(node: &Node, state_kept: bool) {
 impl Clock {
     /// The time, if it is known, in seconds since the epoch.
     pub(crate) fn known(&self) -> Option<i64> {
-        let right = self.was_right.get() && self.last.borrow().state() != State::Refused;
+        let right = *self.was_right.borrow() && self.last.borrow().state() != State::Refused;
         right.then(clock::now)?.ok()
     }
 }
@@ -173,7 +177,7 @@ pub(crate) fn write_down(time: i64) -> Result<(), StateError> {
 }
 
 /// Keeps the clock right for as long as the machine runs.
-pub(crate) async fn keep(node: Rc<Node>) {
+pub(crate) async fn keep(node: Rc<Node>, here: Rc<Here>) {
     // Nothing that the kernel finds by itself is a sign of this clock.
     if fs::read_to_string(CLOCKSOURCES).is_ok_and(|known| known.contains("kvm-clock")) {
         node.load_module("ptp_kvm").await;
@@ -186,7 +190,7 @@ pub(crate) async fn keep(node: Rc<Node>) {
         let active = configuration.borrow_and_update().clone();
         let servers = leased.borrow_and_update().clone();
         let time = active.as_deref().and_then(|active| active.config.time());
-        let outcome = agent.run(Plan::derive(time, &servers)).await;
+        let outcome = agent.run(Plan::derive(time, &servers, here.time_servers())).await;
         if let Some(active) = &active {
             let outcome = outcome.map_err(|error| format!("Time: {}", report::chain(&error)));
             node.convergence.report(Part::Time, active.stored.number, outcome);
@@ -281,7 +285,7 @@ impl Agent {
                 .slew
                 .map_or(0, |slew| u32::try_from(slew.as_millis()).unwrap_or(u32::MAX)),
             step_seconds: u32::try_from(plan.step.as_secs()).unwrap_or(u32::MAX),
-            was_right: self.node.clock.was_right.get(),
+            was_right: *self.node.clock.was_right.borrow(),
             floor: self.node.clock.floor.get(),
         };
         if let Some(ptp) = ptp {
@@ -332,7 +336,7 @@ impl Agent {
                 }
             }
         }
-        let first = state == State::Synchronized && !self.node.clock.was_right.replace(true);
+        let first = state == State::Synchronized && !self.node.clock.was_right.send_replace(true);
         if first {
             self.since = clock::since_boot().ok();
             // An agent that starts again keeps within the limits of a clock that was right.
@@ -360,7 +364,7 @@ impl Agent {
         let best = answering().min_by(|a, b| a.uncertainty.total_cmp(&b.uncertainty));
         let reason = match state {
             "none" => {
-                "no document and no lease names a server, and there is no clock of a hypervisor"
+                "no document, no lease and no platform names a server, and there is no clock of a hypervisor"
             }
             "waiting" if report.reason.is_empty() => "no source has answered yet",
             _ => &report.reason,

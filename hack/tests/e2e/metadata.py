@@ -263,8 +263,8 @@ def converse(connection):
 
 
 def listen(address, port, certificate=None):
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.create_server((address, port), family=family) as server:
+    family, *_, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    with socket.create_server(place, family=family) as server:
         while True:
             stream, peer = server.accept()
             try:

@@ -90,6 +90,14 @@ pub enum MetadataError {
     Output(#[source] io::Error),
 }
 
+impl MetadataError {
+    /// Whether nobody was met at all.
+    #[must_use]
+    pub fn is_of_the_way(&self) -> bool {
+        matches!(self, MetadataError::Ask { source: AskError::Connect(_), .. })
+    }
+}
+
 /// A service, at `server`, a URL without a path, with trust roots in PEM for those that speak TLS.
 #[derive(Debug)]
 pub struct Service<'a> {
@@ -331,6 +339,7 @@ mod tests {
     fn service(server: &'static str, session: Option<Session>) -> Metadata {
         Metadata {
             server: Server::At(server),
+            ipv6: None,
             low_port: false,
             session,
             headers: &[("metadata-flavor", "test")],

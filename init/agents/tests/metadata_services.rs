@@ -84,10 +84,11 @@ impl Lab {
         self.children.push(child);
         let since = Instant::now();
         // Nothing is said: connecting alone would be a request without an end to a server of one thread.
-        let listens = format!("{address}:{port}");
+        let (address, port) = (address.split('%').next().unwrap_or(address), format!(":{port} "));
         loop {
             let output = self.command(&["ss", "-ltnH"]).output().expect("ss");
-            if String::from_utf8_lossy(&output.stdout).contains(&listens) {
+            let mut lines = std::str::from_utf8(&output.stdout).expect("text").lines();
+            if lines.any(|line| line.contains(address) && line.contains(&port)) {
                 return;
             }
             assert!(since.elapsed() < PATIENCE, "{cloud} does not listen");
@@ -176,6 +177,32 @@ fn every_service_is_asked_in_its_own_way() {
         count += 1;
     }
     assert_eq!(count, 14);
+}
+
+#[test]
+fn machines_without_ipv4_ask_by_ipv6() {
+    let mut lab = Lab::new("ipv6");
+    lab.inside("address flush dev lo");
+    lab.inside("address add ::1/128 dev lo");
+    let unreachable = lab.ask("aws").unwrap_err();
+    assert!(unreachable.contains("http://169.254.169.254/"), "{unreachable}");
+    lab.inside("address add fd00:ec2::254/128 dev lo");
+    lab.play("aws", "fd00:ec2::254", "80", &[]);
+    let (attributes, user_data) = lab.ask("aws").unwrap();
+    assert_eq!(user_data.as_deref(), Some("hello"));
+    assert_eq!(attributes["region"], "eu-central-1");
+    lab.stop();
+    // A link-local address, on whichever link it is; the first of them leads nowhere.
+    lab.inside("link add nowhere type veth peer name end");
+    lab.inside("link add here type veth peer name there");
+    for link in ["nowhere", "end", "here", "there"] {
+        lab.inside(&format!("link set {link} up"));
+    }
+    lab.inside("address add fe80::a9fe:a9fe/64 dev there nodad");
+    lab.play("hetzner", "fe80::a9fe:a9fe%there", "80", &[]);
+    let (attributes, user_data) = lab.ask("hetzner").unwrap();
+    assert_eq!(user_data.as_deref(), Some("hello"));
+    assert_eq!(attributes["instanceId"], "42");
 }
 
 #[test]

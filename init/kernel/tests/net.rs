@@ -478,3 +478,24 @@ fn a_fence_lets_one_user_through_to_one_port() {
         assert_eq!(kind(80), silence);
     });
 }
+
+#[test]
+fn a_fence_is_around_an_address_on_any_link() {
+    in_namespace(|mut netlink| {
+        let Some(link) = made(&mut netlink, new("made", &LinkForm::Dummy)) else { return };
+        netlink.set_up(link.index).expect("up");
+        netlink.add_address(link.index, ip("fe80::1"), 64).expect("an address");
+        let kind = |netlink: &mut Netlink, fence: Option<Fence>| {
+            fence.iter().for_each(|fence| netlink.add_fence(fence).expect("a fence"));
+            let address = "fe80::a9fe:a9fe".parse().expect("an address");
+            let address = std::net::SocketAddrV6::new(address, 80, 0, link.index);
+            let patience = std::time::Duration::from_millis(50);
+            let connected = std::net::TcpStream::connect_timeout(&address.into(), patience);
+            connected.expect_err("nobody is there").kind()
+        };
+        let refused = std::io::ErrorKind::PermissionDenied;
+        assert_ne!(kind(&mut netlink, None), refused);
+        let fence = Fence { address: ip("fe80::a9fe:a9fe"), port: 80, user: 210 };
+        assert_eq!(kind(&mut netlink, Some(fence)), refused);
+    });
+}

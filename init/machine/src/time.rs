@@ -27,6 +27,8 @@ pub enum Origin {
     Configuration,
     /// A lease.
     Lease,
+    /// The platform that the machine runs on.
+    Platform,
     /// Nobody: there is the hypervisor's clock, or none at all.
     #[default]
     Machine,
@@ -37,6 +39,7 @@ impl fmt::Display for Origin {
         f.write_str(match self {
             Origin::Configuration => "configuration",
             Origin::Lease => "lease",
+            Origin::Platform => "platform",
             Origin::Machine => "machine",
         })
     }
@@ -71,14 +74,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The configured servers, else those of the leases.
+    /// The configured servers, else those of the leases, else those that the platform has for its machines.
     #[must_use]
-    pub fn derive(time: Option<&Time>, leased: &[IpAddr]) -> Plan {
+    pub fn derive(time: Option<&Time>, leased: &[IpAddr], platform: &[&str]) -> Plan {
         let configured = time.map(Time::servers).unwrap_or_default();
-        let (servers, origin) = match (configured, leased) {
-            ([], []) => (Vec::new(), Origin::Machine),
-            ([], leased) => (leased.iter().copied().map(Server::of_lease).collect(), Origin::Lease),
-            (configured, _) => {
+        let (servers, origin) = match (configured, leased, platform) {
+            ([], [], []) => (Vec::new(), Origin::Machine),
+            ([], [], known) => {
+                let known = known.iter().map(|host| Server::plain((*host).to_owned()));
+                (known.collect(), Origin::Platform)
+            }
+            ([], leased, _) => {
+                let leased = leased.iter().map(|ip| Server::plain(Host::Address(*ip).to_string()));
+                (leased.collect(), Origin::Lease)
+            }
+            (configured, ..) => {
                 (configured.iter().map(Server::configured).collect(), Origin::Configuration)
             }
         };
@@ -103,8 +113,7 @@ impl Server {
         }
     }
 
-    fn of_lease(address: IpAddr) -> Server {
-        let host = Host::Address(address).to_string();
+    fn plain(host: String) -> Server {
         Server { host, port: NTP, nts: false, ca: String::new() }
     }
 }
@@ -137,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_servers_take_the_place_of_leased_ones() {
+    fn configured_servers_come_first_then_leased_ones_then_the_platform_s() {
         let leased = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
         let hosts = |plan: &Plan| -> Vec<String> {
             plan.servers
@@ -145,19 +154,25 @@ mod tests {
                 .map(|one| format!("{}:{} {}", one.host, one.port, one.nts))
                 .collect()
         };
-        let plan = Plan::derive(None, &leased);
+        let platform = ["169.254.169.123", "time.example"];
+        let derive =
+            |time: Option<Time>, leased: &[IpAddr]| Plan::derive(time.as_ref(), leased, &platform);
+        let plan = derive(None, &leased);
         assert_eq!(hosts(&plan), ["192.0.2.1:123 false", "[2001:db8::1]:123 false"]);
         assert_eq!((plan.origin, plan.ptp, plan.step), (Origin::Lease, true, STEP));
-        assert_eq!(Plan::derive(Some(&time(r#","ptp":false"#)), &leased).origin, Origin::Lease);
+        assert_eq!(derive(Some(time(r#","ptp":false"#)), &leased).origin, Origin::Lease);
         let own = time(
             r#","servers":[{"server":"time.example","nts":true},{"server":"2001:db8::2"},{"server":"[2001:db8::3]:1123"}],"stepUpTo":"1m""#,
         );
-        let plan = Plan::derive(Some(&own), &leased);
+        let plan = derive(Some(own), &leased);
         assert_eq!(
             hosts(&plan),
             ["time.example:4460 true", "[2001:db8::2]:123 false", "[2001:db8::3]:1123 false"]
         );
         assert_eq!((plan.origin, plan.step.as_secs()), (Origin::Configuration, 60));
-        assert_eq!(Plan::derive(None, &[]).origin, Origin::Machine);
+        let plan = derive(Some(time("")), &[]);
+        assert_eq!(hosts(&plan), ["169.254.169.123:123 false", "time.example:123 false"]);
+        assert_eq!(plan.origin, Origin::Platform);
+        assert_eq!(Plan::derive(None, &[], &[]).origin, Origin::Machine);
     }
 }

@@ -12,6 +12,7 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "akamai",
     signs: &[&[Is(Vendor, "Akamai")], &[Is(Vendor, "Linode")]],
     metadata: Some(Metadata {
+        ipv6: Some("http://[fd00:a9fe:a9fe::1]"),
         session: Some(Session {
             path: "/v1/token",
             ask: ("Metadata-Token-Expiry-Seconds", "3600"),
@@ -27,4 +28,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    time_servers: &[],
 };

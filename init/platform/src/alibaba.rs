@@ -30,4 +30,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    time_servers: &["ntp.cloud.aliyuncs.com"],
 };

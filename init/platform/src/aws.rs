@@ -12,6 +12,7 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "aws",
     signs: &[&[Is(Vendor, "Amazon EC2")], &[Begins(Uuid, "ec2")], &[Begins(SwappedUuid, "ec2")]],
     metadata: Some(Metadata {
+        ipv6: Some("http://[fd00:ec2::254]"),
         session: Some(Session {
             path: "/latest/api/token",
             ask: ("X-aws-ec2-metadata-token-ttl-seconds", "21600"),
@@ -30,4 +31,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    time_servers: &["169.254.169.123"],
 };

@@ -27,4 +27,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         check_in: Some(CheckIn::Wireserver { server: "http://168.63.129.16" }),
         ..PLAIN
     }),
+    time_servers: &[],
 };

@@ -24,4 +24,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    time_servers: &[],
 };

@@ -21,4 +21,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    time_servers: &[],
 };

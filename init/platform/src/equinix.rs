@@ -27,4 +27,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         }),
         ..PLAIN
     }),
+    time_servers: &[],
 };

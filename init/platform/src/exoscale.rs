@@ -22,4 +22,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    time_servers: &[],
 };

@@ -12,6 +12,7 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "gcp",
     signs: &[&[Is(Product, "Google Compute Engine")], &[Begins(Serial, "GoogleCloud-")]],
     metadata: Some(Metadata {
+        ipv6: Some("http://[fd20:ce::254]"),
         headers: &[("Metadata-Flavor", "Google")],
         user_data: &["/computeMetadata/v1/instance/attributes/user-data"],
         attributes: &[
@@ -26,4 +27,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    time_servers: &["metadata.google.internal"],
 };

@@ -12,6 +12,7 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "hetzner",
     signs: &[&[Is(Vendor, "Hetzner")]],
     metadata: Some(Metadata {
+        ipv6: Some("http://[fe80::a9fe:a9fe]"),
         user_data: &["/hetzner/v1/userdata"],
         attributes: &[
             (InstanceId, "/hetzner/v1/metadata/instance-id"),
@@ -23,4 +24,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         network: Some(("/hetzner/v1/metadata/network-config", "nocloud")),
         ..PLAIN
     }),
+    time_servers: &["ntp1.hetzner.de", "ntp2.hetzner.com", "ntp3.hetzner.net"],
 };

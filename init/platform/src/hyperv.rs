@@ -11,4 +11,5 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "hyperv",
     signs: &[&[Is(Vendor, "Microsoft Corporation"), Is(Product, "Virtual Machine")]],
     metadata: None,
+    time_servers: &[],
 };

@@ -3,5 +3,9 @@
 
 use crate::{Fact::AssetTag, Platform, Sign::Begins};
 
-pub(crate) const PLATFORM: Platform =
-    Platform { name: "ibm", signs: &[&[Begins(AssetTag, "ibmcloud")]], metadata: None };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "ibm",
+    signs: &[&[Begins(AssetTag, "ibmcloud")]],
+    metadata: None,
+    time_servers: &["time.adn.networklayer.com"],
+};

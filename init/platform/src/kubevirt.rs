@@ -3,5 +3,9 @@
 
 use crate::{Fact::Vendor, Platform, Sign::Is};
 
-pub(crate) const PLATFORM: Platform =
-    Platform { name: "kubevirt", signs: &[&[Is(Vendor, "KubeVirt")]], metadata: None };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "kubevirt",
+    signs: &[&[Is(Vendor, "KubeVirt")]],
+    metadata: None,
+    time_servers: &[],
+};

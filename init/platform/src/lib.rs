@@ -33,7 +33,8 @@ mod virtualbox;
 mod vmware;
 mod vultr;
 
-/// What the firmware says of the machine: the files of `/sys/class/dmi/id` (SMBIOS reference specification, DSP0134, 7.2 to 7.4).
+/// What the machine says of itself: the files of `/sys/class/dmi/id`, which are the firmware's (SMBIOS reference specification,
+/// DSP0134, 7.2 to 7.4), and its drives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// `sys_vendor`.
@@ -46,6 +47,8 @@ pub struct Facts {
     pub serial: String,
     /// `chassis_asset_tag`.
     pub asset_tag: String,
+    /// The labels of its drives, once they are known.
+    pub drives: Vec<String>,
 }
 
 /// One of the facts.
@@ -100,6 +103,8 @@ pub enum Sign {
     Is(Fact, &'static str),
     /// A fact begins with this.
     Begins(Fact, &'static str),
+    /// There is a drive with this label. Anyone can make one: it never tells alone.
+    Drive(&'static str),
 }
 
 impl Sign {
@@ -110,6 +115,9 @@ impl Sign {
                 .of(facts)
                 .get(..text.len())
                 .is_some_and(|begin| begin.eq_ignore_ascii_case(text)),
+            Sign::Drive(label) => {
+                facts.drives.iter().any(|drive| drive.eq_ignore_ascii_case(label))
+            }
         }
     }
 
@@ -119,6 +127,7 @@ impl Sign {
         match self {
             Sign::Is(fact, text) => format!("{} is {text}", fact.file()),
             Sign::Begins(fact, text) => format!("{} begins with {text}", fact.file()),
+            Sign::Drive(label) => format!("a drive is labelled {label}"),
         }
     }
 }
@@ -208,6 +217,9 @@ pub enum CheckIn {
 pub struct Metadata {
     /// Where it is.
     pub server: Server,
+    /// Where it is for machines that can't reach it there, by IPv6: a URL without a path. A link-local address is asked for on
+    /// every link.
+    pub ipv6: Option<&'static str>,
     /// Whether it answers only those who ask from a port below 1024.
     pub low_port: bool,
     /// How a conversation begins.
@@ -232,6 +244,7 @@ const LINK_LOCAL: Server = Server::At("http://169.254.169.254");
 /// A service to which the rest is added.
 const PLAIN: Metadata = Metadata {
     server: LINK_LOCAL,
+    ipv6: None,
     low_port: false,
     session: None,
     headers: &[],
@@ -252,6 +265,8 @@ pub struct Platform {
     pub signs: &'static [&'static [Sign]],
     /// Whom to ask.
     pub metadata: Option<Metadata>,
+    /// Servers of the time that it has for its machines: names or addresses.
+    pub time_servers: &'static [&'static str],
 }
 
 /// All of them. A cloud comes before the hypervisor that it is made with.
@@ -319,6 +334,7 @@ mod tests {
             uuid: uuid.to_owned(),
             serial: String::new(),
             asset_tag: asset_tag.to_owned(),
+            drives: Vec::new(),
         }
     }
 
@@ -369,6 +385,18 @@ mod tests {
     }
 
     #[test]
+    fn a_drive_tells_a_platform_from_its_hypervisor() {
+        let drives = vec!["CONTEXT".to_owned()];
+        let with = |vendor| Facts { drives: drives.clone(), ..facts(vendor, "", "", "") };
+        let found = detect(&with("QEMU")).unwrap();
+        assert_eq!(found.platform.name, "opennebula");
+        assert_eq!(found.evidence, "sys_vendor is QEMU and a drive is labelled CONTEXT");
+        // Nobody makes a machine another's by a drive that they put in.
+        assert_eq!(name(&with("Dell Inc.")), "metal");
+        assert_eq!(name(&with("Hetzner")), "hetzner");
+    }
+
+    #[test]
     fn the_evidence_is_told() {
         let found = detect(&facts("Microsoft Corporation", "Virtual Machine", "", "")).unwrap();
         assert_eq!(
@@ -386,6 +414,9 @@ mod tests {
             let Some(metadata) = platform.metadata else { continue };
             if let Server::At(server) = metadata.server {
                 assert!(server.starts_with("http"), "{}", platform.name);
+            }
+            if let Some(server) = metadata.ipv6 {
+                assert!(server.starts_with("http://["), "{}", platform.name);
             }
             let paths =
                 metadata.user_data.iter().chain(metadata.attributes.iter().map(|(_, path)| path));

@@ -3,5 +3,9 @@
 
 use crate::{Fact::Vendor, Platform, Sign::Is};
 
-pub(crate) const PLATFORM: Platform =
-    Platform { name: "nutanix", signs: &[&[Is(Vendor, "Nutanix")]], metadata: None };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "nutanix",
+    signs: &[&[Is(Vendor, "Nutanix")]],
+    metadata: None,
+    time_servers: &[],
+};

@@ -1,7 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! OpenNebula: <https://docs.opennebula.io/stable/management_and_operations/references/template.html#context-section>. Its
-//! user-data is on a drive, and the firmware names the hypervisor.
+//! user-data is on a drive, by which it is known: the firmware names the hypervisor.
 
-use crate::Platform;
+use crate::{
+    Fact::Vendor,
+    Platform,
+    Sign::{Begins, Drive, Is},
+};
 
-pub(crate) const PLATFORM: Platform = Platform { name: "opennebula", signs: &[], metadata: None };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "opennebula",
+    signs: &[
+        &[Is(Vendor, "QEMU"), Drive("CONTEXT")],
+        &[Begins(Vendor, "VMware"), Drive("CONTEXT")],
+    ],
+    metadata: None,
+    time_servers: &[],
+};

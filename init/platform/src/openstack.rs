@@ -20,6 +20,7 @@ pub(crate) const PLATFORM: Platform = Platform {
         &[Is(AssetTag, "HUAWEICLOUD")],
     ],
     metadata: Some(Metadata {
+        ipv6: Some("http://[fe80::a9fe:a9fe]"),
         user_data: &["/openstack/latest/user_data"],
         attributes: &[
             (InstanceId, "/latest/meta-data/instance-id"),
@@ -31,4 +32,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         network: Some(("/openstack/latest/network_data.json", "openstack")),
         ..PLAIN
     }),
+    time_servers: &[],
 };

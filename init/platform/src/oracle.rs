@@ -12,6 +12,7 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "oracle",
     signs: &[&[Is(AssetTag, "OracleCloud.com")]],
     metadata: Some(Metadata {
+        ipv6: Some("http://[fd00:c1::a9fe:a9fe]"),
         headers: &[("Authorization", "Bearer Oracle")],
         user_data: &["/opc/v2/instance/metadata/user_data"],
         attributes: &[
@@ -23,4 +24,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    time_servers: &["169.254.169.254"],
 };

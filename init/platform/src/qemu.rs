@@ -4,4 +4,4 @@
 use crate::{Fact::Vendor, Platform, Sign::Is};
 
 pub(crate) const PLATFORM: Platform =
-    Platform { name: "qemu", signs: &[&[Is(Vendor, "QEMU")]], metadata: None };
+    Platform { name: "qemu", signs: &[&[Is(Vendor, "QEMU")]], metadata: None, time_servers: &[] };

@@ -15,6 +15,7 @@ pub(crate) const PLATFORM: Platform = Platform {
     signs: &[&[Is(Vendor, "Scaleway")]],
     metadata: Some(Metadata {
         server: Server::At("http://169.254.42.42"),
+        ipv6: Some("http://[fd00:42::42]"),
         low_port: true,
         user_data: &["/user_data/cloud-init"],
         attributes: &[
@@ -31,4 +32,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         }),
         ..PLAIN
     }),
+    time_servers: &[],
 };

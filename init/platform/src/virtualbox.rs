@@ -3,5 +3,9 @@
 
 use crate::{Fact::Product, Platform, Sign::Is};
 
-pub(crate) const PLATFORM: Platform =
-    Platform { name: "virtualbox", signs: &[&[Is(Product, "VirtualBox")]], metadata: None };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "virtualbox",
+    signs: &[&[Is(Product, "VirtualBox")]],
+    metadata: None,
+    time_servers: &[],
+};

@@ -3,5 +3,9 @@
 
 use crate::{Fact::Vendor, Platform, Sign::Begins};
 
-pub(crate) const PLATFORM: Platform =
-    Platform { name: "vmware", signs: &[&[Begins(Vendor, "VMware")]], metadata: None };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "vmware",
+    signs: &[&[Begins(Vendor, "VMware")]],
+    metadata: None,
+    time_servers: &[],
+};

@@ -57,7 +57,7 @@ pub(super) async fn on_drive(node: &Node, here: &Here, about: Option<About>) -> 
 pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
     let mut decided = false;
     if here.is_known() {
-        let drives = look_at_drives(node).await;
+        let drives = look_at_drives(node, here).await;
         let found = drives.into_iter().find_map(|drive| match drive {
             Drive { label, user_data: Some(Ok(bytes)), about, network } => {
                 Some((label, bytes, about, network))

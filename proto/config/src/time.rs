@@ -18,11 +18,11 @@ use std::time::Duration;
 record! {
     /// Where the machine gets the time from. `ctl get time` says how far off its clock is, and whom it believes.
     ///
-    /// Without this document, or without servers in it, the servers are those that DHCP brings. Of three servers or more, most
-    /// have to agree. A clock is first set as far as it takes, but never to before the image was built or the
+    /// Without this document, or without servers in it, the servers are those that DHCP brings, or else those that the platform
+    /// has for its machines (alibaba, aws, gcp, hetzner, ibm and oracle have some). Of three servers or more, most have to agree. A clock is first set as far as it takes, but never to before the image was built or the
     /// machine last knew the time; from then on it is slewed, or stepped within limits.
     pub struct Time as "Time" {
-        /// The servers. They take the place of those that DHCP brings.
+        /// The servers. They take the place of those that DHCP brings and of the platform's.
         servers: List<TimeServer, 0, 8>,
         /// Whether the clock of the hypervisor is asked as well, where there is one (KVM's and Hyper-V's). It counts as one
         /// of the servers, and is enough without any.

@@ -16,8 +16,9 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use std::{
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    collections::BTreeSet,
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     sync::Arc,
     time::Duration,
 };
@@ -31,6 +32,8 @@ use tokio_rustls::TlsConnector;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REDIRECTS: usize = 3;
+/// The addresses of all links: net/ipv6/addrconf.c, `if6_seq_show`.
+const IPV6_ADDRESSES: &str = "/proc/self/net/if_inet6";
 /// Below 1024, and above what services listen on by name.
 const LOW_PORTS: std::ops::RangeInclusive<u16> = 768..=1023;
 
@@ -149,7 +152,8 @@ impl Asker {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(port);
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in lookup_host((host, port)).await.map_err(AskError::Connect)? {
+        let found = lookup_host((host, port)).await.map_err(AskError::Connect)?;
+        for address in found.flat_map(on_links) {
             match tokio::time::timeout(CONNECT_TIMEOUT, self.connect_to(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = error,
@@ -189,6 +193,30 @@ impl Asker {
         }
         Err(last)
     }
+}
+
+/// A link-local address on each link; any other as it is.
+fn on_links(address: SocketAddr) -> Vec<SocketAddr> {
+    match address {
+        SocketAddr::V6(address)
+            if address.ip().is_unicast_link_local() && address.scope_id() == 0 =>
+        {
+            let known = fs::read_to_string(IPV6_ADDRESSES).unwrap_or_default();
+            let on = |link| SocketAddrV6::new(*address.ip(), address.port(), 0, link).into();
+            links(&known).into_iter().map(on).collect()
+        }
+        other => vec![other],
+    }
+}
+
+/// The indices of links that have a link-local address: it is the first word of a line there, the index the second.
+fn links(known: &str) -> BTreeSet<u32> {
+    let line = |line: &str| {
+        let (address, rest) = line.split_once(' ')?;
+        let index = rest.split_whitespace().next()?;
+        u32::from_str_radix(index, 16).ok().filter(|_| address.starts_with("fe80"))
+    };
+    known.lines().filter_map(line).collect()
 }
 
 async fn exchange<S>(

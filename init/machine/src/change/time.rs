@@ -12,7 +12,7 @@ pub(super) fn time(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<C
     let servers: Vec<String> =
         time.map(Time::servers).unwrap_or_default().iter().map(describe).collect();
     let what = match servers.as_slice() {
-        [] => "the time comes from the servers that DHCP brings".to_owned(),
+        [] => "the time comes from the servers that DHCP brings or the platform has".to_owned(),
         servers => format!("the time comes from {}", servers.join(", ")),
     };
     Some(Change::live("Time", what))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent metadata PLATFORM [SERVER]`: what the metadata service of that platform says; `agent metadata --check-in PLATFORM
-//! [SERVER]` tells it that the machine is up. SERVER is the DHCP server's address, for platforms where that is the service.
+//! [SERVER]` tells it that the machine is up. SERVER is the DHCP server's address, for platforms where that is the service. A
+//! service that can't be reached by IPv4 is asked by IPv6, where the platform has it there too.
 //!
 //! Exit 0 when it is done; otherwise 1, and one line on standard error says what was tried and why it failed.
 
@@ -26,14 +27,10 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
         [name, server] => service(name, server.parse().ok()),
         _ => None,
     };
-    let Some((metadata, server)) = found else {
+    let Some((metadata, servers)) = found else {
         return crate::misused(USAGE);
     };
-    let roots = if server.starts_with("http:") { Vec::new() } else { trusted() };
-    let mut service = Service::new(&metadata, server, roots);
-    let talk =
-        async { if checks_in { service.check_in().await } else { converse(&mut service).await } };
-    match crate::block_on(talk) {
+    match crate::block_on(talk(&metadata, servers, checks_in)) {
         Err(code) => code,
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
@@ -43,8 +40,8 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     }
 }
 
-/// The metadata service of the platform of this name, and where it is.
-fn service(name: &str, dhcp: Option<IpAddr>) -> Option<(Metadata, String)> {
+/// The metadata service of the platform of this name, and where it is, in the order in which it is looked for.
+fn service(name: &str, dhcp: Option<IpAddr>) -> Option<(Metadata, Vec<String>)> {
     let metadata = stele_platform::named(name)?.metadata?;
     let server = match metadata.server {
         Server::At(server) => server.to_owned(),
@@ -53,7 +50,26 @@ fn service(name: &str, dhcp: Option<IpAddr>) -> Option<(Metadata, String)> {
             IpAddr::V6(address) => format!("http://[{address}]"),
         },
     };
-    Some((metadata, server))
+    Some((metadata, [server].into_iter().chain(metadata.ipv6.map(str::to_owned)).collect()))
+}
+
+/// Talks to the first of these that is met.
+async fn talk(
+    metadata: &Metadata,
+    servers: Vec<String>,
+    checks_in: bool,
+) -> Result<(), MetadataError> {
+    let mut unmet = Ok(());
+    for server in servers {
+        let roots = if server.starts_with("http:") { Vec::new() } else { trusted() };
+        let mut service = Service::new(metadata, server, roots);
+        let talk = if checks_in { service.check_in().await } else { converse(&mut service).await };
+        match talk {
+            Err(error) if error.is_of_the_way() => unmet = unmet.and(Err(error)),
+            talk => return talk,
+        }
+    }
+    unmet
 }
 
 async fn converse(service: &mut Service<'_>) -> Result<(), MetadataError> {
