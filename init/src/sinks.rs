@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 const UNIT: &str = "log-sink";
 /// Reports that wait; an agent that has more to say waits.
 const QUEUE: usize = 4;
+/// Why a sink is told nothing yet.
+const WAITS: &str = "waiting for the clock to be right";
 /// The longest text of an agent that is kept.
 const LONGEST_TEXT: usize = 300;
 
@@ -144,7 +146,9 @@ async fn run(node: &Rc<Node>, wanted: BTreeMap<String, LogSink>) -> Result<(), S
             let mut known = node.sinks.known.borrow_mut();
             // What was sent to the place before is not sent to the next.
             let progress = known.remove(&name).map(|sink| sink.progress).unwrap_or_default();
-            let progress = SinkReport { connected: false, reason: String::new(), ..progress };
+            let waits = document.after_clock() && !*node.clock.right().borrow();
+            let reason = if waits { WAITS.to_owned() } else { String::new() };
+            let progress = SinkReport { connected: false, reason, ..progress };
             let sink = Sink { document, progress };
             sink.publish(node, &name);
             known.insert(name.clone(), sink);
@@ -162,7 +166,9 @@ fn service(name: &str) -> String {
 
 fn start(node: &Rc<Node>, name: &str) -> bool {
     let Some(mut unit) = node.units.get(UNIT).cloned() else { return false };
+    let after_clock = node.sinks.known.borrow().get(name).map(|sink| sink.document.after_clock());
     unit.description = format!("Sends logs to {name}");
+    unit.after_clock = after_clock.unwrap_or_default();
     unit.exec.push(name.to_owned());
     let (sender, mut reports) = mpsc::channel(QUEUE);
     let agent = node.supervisor.add(node, &service(name), unit, Some(sender));

@@ -112,6 +112,7 @@ impl Supervisor {
     ) -> Handle {
         let (orders, inbox) = mpsc::unbounded_channel();
         let service = Service::new(unit.notify);
+        let service = if unit.after_clock { service.after_clock() } else { service };
         let (sender, state) = watch::channel(service.state());
         let task = Task {
             node: Rc::clone(node),
@@ -199,12 +200,15 @@ enum Woken {
     Ended(Exit),
     Notified(String),
     Deadline,
+    ClockRight,
 }
 
 impl Task {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Order>) {
+        let mut clock = self.node.clock.right();
         self.publish();
         loop {
+            let awaits_clock = self.service.awaits_clock();
             let deadline = self.service.deadline();
             let woken = {
                 let process = self.process.as_mut();
@@ -217,6 +221,7 @@ impl Task {
                     exit = ended(exit) => Woken::Ended(exit),
                     message = notified(notify) => Woken::Notified(message),
                     () = passed(deadline) => Woken::Deadline,
+                    () = is_right(&mut clock), if awaits_clock => Woken::ClockRight,
                 }
             };
             match woken {
@@ -235,6 +240,7 @@ impl Task {
                 Woken::Ended(exit) => self.bury(exit),
                 Woken::Notified(message) => self.hear(&message),
                 Woken::Deadline => self.step(Event::Deadline),
+                Woken::ClockRight => self.step(Event::ClockRight),
             }
         }
         self.node.store.remove(Kind::Service, &self.name);
@@ -285,6 +291,9 @@ impl Task {
     fn tell(&self, state: State) {
         let (name, reason) = (self.name.as_str(), self.service.reason());
         match state {
+            State::Waiting if self.service.awaits_clock() => {
+                tracing::info!(service.name = name, "service waits for the clock to be right");
+            }
             State::Waiting => tracing::warn!(
                 service.name = name,
                 reason,
@@ -451,6 +460,11 @@ async fn notified(socket: Option<&UnixDatagram>) -> String {
         }
         Err(_broken) => std::future::pending().await,
     }
+}
+
+async fn is_right(clock: &mut watch::Receiver<bool>) {
+    // The node has the sender.
+    let _right = clock.wait_for(|right| *right).await;
 }
 
 async fn passed(deadline: Option<Millis>) {

@@ -169,6 +169,11 @@ impl Clock {
         let right = *self.was_right.borrow() && self.last.borrow().state() != State::Refused;
         right.then(clock::now)?.ok()
     }
+
+    /// Whether it followed its sources since the machine started.
+    pub(crate) fn right(&self) -> watch::Receiver<bool> {
+        self.was_right.subscribe()
+    }
 }
 
 /// Writes a time down.

@@ -30,6 +30,9 @@ pub(crate) struct Unit {
     /// Whether PID 1 starts it at boot; others are started for a purpose.
     #[serde(default)]
     pub(crate) start: Start,
+    /// Whether it starts only once the clock is right, and waits until then.
+    #[serde(default)]
+    pub(crate) after_clock: bool,
 }
 
 /// When a unit is started.

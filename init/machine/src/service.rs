@@ -11,6 +11,8 @@
 //!   Stopping ◄── Stop from any state with a process: SIGTERM, after 10 s SIGKILL
 //! ```
 //!
+//! A service that needs a clock that is right is Waiting from Start to ClockRight, without a deadline.
+//!
 //! A service that ran for a minute has recovered: its next failure waits the shortest time again. Time is a number of
 //! milliseconds that only goes forward; the machine has no other clock.
 
@@ -40,7 +42,7 @@ pub enum State {
     Starting,
     /// Up.
     Running,
-    /// Failed, and waiting for its next start.
+    /// Failed, and waiting for its next start; or waiting for the clock.
     Waiting,
     /// Asked to end.
     Stopping,
@@ -63,6 +65,8 @@ pub enum Event {
     Exited(String),
     /// The deadline that was set has passed.
     Deadline,
+    /// The clock is right, for the first time since boot.
+    ClockRight,
 }
 
 /// What to do.
@@ -81,6 +85,8 @@ pub enum Effect {
 pub struct Service {
     /// Whether the service says when it is ready.
     notifies: bool,
+    /// Whether it must not start yet, because the clock was never right.
+    awaits_clock: bool,
     state: State,
     /// When this state began.
     since: Millis,
@@ -104,6 +110,7 @@ impl Service {
     pub fn new(notifies: bool) -> Service {
         Service {
             notifies,
+            awaits_clock: false,
             state: State::Stopped,
             since: 0,
             deadline: None,
@@ -113,6 +120,18 @@ impl Service {
             failures: 0,
             reason: String::new(),
         }
+    }
+
+    /// The same, that does not start before [`Event::ClockRight`].
+    #[must_use]
+    pub fn after_clock(self) -> Service {
+        Service { awaits_clock: true, ..self }
+    }
+
+    /// Whether it must not start yet, because the clock was never right.
+    #[must_use]
+    pub fn awaits_clock(&self) -> bool {
+        self.awaits_clock
     }
 
     /// What it is doing.
@@ -148,6 +167,20 @@ impl Service {
     /// Takes an event, and says what to do.
     pub fn step(&mut self, event: Event, now: Millis) -> Option<Effect> {
         match (self.state, event) {
+            (State::Waiting, Event::ClockRight) if self.awaits_clock => {
+                self.awaits_clock = false;
+                self.spawn(now)
+            }
+            (_, Event::ClockRight) => {
+                self.awaits_clock = false;
+                None
+            }
+            (State::Stopped, Event::Start) if self.awaits_clock => {
+                let reason = "waiting for the clock to be right".to_owned();
+                self.enter(State::Waiting, now, None, reason);
+                None
+            }
+            (State::Waiting, Event::Start | Event::Deadline) if self.awaits_clock => None,
             (State::Stopped, Event::Start) => self.spawn(now),
             (State::Waiting, Event::Start | Event::Deadline) => {
                 self.wanted = true;
@@ -344,11 +377,41 @@ mod tests {
         assert_eq!(service.reason(), "not ready within 60 s; killed by SIGKILL");
     }
 
+    #[test]
+    fn a_service_that_needs_the_clock_waits_for_it() {
+        let mut service = Service::new(false).after_clock();
+        assert_eq!(service.step(Event::Start, 5), None);
+        assert_eq!(service.step(Event::Start, 6), None);
+        assert_eq!(
+            (service.state(), service.since(), service.deadline()),
+            (State::Waiting, 5, None)
+        );
+        assert_eq!(service.reason(), "waiting for the clock to be right");
+        assert_eq!(service.step(Event::Stop, 7), None);
+        assert_eq!(service.state(), State::Stopped);
+        service.step(Event::Start, 8);
+        assert_eq!(service.step(Event::ClockRight, 9), Some(Effect::Spawn));
+        assert_eq!((service.restarts(), service.reason()), (0, ""));
+        service.step(Event::Spawned, 9);
+        // Once is enough.
+        service.step(exited(), 10);
+        let next = service.deadline().unwrap();
+        assert_eq!(service.step(Event::Deadline, next), Some(Effect::Spawn));
+    }
+
+    #[test]
+    fn a_clock_that_was_right_before_is_not_waited_for() {
+        let mut service = Service::new(false).after_clock();
+        assert_eq!(service.step(Event::ClockRight, 1), None);
+        assert_eq!(service.step(Event::Start, 2), Some(Effect::Spawn));
+    }
+
     proptest! {
         /// Against a world that answers effects truthfully: never two processes, and a stop always ends in no process.
         #[test]
-        fn never_two_processes(choices in prop::collection::vec(0_u8..6, 0..200), notifies: bool) {
-            let mut service = Service::new(notifies);
+        fn never_two_processes(choices in prop::collection::vec(0_u8..6, 0..200), notifies: bool, clock: bool) {
+            let service = Service::new(notifies);
+            let mut service = if clock { service.after_clock() } else { service };
             let mut process = false;
             let mut now = 0;
             for choice in choices {
@@ -359,6 +422,7 @@ mod tests {
                     2 if process => Event::Ready,
                     3 if process => { process = false; exited() }
                     4 if service.deadline().is_some() => { now = now.max(service.deadline().unwrap()); Event::Deadline }
+                    5 => Event::ClockRight,
                     _ => continue,
                 };
                 let mut effect = service.step(event, now);

@@ -34,6 +34,9 @@ record! {
         ca: Option<Certificates<8>>,
         /// The logs that are sent. Without it, all of them.
         logs: List<Name, 0, 64>,
+        /// Begin only once the clock is right (`ctl get time`), which certificates need to be judged. Until then, lines wait as they
+        /// do while the sink is away.
+        after_clock as "afterClock": bool = false,
     }
 }
 
@@ -94,6 +97,12 @@ impl LogSink {
     #[must_use]
     pub fn logs(&self) -> &[Name] {
         &self.logs
+    }
+
+    /// Whether it begins only once the clock is right.
+    #[must_use]
+    pub fn after_clock(&self) -> bool {
+        self.after_clock
     }
 }
 
