@@ -43,6 +43,19 @@ const READERS: [fn(&[u8]); 14] = [
     drive,
 ];
 
+/// The forms in which platforms describe the network.
+const NETWORKS: [&str; 9] = [
+    "nocloud",
+    "openstack",
+    "opennebula",
+    "azure",
+    "digitalocean",
+    "equinix",
+    "gcp",
+    "scaleway",
+    "vultr",
+];
+
 const US: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 
 fn run(bytes: &[u8]) {
@@ -212,7 +225,7 @@ fn drive(bytes: &[u8]) {
         }
     }
     let _documents = user_data::unwrap(bytes, false);
-    for form in ["nocloud", "openstack"] {
+    for form in NETWORKS {
         let form = network::Form::named(form).expect("a form");
         if let Ok(documents) = form.documents(bytes) {
             let _read = stele_config::canonical::read_network(

@@ -65,6 +65,24 @@ CLOUDS = {
             "/metadata/instance/compute/",
             {"vmId" + IMDS: "02aab8a4-74ef", "name" + IMDS: "web", "location" + IMDS: "westus", "zone" + IMDS: ""},
         ),
+        "json": {
+            "/metadata/instance/network?api-version=2021-01-01": {
+                "interface": [
+                    {
+                        "ipv4": {
+                            "ipAddress": [{"privateIpAddress": address, "publicIpAddress": ""} for address in addresses],
+                            "subnet": [{"address": "10.144.133.0", "prefix": "24"}],
+                        },
+                        "ipv6": {"ipAddress": []},
+                        "macAddress": mac,
+                    }
+                    for mac, addresses in [
+                        ("525400123458", ["10.144.133.6"]),
+                        ("525400123457", ["10.144.133.4", "10.144.133.5"]),
+                    ]
+                ]
+            }
+        },
         "headers": {"metadata": "true"},
     },
     "cloudstack": {
@@ -74,6 +92,30 @@ CLOUDS = {
     "digitalocean": {
         "user_data": "/metadata/v1/user-data",
         "texts": ("/metadata/v1/", {"id": "2756294", "hostname": "web", "region": "nyc3"}),
+        "json": {
+            "/metadata/v1.json": {
+                "droplet_id": 2756294,
+                "interfaces": {
+                    "public": [
+                        {
+                            "ipv4": {"ip_address": "169.254.169.15", "netmask": "255.255.255.0", "gateway": "169.254.169.2"},
+                            "ipv6": {"ip_address": "2001:DB8:0800:0010::17D:2001", "cidr": 64, "gateway": "2001:DB8:0800:0010::1"},
+                            "anchor_ipv4": {"ip_address": "10.17.0.9", "netmask": "255.255.0.0", "gateway": "10.17.0.1"},
+                            "mac": "52:54:00:12:34:57",
+                            "type": "public",
+                        }
+                    ],
+                    "private": [
+                        {
+                            "ipv4": {"ip_address": "10.132.255.113", "netmask": "255.255.0.0", "gateway": "10.132.0.1"},
+                            "mac": "52:54:00:12:34:56",
+                            "type": "private",
+                        }
+                    ],
+                },
+                "dns": {"nameservers": ["2001:4860:4860::8844", "8.8.8.8"]},
+            }
+        },
     },
     "equinix": {
         "user_data": "/userdata",
@@ -84,7 +126,30 @@ CLOUDS = {
                 "metro": "am",
                 "facility": "am6",
                 "plan": "c3.small.x86",
-                "network": {"addresses": [{"address": "198.51.100.7"}]},
+                "private_subnets": ["10.0.0.0/8"],
+                "network": {
+                    "bonding": {"mode": 4, "link_aggregation": "bonded", "mac": "0c:c4:7a:b5:85:16"},
+                    "interfaces": [
+                        {"name": "eth0", "mac": "0c:c4:7a:b5:85:16", "bond": "bond0"},
+                        {"name": "eth1", "mac": "0c:c4:7a:b5:85:17", "bond": "bond0"},
+                    ],
+                    "addresses": [
+                        {
+                            "address_family": family,
+                            "address": address,
+                            "cidr": cidr,
+                            "gateway": gateway,
+                            "public": public,
+                            "management": management,
+                        }
+                        for family, address, cidr, gateway, public, management in [
+                            (4, "198.51.100.7", 31, "198.51.100.6", True, True),
+                            (6, "2001:db8:1::3", 127, "2001:db8:1::2", True, True),
+                            (4, "10.80.156.1", 31, "10.80.156.0", False, True),
+                            (4, "203.0.113.9", 32, "203.0.113.9", True, False),
+                        ]
+                    ],
+                },
                 "phone_home_url": "https://metadata.platformequinix.com/phone-home",
             }
         },
@@ -97,6 +162,24 @@ CLOUDS = {
     "gcp": {
         "user_data": "/computeMetadata/v1/instance/attributes/user-data",
         "texts": ("/computeMetadata/v1/instance/", {"id": "4567890123", "hostname": "web.c.p.internal", "zone": "projects/1/zones/europe-west1-b"}),
+        "json": {
+            "/computeMetadata/v1/instance/network-interfaces/?recursive=true&alt=json": [
+                {
+                    "accessConfigs": [{"externalIp": "198.51.100.9", "type": "ONE_TO_ONE_NAT"}],
+                    "dnsServers": ["169.254.169.254"],
+                    "forwardedIps": ["198.51.100.10"],
+                    "gateway": "10.240.0.1",
+                    "ip": "10.240.0.2",
+                    "ipAliases": ["10.240.1.0/24", "10.240.2.7/32"],
+                    "mac": "52:54:00:12:34:57",
+                    "mtu": 1460,
+                    "network": "projects/1/networks/default",
+                    "subnetmask": "255.255.240.0",
+                    "targetInstanceIps": [],
+                },
+                {"ip": "10.250.0.2", "mac": "52:54:00:12:34:56", "mtu": 1460},
+            ]
+        },
         "headers": {"metadata-flavor": "Google"},
     },
     "hetzner": {
@@ -133,6 +216,16 @@ CLOUDS = {
                 "commercial_type": "DEV1-S",
                 "location": {"zone_id": "par1"},
                 "public_ip": {"address": "198.51.100.8"},
+                "private_ip": None,
+                "ipv6": None,
+                "public_ips_v4": [
+                    {"address": "198.51.100.8", "netmask": "32", "gateway": "62.210.0.1", "family": "inet", "provisioning_mode": "dhcp"},
+                    {"address": "198.51.100.18", "netmask": "32", "gateway": "62.210.0.1", "family": "inet", "provisioning_mode": "manual"},
+                ],
+                "public_ips_v6": [
+                    {"address": "2001:db8:2::1", "netmask": "64", "gateway": "fe80::1", "family": "inet6", "provisioning_mode": "manual"},
+                ],
+                "private_nics": [{"id": "9a1b", "mac_address": "52:54:00:12:34:57", "state": "available"}],
             }
         },
         "low_port": True,
@@ -145,6 +238,30 @@ CLOUDS = {
     "vultr": {
         "user_data": "/user-data/user-data",
         "texts": ("/v1/", {"instance-v2-id": "a747bfz6", "hostname": "web", "region/regioncode": "EWR"}),
+        "json": {
+            "/v1.json": {
+                "hostname": "web",
+                "interfaces": [
+                    {
+                        "ipv4": {
+                            "additional": [{"address": "198.51.100.20", "netmask": "255.255.254.0"}],
+                            "address": "198.51.100.19",
+                            "gateway": "198.51.100.1",
+                            "netmask": "255.255.254.0",
+                        },
+                        "ipv6": {"additional": [], "address": "2001:db8:3::64", "network": "2001:db8:3::", "prefix": "64"},
+                        "mac": "52:54:00:12:34:57",
+                        "network-type": "public",
+                    },
+                    {
+                        "ipv4": {"additional": [], "address": "10.99.0.10", "gateway": "", "netmask": "255.255.0.0"},
+                        "ipv6": {"additional": []},
+                        "mac": "52:54:00:12:34:56",
+                        "network-type": "private",
+                    },
+                ],
+            }
+        },
     },
     # The other service of Azure, at 168.63.129.16.
     "wireserver": {"check_in": ("POST", "/machine/?comp=health"), "headers": {"x-ms-version": "2012-11-30"}},

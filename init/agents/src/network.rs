@@ -4,14 +4,23 @@
 //! * NoCloud's network-config, version 1 and 2 (netplan), as YAML or JSON; Hetzner's is of version 1:
 //!   <https://docs.cloud-init.io/en/latest/reference/network-config.html>.
 //! * OpenStack's network_data.json: <https://docs.openstack.org/nova/latest/user/metadata.html>.
+//! * What other platforms say in words of their own: each in its file.
 //!
 //! What is not understood is left out, as long as it takes nothing away from the rest: addresses by router advertisements come
 //! without a word anyway. PID 1 reads the documents as strictly as a stranger's.
 
+mod azure;
+mod digitalocean;
+mod equinix;
+mod gcp;
 mod netplan;
+mod opennebula;
 mod openstack;
+mod scaleway;
 mod version1;
+mod vultr;
 
+use crate::context;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use stele_config::NetworkDraft;
@@ -26,6 +35,20 @@ pub enum Form {
     NoCloud,
     /// OpenStack's network_data.json.
     OpenStack,
+    /// OpenNebula's context.sh.
+    OpenNebula,
+    /// Of Azure's metadata service.
+    Azure,
+    /// Of DigitalOcean's.
+    DigitalOcean,
+    /// Of Equinix Metal's.
+    Equinix,
+    /// Of Google's.
+    Gcp,
+    /// Of Scaleway's.
+    Scaleway,
+    /// Of Vultr's.
+    Vultr,
 }
 
 /// Why a description says nothing.
@@ -49,6 +72,13 @@ impl Form {
         match name {
             "nocloud" => Some(Form::NoCloud),
             "openstack" => Some(Form::OpenStack),
+            "opennebula" => Some(Form::OpenNebula),
+            "azure" => Some(Form::Azure),
+            "digitalocean" => Some(Form::DigitalOcean),
+            "equinix" => Some(Form::Equinix),
+            "gcp" => Some(Form::Gcp),
+            "scaleway" => Some(Form::Scaleway),
+            "vultr" => Some(Form::Vultr),
             _ => None,
         }
     }
@@ -76,14 +106,21 @@ impl Form {
                     other => return Err(DescriptionError::Version(other.to_string())),
                 }
             }
-            Form::OpenStack => {
-                let value = serde_json::from_str(&text)
-                    .map_err(|error| DescriptionError::Json(error.to_string()))?;
-                openstack::read(&value, &mut network);
-            }
+            Form::OpenStack => openstack::read(&json(&text)?, &mut network),
+            Form::OpenNebula => opennebula::read(&context::variables(&text), &mut network),
+            Form::Azure => azure::read(&json(&text)?, &mut network),
+            Form::DigitalOcean => digitalocean::read(&json(&text)?, &mut network),
+            Form::Equinix => equinix::read(&json(&text)?, &mut network),
+            Form::Gcp => gcp::read(&json(&text)?, &mut network),
+            Form::Scaleway => scaleway::read(&json(&text)?, &mut network),
+            Form::Vultr => vultr::read(&json(&text)?, &mut network),
         }
         Ok(network.0.documents())
     }
+}
+
+fn json(text: &str) -> Result<Value, DescriptionError> {
+    serde_json::from_str(text).map_err(|error| DescriptionError::Json(error.to_string()))
 }
 
 /// Documents in the making, in the words of descriptions.

@@ -10,6 +10,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use stele_config::canonical;
 use stele_platform::{ALL, Server};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_agent");
@@ -148,6 +149,55 @@ impl Drop for Lab {
     }
 }
 
+/// What clouds say of the network, a line for each link.
+const NETWORKS: [(&str, &str); 7] = [
+    ("azure", "net0 52:54:00:12:34:57 dhcp 10.144.133.5/24\nnet1 52:54:00:12:34:58 dhcp"),
+    (
+        "digitalocean",
+        "private0 52:54:00:12:34:56 10.132.255.113/16\n\
+         public0 52:54:00:12:34:57 169.254.169.15/24 2001:db8:800:10::17d:2001/64 10.17.0.9/16 \
+         0.0.0.0/0>169.254.169.2 ::/0>2001:db8:800:10::1",
+    ),
+    (
+        "equinix",
+        "bond0 198.51.100.7/31 2001:db8:1::3/127 10.80.156.1/31 203.0.113.9/32 \
+         0.0.0.0/0>198.51.100.6 ::/0>2001:db8:1::2 10.0.0.0/8>10.80.156.0\n\
+         eth0 0c:c4:7a:b5:85:16\neth1 0c:c4:7a:b5:85:17\nBond bond0 of eth0 eth1",
+    ),
+    (
+        "gcp",
+        "net0 52:54:00:12:34:57 dhcp 198.51.100.10/32 10.240.2.7/32\nnet1 52:54:00:12:34:56 dhcp",
+    ),
+    ("hetzner", "eth0 52:54:00:12:34:56 dhcp 2001:db8:c0c:1::1/64"),
+    (
+        "scaleway",
+        "eth0 dhcp 198.51.100.18/32 2001:db8:2::1/64 ::/0>fe80::1\n\
+         private0 52:54:00:12:34:57 dhcp",
+    ),
+    ("vultr", "net0 52:54:00:12:34:57 dhcp 198.51.100.20/23\nnet1 52:54:00:12:34:56 10.99.0.10/16"),
+];
+
+/// Documents of the network as PID 1 reads them.
+fn links(documents: &Value) -> String {
+    let bytes = serde_json::to_vec(documents).expect("JSON");
+    let network = canonical::read_network(&bytes).unwrap_or_else(|found| panic!("{found:?}"));
+    let links = network.links().iter().map(|link| {
+        let matched = link.matched().map(ToString::to_string);
+        let dhcp = link.dhcp4().map(|_| "dhcp".to_owned());
+        let addresses = link.addresses().iter().map(ToString::to_string);
+        let routes = link.routes().iter().map(|route| {
+            format!("{}>{}", route.to, route.via.map(|via| via.to_string()).unwrap_or_default())
+        });
+        let words = [link.name().to_string()].into_iter().chain(matched).chain(dhcp);
+        words.chain(addresses).chain(routes).collect::<Vec<_>>().join(" ")
+    });
+    let made = network.virtual_links().iter().map(|link| {
+        let members: Vec<_> = link.members().iter().map(|name| name.as_str()).collect();
+        format!("{} {} of {}", link.kind(), link.name(), members.join(" "))
+    });
+    links.chain(made).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn every_service_is_asked_in_its_own_way() {
     let mut lab = Lab::new("clouds");
@@ -169,9 +219,8 @@ fn every_service_is_asked_in_its_own_way() {
         let expected = if expected { "aGVsbG8=" } else { "hello" };
         assert_eq!(user_data.as_deref(), Some(expected), "{}", platform.name);
         assert!(attributes["instanceId"].is_string(), "{}: {attributes}", platform.name);
-        if platform.name == "hetzner" {
-            let network = lab.network("hetzner");
-            assert_eq!(network[0]["addresses"][0], "2001:db8:c0c:1::1/64", "{network}");
+        if let Some((_, expected)) = NETWORKS.iter().find(|(cloud, _)| *cloud == platform.name) {
+            assert_eq!(links(&lab.network(platform.name)), *expected, "{}", platform.name);
         }
         lab.stop();
         count += 1;
@@ -234,6 +283,7 @@ fn names_and_certificates() {
     fs::write(names.join("hosts"), format!("{ROUTER} metadata.platformequinix.com\n")).unwrap();
     lab.play("equinix", ROUTER, "443", &[&both.to_string_lossy()]);
     let said = lab.ask("equinix");
+    let network = lab.network("equinix");
     let told = lab.agent(&["--check-in", "equinix"]);
     fs::remove_file(lab.folder.join("ca.pem")).expect("the file");
     let unknown = lab.ask("equinix");
@@ -241,6 +291,8 @@ fn names_and_certificates() {
     let (attributes, user_data) = said.unwrap();
     assert_eq!(user_data.as_deref(), Some("hello"));
     assert_eq!(attributes["publicAddress"], "198.51.100.7");
+    let expected = NETWORKS.iter().find(|(cloud, _)| *cloud == "equinix");
+    assert_eq!(Some(links(&network).as_str()), expected.map(|(_, network)| *network));
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     assert!(lab.told().contains("instance_id"));
     assert!(unknown.unwrap_err().contains("certificate"));

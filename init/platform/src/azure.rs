@@ -22,6 +22,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Zone, "/metadata/instance/compute/zone?api-version=2021-01-01&format=text"),
             (InstanceType, "/metadata/instance/compute/vmSize?api-version=2021-01-01&format=text"),
         ],
+        network: Some(("/metadata/instance/network?api-version=2021-01-01", "azure")),
         // It says so of what it does not know yet: "Errors and debugging" of its documentation.
         not_yet: &[404, 410],
         check_in: Some(CheckIn::Wireserver { server: "http://168.63.129.16" }),

@@ -19,6 +19,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Region, "/metadata/v1/region"),
             (PublicAddress, "/metadata/v1/interfaces/public/0/ipv4/address"),
         ],
+        network: Some(("/metadata/v1.json", "digitalocean")),
         ..PLAIN
     }),
     time_servers: &[],

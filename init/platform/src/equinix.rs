@@ -21,6 +21,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (InstanceType, "/metadata#/plan"),
             (PublicAddress, "/metadata#/network/addresses/0/address"),
         ],
+        network: Some(("/metadata", "equinix")),
         check_in: Some(CheckIn::PhoneHome {
             path: "/metadata#/phone_home_url",
             body: r#"{"instance_id":"","message":"up"}"#,

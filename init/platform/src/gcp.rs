@@ -25,6 +25,10 @@ pub(crate) const PLATFORM: Platform = Platform {
                 "/computeMetadata/v1/instance/network-interfaces/0/access-configs/0/external-ip",
             ),
         ],
+        network: Some((
+            "/computeMetadata/v1/instance/network-interfaces/?recursive=true&alt=json",
+            "gcp",
+        )),
         ..PLAIN
     }),
     time_servers: &["metadata.google.internal"],

@@ -25,6 +25,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (InstanceType, "/conf?format=json#/commercial_type"),
             (PublicAddress, "/conf?format=json#/public_ip/address"),
         ],
+        network: Some(("/conf?format=json", "scaleway")),
         check_in: Some(CheckIn::Send {
             method: "PATCH",
             path: "/state",

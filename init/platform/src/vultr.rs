@@ -19,6 +19,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Region, "/v1/region/regioncode"),
             (PublicAddress, "/v1/interfaces/0/ipv4/address"),
         ],
+        network: Some(("/v1.json", "vultr")),
         ..PLAIN
     }),
     time_servers: &[],

@@ -63,7 +63,7 @@ const KNOWN: [Known; 5] = [
         label: Label::Is("CONTEXT"),
         user_data: &["context.sh"],
         about: ("context.sh", "opennebula"),
-        network: None,
+        network: Some(("context.sh", "opennebula")),
     },
     // Azure: named after the release of what made it.
     Known {

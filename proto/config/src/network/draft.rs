@@ -5,8 +5,9 @@ use crate::virtual_link::BondMode;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, net::IpAddr};
 
-/// Items of a list; more say nothing.
+/// Items of a list, and addresses of a link; more say nothing.
 const MOST: usize = 256;
+const MOST_ADDRESSES: usize = 64;
 /// Name servers that are taken, and search domains.
 const MOST_SERVERS: usize = 3;
 
@@ -33,9 +34,10 @@ impl NetworkDraft {
 
     /// Adds to a list of a `Link`, once.
     pub fn push(&mut self, link: &str, key: &str, value: impl Into<Value>) {
+        let most = if key == "addresses" { MOST_ADDRESSES } else { MOST };
         let list = self.keys(link).entry(key).or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(list) = list {
-            push_once(list, value.into(), MOST);
+            push_once(list, value.into(), most);
         }
     }
 
