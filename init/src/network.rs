@@ -18,11 +18,11 @@ mod wireguard;
 use crate::{
     configuration::Active, convergence::Part, events::Cause, node::Node, readiness, report,
 };
-use agents::Agents;
+use agents::{Agents, Word};
 use files::Files;
 use modules::Modules;
 use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
-use stele_config::MachineConfig;
+use stele_config::{Cidr, MachineConfig};
 use stele_kernel::{
     clock,
     net::{Monitor, NetError, Netlink},
@@ -30,7 +30,8 @@ use stele_kernel::{
 use stele_machine::network::{
     Address, Observed,
     desired::Desired,
-    lease::{Dhcp, Report},
+    lease::{Dhcp, Held, Lasts as _, Lease, Report},
+    lease6::Lease6,
     names,
     plan::{Action, plan},
     wanted::Wanted,
@@ -93,7 +94,7 @@ struct Network {
 enum Woken {
     Changed,
     Configured,
-    Reported(String, Report),
+    Reported(String, Word),
 }
 
 impl Network {
@@ -139,7 +140,10 @@ impl Network {
                 // An error would mean that the sender is gone, which the node of this task holds.
                 _changed = configuration.changed() => Woken::Configured,
                 _changed = given.changed() => Woken::Changed,
-                (link, report) = self.agents.report() => Woken::Reported(link, report),
+                heard = self.agents.hear() => match heard {
+                    Some((link, word)) => Woken::Reported(link, word),
+                    None => Woken::Changed,
+                },
                 () = self.modules.tried() => Woken::Changed,
                 () = pause(wait) => Woken::Changed,
             };
@@ -149,14 +153,15 @@ impl Network {
                     self.failures = Failures::default();
                     cause = self.node.configuration.active().map(|active| active.cause());
                 }
-                Woken::Reported(link, report) => self.hear(&link, report),
+                Woken::Reported(link, Word::Four(report)) => self.hear(&link, report),
+                Woken::Reported(link, Word::Six(report)) => self.hear6(&link, report),
             }
         }
     }
 
     /// Takes what an agent says, unless its link has gone meanwhile.
-    fn hear(&mut self, link: &str, report: Report) {
-        let Some(dhcp) = self.dhcp.get_mut(link) else { return };
+    fn hear(&mut self, link: &str, report: Report<Lease>) {
+        let Some(Dhcp { four: dhcp, .. }) = self.dhcp.get_mut(link) else { return };
         if let Report::Leased(lease) = &report
             && lease.server().is_some()
         {
@@ -179,9 +184,34 @@ impl Network {
         dhcp.hear(report, now());
     }
 
+    /// The same of an agent of DHCPv6.
+    fn hear6(&mut self, link: &str, report: Report<Lease6>) {
+        let Some(Dhcp { six: dhcp, .. }) = self.dhcp.get_mut(link) else { return };
+        match &report {
+            Report::Leased(lease) if !dhcp.lease.as_ref().is_some_and(|old| lease.renews(old)) => {
+                let text =
+                    |all: &[Cidr]| all.iter().map(Cidr::to_string).collect::<Vec<_>>().join(" ");
+                let (addresses, prefixes) = (text(lease.addresses()), text(lease.prefixes()));
+                tracing::info!(
+                    link.name = link,
+                    lease.address = addresses,
+                    lease.prefixes = prefixes,
+                    lease.server = lease.server(),
+                    "got a lease of DHCPv6"
+                );
+            }
+            Report::Lost(reason) => {
+                tracing::warn!(link.name = link, reason, "lost the lease of DHCPv6");
+            }
+            Report::Leased(_) | Report::Waiting(_) => {}
+        }
+        dhcp.hear(report, now());
+    }
+
     /// How long there is nothing to be done by itself.
     fn wait(&self) -> Option<Duration> {
-        let lease = self.dhcp.values().filter_map(|dhcp| dhcp.until).min();
+        let ends = self.dhcp.values().flat_map(|dhcp| [dhcp.four.until, dhcp.six.until]);
+        let lease = ends.flatten().min();
         // A moment more, so that the lease has ended when the wait has.
         let lease = lease
             .map(|until| until.saturating_sub(now()).saturating_add(Duration::from_millis(10)));
@@ -237,7 +267,7 @@ impl Network {
         let (hostname, origin) = names::hostname(config, &self.dhcp, &observed.links);
         // After the plan: an agent finds its link up.
         let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
-        self.agents.run(desired.dhcp_links(&observed.links), told);
+        self.agents.run(&agents::jobs(&desired, &observed.links, told));
         let resolver = names::resolver(wanted, &desired, &self.dhcp);
         let addresses = names::addresses(&observed);
         let others = config.map(MachineConfig::hosts).unwrap_or_default();
@@ -281,10 +311,17 @@ impl Network {
 
     /// A link that has gone, or has no DHCP any more, has no lease either; nor is a lease kept beyond its end.
     fn settle_leases(&mut self, desired: &Desired, observed: &Observed) {
-        self.dhcp
-            .retain(|name, _| desired.dhcp_links(&observed.links).any(|link| link.name == *name));
-        for link in desired.dhcp_links(&observed.links) {
-            if self.dhcp.entry(link.name.clone()).or_default().expire(now()) {
+        let asks = |name: &str| desired.takes(name).is_some() || desired.takes6(name).is_some();
+        self.dhcp.retain(|name, _| observed.link(name).is_some() && asks(name));
+        for link in observed.links.iter().filter(|link| asks(&link.name)) {
+            let Dhcp { four, six } = self.dhcp.entry(link.name.clone()).or_default();
+            if desired.takes(&link.name).is_none() {
+                *four = Held::default();
+            }
+            if desired.takes6(&link.name).is_none() {
+                *six = Held::default();
+            }
+            if four.expire(now()) | six.expire(now()) {
                 tracing::warn!(
                     link.name = link.name,
                     "a lease has ended without having been renewed"

@@ -150,7 +150,7 @@ mod tests {
         let mut units: Vec<String> =
             files.map(|entry| name_of(&entry.unwrap().path()).unwrap()).collect();
         units.sort();
-        let mut named = [&SERVICES[..], &ERRANDS[..], &[FOR_LINKS, FOR_SINKS]].concat();
+        let mut named = [&SERVICES[..], &ERRANDS[..], &FOR_LINKS[..], &[FOR_SINKS]].concat();
         named.sort_unstable();
         assert_eq!(units, named);
     }

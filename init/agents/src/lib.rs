@@ -2,6 +2,7 @@
 //! The agents: small processes, each with one job, that read the bytes of strangers for PID 1.
 //!
 //! * `dhcp`: one per link; a DHCPv4 client.
+//! * `dhcp6`: one per link; a DHCPv6 client.
 //! * `configure`: YAML to the canonical form, and what a platform's files say.
 //! * `fetch`: an URL to its body.
 //! * `stage`: an image to the ESP.
@@ -22,6 +23,7 @@
 pub mod about;
 pub mod context;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod diagnose;
 pub mod disk;
 pub mod fetch;

@@ -158,7 +158,7 @@ impl Reports {
             match self.next() {
                 Report::Lease(lease) => return lease,
                 Report::Lost(why) => panic!("the lease was lost: {why}"),
-                Report::Waiting(_) => {}
+                Report::Waiting(_) | Report::Lease6(_) => {}
             }
         }
     }

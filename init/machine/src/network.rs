@@ -7,7 +7,7 @@
 //! Links ─────────┘                  └─ status::status ──► why each link is as it is
 //! ```
 //!
-//! * [`lease`]: what a DHCP server gave, checked; and how long it holds.
+//! * [`lease`], [`lease6`]: what a DHCP server gave, checked; and how long it holds.
 //! * [`desired`]: what the links should have.
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
 //! * [`wireguard`]: the keys and peers of tunnels.
@@ -22,6 +22,7 @@
 pub mod desired;
 pub mod firewall;
 pub mod lease;
+pub mod lease6;
 pub mod names;
 pub mod plan;
 pub mod rules;

@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The DHCP agents: one for each link that wants one, under the supervisor, and what they say.
+//! The DHCP agents: one for each link that wants one, and family, under the supervisor; and what they say.
 
 use super::Report;
 use crate::{node::Node, report, supervisor::Handle};
 use prost::Message as _;
-use std::{collections::BTreeMap, net::Ipv4Addr, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    net::{Ipv4Addr, Ipv6Addr},
+    rc::Rc,
+};
+use stele_config::services::FOR_LINKS;
 use stele_machine::network::{
     Link,
+    desired::Desired,
     lease::{Claim, Lease, LeaseError},
+    lease6::{Claim6, Lease6},
 };
 use stele_proto::internal::{self, LeaseReport, lease_report};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
-/// The unit of which every agent is an instance.
-const UNIT: &str = "dhcp";
 /// Reports that wait for the network task; an agent that has more to say waits.
 const QUEUE: usize = 16;
 /// The longest text of an agent that is kept.
@@ -28,43 +35,138 @@ enum ReportError {
     Empty,
     #[error("applying its lease")]
     Lease(#[source] LeaseError),
+    #[error("it is of a lease of another kind than its agent is for")]
+    Family,
+}
+
+/// What an agent says, by what it works for.
+#[derive(Debug, PartialEq)]
+pub(super) enum Word {
+    Four(Report<Lease>),
+    Six(Report<Lease6>),
+}
+
+/// What an agent works for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Four,
+    Six,
+}
+
+impl Family {
+    /// The unit of which its agents are instances.
+    fn unit(self) -> &'static str {
+        let [four, six] = FOR_LINKS;
+        match self {
+            Family::Four => four,
+            Family::Six => six,
+        }
+    }
+
+    /// A report that says nothing of a lease.
+    fn word(self, report: Report<Infallible>) -> Word {
+        match (self, report) {
+            (Family::Four, Report::Lost(why)) => Word::Four(Report::Lost(why)),
+            (Family::Four, Report::Waiting(what)) => Word::Four(Report::Waiting(what)),
+            (Family::Six, Report::Lost(why)) => Word::Six(Report::Lost(why)),
+            (Family::Six, Report::Waiting(what)) => Word::Six(Report::Waiting(what)),
+        }
+    }
+}
+
+/// What an agent should do.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    family: Family,
+    link: String,
+    /// What it asks for: when that is something else, it is another agent.
+    wants: Vec<String>,
+    /// What it is told when it is made.
+    told: Vec<String>,
+}
+
+impl Job {
+    fn name(&self) -> String {
+        format!("{}-{}", self.family.unit(), self.link)
+    }
+}
+
+/// What the agents should do, and `hostname` what the machine calls itself to servers.
+pub(super) fn jobs(desired: &Desired, links: &[Link], hostname: Option<&str>) -> Vec<Job> {
+    let told = hostname.map(|name| ["--hostname".to_owned(), name.to_owned()]);
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    let four = desired.dhcp_links(links).map(|link| Job {
+        family: Family::Four,
+        link: link.name.clone(),
+        wants: Vec::new(),
+        told: told.clone(),
+    });
+    let six = desired.dhcp6_links(links).map(|(link, dhcp6)| {
+        let mut wants = Vec::new();
+        wants.extend(dhcp6.address.then(|| "--address".to_owned()));
+        wants.extend(
+            dhcp6
+                .prefix()
+                .into_iter()
+                .flat_map(|length| ["--prefix".to_owned(), length.to_string()]),
+        );
+        Job { family: Family::Six, link: link.name.clone(), wants, told: Vec::new() }
+    });
+    four.chain(six).collect()
 }
 
 /// All agents.
 pub(super) struct Agents {
     node: Rc<Node>,
+    /// Those that run, by name.
     running: BTreeMap<String, Handle>,
-    sender: mpsc::Sender<(String, Report)>,
-    reports: mpsc::Receiver<(String, Report)>,
+    /// What those that the supervisor knows ask for.
+    made: BTreeMap<String, Vec<String>>,
+    /// Names of agents that end for good, to make room for others.
+    leaving: Rc<RefCell<BTreeSet<String>>>,
+    left: Rc<Notify>,
+    sender: mpsc::Sender<(String, Word)>,
+    reports: mpsc::Receiver<(String, Word)>,
 }
 
 impl Agents {
     pub(super) fn new(node: Rc<Node>) -> Agents {
         let (sender, reports) = mpsc::channel(QUEUE);
-        Agents { node, running: BTreeMap::new(), sender, reports }
-    }
-
-    /// The next thing that an agent says, and on which link it works.
-    pub(super) async fn report(&mut self) -> (String, Report) {
-        match self.reports.recv().await {
-            Some(report) => report,
-            // Not reached: `sender` lives as long as `reports`.
-            None => std::future::pending().await,
+        let (leaving, left) = (Rc::default(), Rc::new(Notify::new()));
+        Agents {
+            node,
+            running: BTreeMap::new(),
+            made: BTreeMap::new(),
+            leaving,
+            left,
+            sender,
+            reports,
         }
     }
 
-    /// Makes the agents that run be those of these links. An agent stays known to the supervisor when its link goes: the
-    /// same name may come back while it still ends.
-    pub(super) fn run<'a>(
-        &mut self,
-        links: impl Iterator<Item = &'a Link>,
-        hostname: Option<&str>,
-    ) {
+    /// The next thing that an agent says, and on which link it works; none when there is room for an agent again.
+    pub(super) async fn hear(&mut self) -> Option<(String, Word)> {
+        tokio::select! {
+            // None is not reached: `sender` lives as long as `reports`.
+            report = self.reports.recv() => report,
+            () = self.left.notified() => None,
+        }
+    }
+
+    /// Makes the agents that run be those that should. An agent stays known to the supervisor when its link goes: the same
+    /// name may come back while it still ends.
+    pub(super) fn run(&mut self, jobs: &[Job]) {
         let mut gone: Vec<String> = self.running.keys().cloned().collect();
-        for link in links {
-            gone.retain(|name| *name != link.name);
-            if !self.running.contains_key(&link.name) {
-                self.start(&link.name, hostname);
+        for job in jobs {
+            let name = job.name();
+            gone.retain(|other| *other != name);
+            if self.leaving.borrow().contains(&name) {
+                continue;
+            }
+            match self.made.get(&name) {
+                Some(wants) if *wants != job.wants => self.retire(name),
+                Some(_) if self.running.contains_key(&name) => {}
+                Some(_) | None => self.start(name, job),
             }
         }
         for name in gone {
@@ -74,26 +176,43 @@ impl Agents {
         }
     }
 
-    fn start(&mut self, link: &str, hostname: Option<&str>) {
-        let name = format!("{UNIT}-{link}");
-        let known = self.node.supervisor.find(&name);
-        let Some(agent) = known.or_else(|| self.add(&name, link, hostname)) else { return };
-        agent.start();
-        self.running.insert(link.to_owned(), agent);
+    /// Ends an agent that is to be another one.
+    fn retire(&mut self, name: String) {
+        self.running.remove(&name);
+        self.made.remove(&name);
+        self.leaving.borrow_mut().insert(name.clone());
+        let (node, leaving, left) =
+            (Rc::clone(&self.node), Rc::clone(&self.leaving), Rc::clone(&self.left));
+        tokio::task::spawn_local(async move {
+            node.supervisor.retire(&name).await;
+            leaving.borrow_mut().remove(&name);
+            left.notify_one();
+        });
     }
 
-    fn add(&self, name: &str, link: &str, hostname: Option<&str>) -> Option<Handle> {
-        let Some(mut unit) = self.node.units.get(UNIT).cloned() else {
-            tracing::error!(unit.name = UNIT, "the image has no such unit");
+    fn start(&mut self, name: String, job: &Job) {
+        let known = self.node.supervisor.find(&name);
+        let Some(agent) = known.or_else(|| self.add(&name, job)) else { return };
+        agent.start();
+        self.made.insert(name.clone(), job.wants.clone());
+        self.running.insert(name, agent);
+    }
+
+    fn add(&self, name: &str, job: &Job) -> Option<Handle> {
+        let Some(mut unit) = self.node.units.get(job.family.unit()).cloned() else {
+            tracing::error!(unit.name = job.family.unit(), "the image has no such unit");
             return None;
         };
-        unit.description = format!("DHCP on {link}");
-        unit.exec.push(link.to_owned());
-        if let Some(hostname) = hostname {
-            unit.exec.extend(["--hostname".to_owned(), hostname.to_owned()]);
-        }
+        unit.description = format!("{} on {}", unit.description, job.link);
+        unit.exec.push(job.link.clone());
+        unit.exec.extend(job.wants.iter().chain(&job.told).cloned());
         let (sender, messages) = mpsc::channel(QUEUE);
-        tokio::task::spawn_local(relay(link.to_owned(), messages, self.sender.clone()));
+        tokio::task::spawn_local(relay(
+            job.link.clone(),
+            job.family,
+            messages,
+            self.sender.clone(),
+        ));
         Some(self.node.supervisor.add(&self.node, name, unit, Some(sender)))
     }
 }
@@ -101,11 +220,12 @@ impl Agents {
 /// Passes on what an agent says, with the link it works on.
 async fn relay(
     link: String,
+    family: Family,
     mut messages: mpsc::Receiver<Vec<u8>>,
-    reports: mpsc::Sender<(String, Report)>,
+    reports: mpsc::Sender<(String, Word)>,
 ) {
     while let Some(message) = messages.recv().await {
-        match decode(&message) {
+        match decode(&message, family) {
             Ok(report) => {
                 if reports.send((link.clone(), report)).await.is_err() {
                     return;
@@ -122,17 +242,44 @@ async fn relay(
     }
 }
 
-fn decode(message: &[u8]) -> Result<Report, ReportError> {
+fn decode(message: &[u8], family: Family) -> Result<Word, ReportError> {
     let report = LeaseReport::decode(message).map_err(ReportError::Decode)?;
-    match report.report.ok_or(ReportError::Empty)? {
-        lease_report::Report::Lease(lease) => {
-            Lease::try_from(claim(lease)).map(Report::Leased).map_err(ReportError::Lease)
+    Ok(match (family, report.report.ok_or(ReportError::Empty)?) {
+        (Family::Four, lease_report::Report::Lease(lease)) => {
+            let lease = Lease::try_from(claim(lease)).map_err(ReportError::Lease)?;
+            Word::Four(Report::Leased(lease))
         }
-        lease_report::Report::Lost(why) => Ok(Report::Lost(report::plain(&why, LONGEST_TEXT))),
-        lease_report::Report::Waiting(what) => {
-            Ok(Report::Waiting(report::plain(&what, LONGEST_TEXT)))
+        (Family::Six, lease_report::Report::Lease6(lease)) => {
+            Word::Six(Report::Leased(Lease6::from(claim6(lease))))
         }
+        (family, lease_report::Report::Lost(why)) => {
+            family.word(Report::Lost(report::plain(&why, LONGEST_TEXT)))
+        }
+        (family, lease_report::Report::Waiting(what)) => {
+            family.word(Report::Waiting(report::plain(&what, LONGEST_TEXT)))
+        }
+        (_, lease_report::Report::Lease(_) | lease_report::Report::Lease6(_)) => {
+            return Err(ReportError::Family);
+        }
+    })
+}
+
+fn claim6(lease: internal::Lease6) -> Claim6 {
+    let all = |list: &[Vec<u8>]| list.iter().filter_map(|bytes| address6(bytes)).collect();
+    let prefix = |one: &internal::Prefix6| Some((address6(&one.network)?, one.prefix_length));
+    Claim6 {
+        addresses: all(&lease.addresses),
+        prefixes: lease.prefixes.iter().filter_map(prefix).collect(),
+        dns_servers: all(&lease.dns_servers),
+        domains: lease.domains,
+        ntp_servers: all(&lease.ntp_servers),
+        server: lease.server,
+        seconds: lease.lease_seconds,
     }
+}
+
+fn address6(bytes: &[u8]) -> Option<Ipv6Addr> {
+    <[u8; 16]>::try_from(bytes).ok().map(Ipv6Addr::from)
 }
 
 fn claim(lease: internal::Lease) -> Claim {
@@ -176,9 +323,8 @@ mod tests {
             lease_seconds: 600,
             ..internal::Lease::default()
         };
-        let Ok(Report::Leased(taken)) =
-            decode(&message(lease_report::Report::Lease(lease.clone())))
-        else {
+        let leased = message(lease_report::Report::Lease(lease.clone()));
+        let Ok(Word::Four(Report::Leased(taken))) = decode(&leased, Family::Four) else {
             panic!("the lease is good");
         };
         assert_eq!(
@@ -186,18 +332,33 @@ mod tests {
             ("10.0.2.15/24", 1)
         );
         let other = internal::Lease { address: vec![127, 0, 0, 1], ..lease };
-        assert!(matches!(
-            decode(&message(lease_report::Report::Lease(other))),
-            Err(ReportError::Lease(_))
-        ));
-        assert!(matches!(decode(&[]), Err(ReportError::Empty)));
-        assert!(matches!(decode(&[0xff]), Err(ReportError::Decode(_))));
+        let four = |bytes: &[u8]| decode(bytes, Family::Four);
+        let other = message(lease_report::Report::Lease(other));
+        assert!(matches!(four(&other), Err(ReportError::Lease(_))));
+        assert!(matches!(four(&[]), Err(ReportError::Empty)));
+        assert!(matches!(four(&[0xff]), Err(ReportError::Decode(_))));
+        assert!(matches!(decode(&leased, Family::Six), Err(ReportError::Family)));
+    }
+
+    #[test]
+    fn a_lease_of_ipv6_is_of_another_agent() {
+        let lease = internal::Lease6 {
+            addresses: vec![vec![10, 0, 2, 15], Ipv6Addr::LOCALHOST.octets().to_vec()],
+            ..internal::Lease6::default()
+        };
+        let leased = message(lease_report::Report::Lease6(lease));
+        let taken = decode(&leased, Family::Six);
+        assert!(
+            matches!(taken, Ok(Word::Six(Report::Leased(lease))) if lease.addresses().is_empty())
+        );
+        assert!(matches!(decode(&leased, Family::Four), Err(ReportError::Family)));
     }
 
     #[test]
     fn words_of_strangers_cannot_move_the_cursor() {
         let words = "no\u{1b}[2J more\n".to_owned() + &"x".repeat(500);
-        let Ok(Report::Lost(text)) = decode(&message(lease_report::Report::Lost(words))) else {
+        let lost = message(lease_report::Report::Lost(words));
+        let Ok(Word::Six(Report::Lost(text))) = decode(&lost, Family::Six) else {
             panic!("a text")
         };
         assert!(text.starts_with("no[2J more") && text.len() == LONGEST_TEXT, "{text}");

@@ -7,11 +7,12 @@ use crate::{
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
-use stele_config::{Hosts, HostsEntry, Mac, RoutingRule, Table};
+use stele_config::{Cidr, Domain, Hosts, HostsEntry, Mac, RoutingRule, Table};
 use stele_machine::network::{
     Observed,
     desired::Desired,
-    lease::Dhcp,
+    lease::{Dhcp, Held, Lasts as _, Lease},
+    lease6::Lease6,
     names::{Origin, Resolver},
     rules::Rule,
     status::status,
@@ -103,10 +104,14 @@ struct RuleStatus {
     document: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LeaseStatus {
-    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    /// Networks that the machine may give to others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    prefixes: Vec<String>,
     routers: Vec<String>,
     dns_servers: Vec<IpAddr>,
     ntp_servers: Vec<IpAddr>,
@@ -234,8 +239,10 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
 fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {
     let describe = |address: &stele_machine::network::Address| {
         let link = name(view, address.index);
-        let lease = view.dhcp.get(&link).and_then(|dhcp| dhcp.lease.as_ref());
-        let leased = lease.is_some_and(|lease| lease.address() == address.cidr);
+        let leased = view.dhcp.get(&link).is_some_and(|Dhcp { four, six }| {
+            four.lease.as_ref().is_some_and(|lease| lease.address() == address.cidr)
+                || six.lease.as_ref().is_some_and(|lease| lease.addresses().contains(&address.cidr))
+        });
         let origin = if leased { Origin::Lease.as_str() } else { origin(address.ours) };
         let text = address.cidr.to_string();
         (format!("{link}/{text}"), AddressStatus { link, address: text, origin })
@@ -246,7 +253,7 @@ fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {
 fn routes(view: &View<'_>) -> BTreeMap<String, RouteStatus> {
     let describe = |route: &stele_machine::network::Route| {
         let link = name(view, route.index);
-        let lease = view.dhcp.get(&link).and_then(|dhcp| dhcp.lease.as_ref());
+        let lease = view.dhcp.get(&link).and_then(|dhcp| dhcp.four.lease.as_ref());
         let leased = lease.is_some_and(|lease| lease.routes().contains(&(route.to, route.via)));
         let origin = if leased && route.ours { Origin::Lease.as_str() } else { origin(route.ours) };
         let (to, metric, table) = (route.to.to_string(), route.metric, route.table);
@@ -285,22 +292,43 @@ fn rules(view: &View<'_>, documents: &[RoutingRule]) -> BTreeMap<String, RuleSta
 }
 
 fn leases(dhcp: &BTreeMap<String, Dhcp>) -> BTreeMap<String, LeaseStatus> {
-    let describe = |(link, dhcp): (&String, &Dhcp)| {
-        let lease = dhcp.lease.as_ref()?;
-        let routers = lease.routes().iter().filter(|(to, _)| to.prefix() == 0);
-        let status = LeaseStatus {
-            address: lease.address().to_string(),
-            routers: routers.filter_map(|(_, via)| via.map(|via| via.to_string())).collect(),
-            dns_servers: lease.dns_servers().to_vec(),
-            ntp_servers: lease.ntp_servers().to_vec(),
-            domain: lease.domain().map(ToString::to_string),
-            server: lease.server().map(|server| server.to_string()),
-            seconds: lease.duration().map(|duration| duration.as_secs()),
-            since: dhcp.since.as_secs_f64(),
-        };
-        Some((link.clone(), status))
-    };
-    dhcp.iter().filter_map(describe).collect()
+    let four = dhcp.iter().filter_map(|(link, dhcp)| Some((link.clone(), lease(&dhcp.four)?)));
+    let six = dhcp.iter();
+    let six = six.filter_map(|(link, dhcp)| Some((format!("{link}/dhcp6"), lease6(&dhcp.six)?)));
+    four.chain(six).collect()
+}
+
+fn lease(dhcp: &Held<Lease>) -> Option<LeaseStatus> {
+    let lease = dhcp.lease.as_ref()?;
+    let routers = lease.routes().iter().filter(|(to, _)| to.prefix() == 0);
+    Some(LeaseStatus {
+        address: Some(lease.address().to_string()),
+        routers: routers.filter_map(|(_, via)| via.map(|via| via.to_string())).collect(),
+        dns_servers: lease.dns_servers().to_vec(),
+        ntp_servers: lease.ntp_servers().to_vec(),
+        domain: lease.domain().map(ToString::to_string),
+        server: lease.server().map(|server| server.to_string()),
+        seconds: lease.duration().map(|duration| duration.as_secs()),
+        since: dhcp.since.as_secs_f64(),
+        ..LeaseStatus::default()
+    })
+}
+
+fn lease6(dhcp: &Held<Lease6>) -> Option<LeaseStatus> {
+    let lease = dhcp.lease.as_ref()?;
+    let text = |all: &[Cidr]| all.iter().map(Cidr::to_string).collect::<Vec<_>>();
+    Some(LeaseStatus {
+        address: Some(text(lease.addresses()).join(" ")).filter(|all| !all.is_empty()),
+        prefixes: text(lease.prefixes()),
+        dns_servers: lease.dns_servers().to_vec(),
+        ntp_servers: lease.ntp_servers().to_vec(),
+        domain: Some(lease.domains().iter().map(Domain::as_str).collect::<Vec<_>>().join(" "))
+            .filter(|all| !all.is_empty()),
+        server: Some(lease.server().to_owned()),
+        seconds: lease.duration().map(|duration| duration.as_secs()),
+        since: dhcp.since.as_secs_f64(),
+        ..LeaseStatus::default()
+    })
 }
 
 fn origin(ours: bool) -> &'static str {

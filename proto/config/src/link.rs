@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A network link: how one interface is set up.
 
+mod dhcp6;
 mod v1;
 
 use crate::integer::Integer;
@@ -9,6 +10,7 @@ use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
 use crate::{Cidr, Device, DevicePath, InterfaceName, Mac, ModuleName, Route};
+pub use dhcp6::Dhcp6;
 use std::fmt;
 pub(crate) use v1::LinkV1;
 
@@ -28,6 +30,8 @@ record! {
         mtu: Option<Integer<1280, 9216>>,
         /// Get an IPv4 address by DHCP, and what else a server says: `dhcp4: {}` takes all of it.
         dhcp4: Option<Dhcp4>,
+        /// Get an IPv6 address by DHCPv6, and what else a server says: `dhcp6: {}` takes all of it.
+        dhcp6: Option<Dhcp6>,
         /// Fixed addresses, IPv4 or IPv6, each with the prefix length of its network.
         addresses: List<Cidr, 0, 64>,
         /// Fixed routes.
@@ -89,6 +93,12 @@ impl Link {
         self.dhcp4.as_ref()
     }
 
+    /// What is asked of a DHCPv6 server, if it is asked.
+    #[must_use]
+    pub fn dhcp6(&self) -> Option<&Dhcp6> {
+        self.dhcp6.as_ref()
+    }
+
     /// Its fixed addresses.
     #[must_use]
     pub fn addresses(&self) -> &[Cidr] {
@@ -103,7 +113,7 @@ impl Link {
 
     /// Whether it gives the interface neither addresses nor DHCP.
     pub(crate) fn is_bare(&self) -> bool {
-        self.addresses.is_empty() && self.dhcp4.is_none()
+        self.addresses.is_empty() && self.dhcp4.is_none() && self.dhcp6.is_none()
     }
 
     /// Says that another document is for the same interface.

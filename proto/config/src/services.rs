@@ -24,8 +24,8 @@ pub const ERRANDS: [&str; 12] = [
     "receive",
     "stage",
 ];
-/// What runs once for each link with DHCP: `dhcp-eth0`.
-pub const FOR_LINKS: &str = "dhcp";
+/// What runs once for each link with DHCP: `dhcp-eth0`; and with DHCPv6.
+pub const FOR_LINKS: [&str; 2] = ["dhcp", "dhcp6"];
 /// What runs once for each log sink: `log-sink-central`.
 pub const FOR_SINKS: &str = "log-sink";
 /// The logs that no program of that name writes.
@@ -39,7 +39,9 @@ pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
         // Without any, or with those of any name, which links there are is the machine's business.
         let all = config.links();
         let of_any_name = all.is_empty() || all.iter().any(|link| link.matched().is_some());
-        of_any_name && name.strip_prefix(FOR_LINKS).is_some_and(|rest| rest.len() > 1)
+        let agent =
+            |kind: &str| name.strip_prefix(kind)?.strip_prefix('-').filter(|rest| !rest.is_empty());
+        of_any_name && FOR_LINKS.into_iter().any(|kind| agent(kind).is_some())
     };
     let mut programs = services.clone();
     programs.extend(ERRANDS.map(str::to_owned));
@@ -85,9 +87,12 @@ pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
 
 /// What is kept running with this configuration.
 fn services(config: &MachineConfig) -> Vec<String> {
-    let named = |link: &&Link| link.dhcp4().is_some() && link.matched().is_none();
-    let links = config.links().iter().filter(named);
-    let links = links.map(|link| format!("{FOR_LINKS}-{}", link.name()));
+    let [four, six] = FOR_LINKS;
+    let named = config.links().iter().filter(|link: &&Link| link.matched().is_none());
+    let links = named.flat_map(|link| {
+        let agents = [link.dhcp4().map(|_| four), link.dhcp6().map(|_| six)];
+        agents.into_iter().flatten().map(|kind| format!("{kind}-{}", link.name()))
+    });
     let sinks = config.log_sinks().iter().map(|sink| format!("{FOR_SINKS}-{}", sink.name()));
     SERVICES.map(str::to_owned).into_iter().chain(links).chain(sinks).collect()
 }

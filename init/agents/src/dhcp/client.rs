@@ -17,7 +17,7 @@
 //! costs seconds and finds something nearly never. A conflict takes the address back.
 
 mod check;
-mod timing;
+pub(crate) mod timing;
 
 use self::{check::Check, timing::Random};
 use super::{

@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
-use stele_config::{Cidr, Dhcp4, Table, VirtualLink};
+use stele_config::{Cidr, Dhcp4, Dhcp6, Table, VirtualLink};
 
 /// The metric of routes that came by DHCP, to which the index of the link is added: of two links the first is preferred, and
 /// a configured route over both.
@@ -44,6 +44,8 @@ pub struct DesiredLink {
     pub routes: Vec<DesiredRoute>,
     /// Whether a DHCP agent works on it, and what is taken from a server.
     pub dhcp4: Option<Dhcp4>,
+    /// Whether a DHCPv6 agent works on it, and what is asked of a server.
+    pub dhcp6: Option<Dhcp6>,
     /// The link that it is in.
     pub master: Option<String>,
     /// The name of the document that says so; empty where none does.
@@ -99,6 +101,7 @@ impl Desired {
             let index = links.iter().find(|one| one.name == *name).map(|one| one.index);
             if let (Some(index), Some(dhcp)) = (index, dhcp.get(name)) {
                 lease(link, dhcp, index);
+                lease6(link, dhcp);
             }
         }
         choose_tables(&mut desired, &made);
@@ -111,9 +114,22 @@ impl Desired {
         self.links.get(link)?.dhcp4.as_ref()
     }
 
+    /// What a link asks of a DHCPv6 server, if one is asked there.
+    pub fn takes6(&self, link: &str) -> Option<&Dhcp6> {
+        self.links.get(link)?.dhcp6.as_ref()
+    }
+
     /// The links on which a DHCP agent should run: those that are there, so that a link that comes back gets a new one.
     pub fn dhcp_links<'a>(&'a self, links: &'a [Link]) -> impl Iterator<Item = &'a Link> {
         links.iter().filter(|link| self.takes(&link.name).is_some())
+    }
+
+    /// The links on which a DHCPv6 agent should run, and what it asks for.
+    pub fn dhcp6_links<'a>(
+        &'a self,
+        links: &'a [Link],
+    ) -> impl Iterator<Item = (&'a Link, &'a Dhcp6)> {
+        links.iter().filter_map(|link| Some((link, self.takes6(&link.name)?)))
     }
 }
 
@@ -170,6 +186,7 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
         addresses: document.addresses().to_vec(),
         routes: document.routes().iter().map(route).collect(),
         dhcp4: document.dhcp4().cloned(),
+        dhcp6: document.dhcp6().cloned(),
         master: None,
         document: document.name().to_string(),
     }
@@ -177,7 +194,7 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
 
 /// Adds what a lease brings; the configuration comes first.
 fn lease(link: &mut DesiredLink, dhcp: &Dhcp, index: u32) {
-    let (Some(lease), Some(takes)) = (&dhcp.lease, &link.dhcp4) else { return };
+    let (Some(lease), Some(takes)) = (&dhcp.four.lease, &link.dhcp4) else { return };
     let (takes_routes, metric) = (takes.routes, takes.metric);
     link.mtu = link.mtu.or_else(|| lease.mtu());
     if !link.addresses.contains(&lease.address()) {
@@ -193,6 +210,16 @@ fn lease(link: &mut DesiredLink, dhcp: &Dhcp, index: u32) {
         metric,
         table: None,
     }));
+}
+
+/// Adds what a lease of DHCPv6 brings: addresses alone, for routes are what routers advertise.
+fn lease6(link: &mut DesiredLink, dhcp: &Dhcp) {
+    let (Some(lease), Some(_)) = (&dhcp.six.lease, &link.dhcp6) else { return };
+    for address in lease.addresses() {
+        if !link.addresses.iter().any(|own| own.address() == address.address()) {
+            link.addresses.push(*address);
+        }
+    }
 }
 
 /// Puts the routes of links in a VRF, and of the VRF itself, into its table.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A DHCP lease. The agent that got it reads the bytes of strangers, so what it says is checked before it is believed.
 
+use super::lease6::Lease6;
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::Duration,
@@ -136,19 +137,41 @@ impl Lease {
     pub fn server(&self) -> Option<Ipv4Addr> {
         self.server
     }
+}
 
-    /// How long it holds from when it was obtained; none for ever (RFC 2131, section 3.3).
-    #[must_use]
-    pub fn duration(&self) -> Option<Duration> {
+/// What ends some day.
+pub trait Lasts {
+    /// How long it holds from when it was said; none for ever (RFC 2131, section 3.3; RFC 8415, section 7.7).
+    fn duration(&self) -> Option<Duration>;
+
+    /// Whether nothing of it is new, but perhaps when it ends.
+    fn renews(&self, before: &Self) -> bool;
+}
+
+impl Lasts for Lease {
+    fn duration(&self) -> Option<Duration> {
         (self.seconds != u32::MAX).then(|| Duration::from_secs(self.seconds.into()))
+    }
+
+    fn renews(&self, before: &Lease) -> bool {
+        self == before
     }
 }
 
-/// What is known about the DHCP of a link. Times are since boot.
+/// What is known about the leases of a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dhcp {
+    /// By DHCPv4.
+    pub four: Held<Lease>,
+    /// By DHCPv6.
+    pub six: Held<Lease6>,
+}
+
+/// What is known about the lease that an agent works for. Times are since boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held<L> {
     /// The lease, while it holds.
-    pub lease: Option<Lease>,
+    pub lease: Option<L>,
     /// When the lease ends; none for never, or without a lease.
     pub until: Option<Duration>,
     /// What the agent said last, in a sentence.
@@ -159,28 +182,34 @@ pub struct Dhcp {
 
 /// What an agent reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
+pub enum Report<L> {
     /// A lease was obtained or renewed.
-    Leased(Lease),
+    Leased(L),
     /// The lease was lost; why.
     Lost(String),
     /// No lease yet; what is being tried.
     Waiting(String),
 }
 
-impl Dhcp {
+impl<L> Default for Held<L> {
+    fn default() -> Held<L> {
+        Held { lease: None, until: None, word: String::new(), since: Duration::ZERO }
+    }
+}
+
+impl<L: Lasts> Held<L> {
     /// Takes a report in.
-    pub fn hear(&mut self, report: Report, now: Duration) {
+    pub fn hear(&mut self, report: Report<L>, now: Duration) {
         match report {
             Report::Leased(lease) => {
                 self.until = lease.duration().map(|duration| now.saturating_add(duration));
-                if self.lease.as_ref() != Some(&lease) {
+                if !self.lease.as_ref().is_some_and(|before| lease.renews(before)) {
                     self.since = now;
                 }
                 self.word = String::new();
                 self.lease = Some(lease);
             }
-            Report::Lost(why) => *self = Dhcp { lease: None, until: None, word: why, since: now },
+            Report::Lost(why) => *self = Held { lease: None, until: None, word: why, since: now },
             // An agent that was restarted waits while what its predecessor got still holds.
             Report::Waiting(what) => {
                 if self.lease.is_none() && self.word.is_empty() {
@@ -196,7 +225,7 @@ impl Dhcp {
         let over = self.lease.is_some() && self.until.is_some_and(|until| until <= now);
         if over {
             let word = "The lease has ended, and was not renewed".to_owned();
-            *self = Dhcp { lease: None, until: None, word, since: now };
+            *self = Held { lease: None, until: None, word, since: now };
         }
         over
     }
@@ -240,7 +269,7 @@ fn routes(claim: &Claim) -> Vec<(Cidr, Option<IpAddr>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, Dhcp, Lease, LeaseError, Report};
+    use super::{Claim, Held, Lease, LeaseError, Report};
     use std::{net::Ipv4Addr, time::Duration};
 
     const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -313,7 +342,7 @@ mod tests {
     #[test]
     fn a_lease_ends_by_itself_but_not_by_a_restart_of_its_agent() {
         let at = Duration::from_secs;
-        let mut dhcp = Dhcp::default();
+        let mut dhcp = Held::<Lease>::default();
         dhcp.hear(Report::Waiting("Looking for a server".to_owned()), at(1));
         assert_eq!((dhcp.word.as_str(), dhcp.since), ("Looking for a server", at(1)));
         dhcp.hear(Report::Leased(lease(claim())), at(2));

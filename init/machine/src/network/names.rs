@@ -5,6 +5,7 @@ use super::{
     Link, Observed,
     desired::Desired,
     lease::{Dhcp, Lease},
+    lease6::Lease6,
     wanted::Wanted,
 };
 use std::{
@@ -58,6 +59,23 @@ pub struct Resolver {
     pub origin: Origin,
 }
 
+impl Resolver {
+    /// Adds what a lease says, as far as there is room.
+    fn add<'a>(&mut self, servers: &[IpAddr], domains: impl IntoIterator<Item = &'a Domain>) {
+        self.origin = Origin::Lease;
+        for server in servers {
+            if self.servers.len() < MOST_SERVERS && !self.servers.contains(server) {
+                self.servers.push(*server);
+            }
+        }
+        for domain in domains {
+            if self.search.len() < MOST_DOMAINS && !self.search.contains(domain) {
+                self.search.push(domain.clone());
+            }
+        }
+    }
+}
+
 /// Chooses the name servers: the configured ones, else those of the leases whose links take them, in the order of the links'
 /// names.
 #[must_use]
@@ -67,19 +85,14 @@ pub fn resolver(wanted: Wanted<'_>, desired: &Desired, dhcp: &BTreeMap<String, D
         return Resolver { servers, search, origin: Origin::Configuration };
     }
     let mut resolver = Resolver::default();
-    let taking = dhcp.iter().filter(|(link, _)| desired.takes(link).is_some_and(|takes| takes.dns));
-    for lease in taking.filter_map(|(_, dhcp)| dhcp.lease.as_ref()) {
-        resolver.origin = Origin::Lease;
-        for server in lease.dns_servers() {
-            if resolver.servers.len() < MOST_SERVERS && !resolver.servers.contains(server) {
-                resolver.servers.push(*server);
-            }
+    for (link, dhcp) in dhcp {
+        let takes = desired.takes(link).is_some_and(|takes| takes.dns);
+        if let Some(lease) = dhcp.four.lease.as_ref().filter(|_| takes) {
+            resolver.add(lease.dns_servers(), lease.domain());
         }
-        if let Some(domain) = lease.domain()
-            && resolver.search.len() < MOST_DOMAINS
-            && !resolver.search.contains(domain)
-        {
-            resolver.search.push(domain.clone());
+        let takes = desired.takes6(link).is_some_and(|takes| takes.dns);
+        if let Some(lease) = dhcp.six.lease.as_ref().filter(|_| takes) {
+            resolver.add(lease.dns_servers(), lease.domains());
         }
     }
     resolver
@@ -88,10 +101,15 @@ pub fn resolver(wanted: Wanted<'_>, desired: &Desired, dhcp: &BTreeMap<String, D
 /// The time servers of the leases whose links take them, in the order of the links' names.
 #[must_use]
 pub fn time_servers(desired: &Desired, dhcp: &BTreeMap<String, Dhcp>) -> Vec<IpAddr> {
-    let taking =
-        dhcp.iter().filter(|(link, _)| desired.takes(link).is_some_and(|takes| takes.time));
+    let four = |link: &String| desired.takes(link).is_some_and(|takes| takes.time);
+    let six = |link: &String| desired.takes6(link).is_some_and(|takes| takes.time);
+    let named = dhcp.iter().flat_map(|(link, dhcp)| {
+        let four_says = dhcp.four.lease.as_ref().filter(|_| four(link)).map(Lease::ntp_servers);
+        let six_says = dhcp.six.lease.as_ref().filter(|_| six(link)).map(Lease6::ntp_servers);
+        four_says.into_iter().chain(six_says).flatten()
+    });
     let mut servers: Vec<IpAddr> = Vec::new();
-    for server in taking.filter_map(|(_, dhcp)| dhcp.lease.as_ref()).flat_map(Lease::ntp_servers) {
+    for server in named {
         if servers.len() < MOST_TIME_SERVERS && !servers.contains(server) {
             servers.push(*server);
         }
@@ -143,7 +161,7 @@ pub fn hostname(
     if let Some(name) = config.and_then(MachineConfig::hostname) {
         return (name.as_str().to_owned(), Origin::Configuration);
     }
-    if let Some(name) = dhcp.values().find_map(|dhcp| dhcp.lease.as_ref()?.hostname()) {
+    if let Some(name) = dhcp.values().find_map(|dhcp| dhcp.four.lease.as_ref()?.hostname()) {
         return (name.as_str().to_owned(), Origin::Lease);
     }
     let name = match links.iter().filter(|link| link.physical).find_map(|link| link.device.mac) {
@@ -208,7 +226,7 @@ mod tests {
             ..Claim::default()
         };
         let mut dhcp = Dhcp::default();
-        dhcp.hear(Report::Leased(Lease::try_from(claim).expect("a lease")), Duration::ZERO);
+        dhcp.four.hear(Report::Leased(Lease::try_from(claim).expect("a lease")), Duration::ZERO);
         dhcp
     }
 

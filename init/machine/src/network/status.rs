@@ -123,13 +123,20 @@ fn one(
         let reason = format!("Another machine has the address {}", address.cidr.address());
         return status(State::Conflict, &reason);
     }
-    if wanted.dhcp4.is_some() {
-        match dhcp.get(&link.name) {
-            Some(Dhcp { lease: Some(_), .. }) => {}
-            Some(Dhcp { word, since, .. }) if !word.is_empty() => {
-                return Status { since: Some(*since), ..status(State::Waiting, word) };
-            }
-            Some(_) | None => return status(State::Waiting, "Waiting for DHCP"),
+    let dhcp = dhcp.get(&link.name).cloned().unwrap_or_default();
+    let missing4 = wanted.dhcp4.is_some() && dhcp.four.lease.is_none();
+    let missing6 = wanted.dhcp6.is_some() && dhcp.six.lease.is_none();
+    let awaited = [
+        missing4.then_some((dhcp.four.word, dhcp.four.since, "Waiting for DHCP")),
+        missing6.then_some((dhcp.six.word, dhcp.six.since, "Waiting for DHCPv6")),
+    ];
+    match awaited.into_iter().flatten().next() {
+        None => {}
+        Some((word, _, otherwise)) if word.is_empty() => {
+            return status(State::Waiting, otherwise);
+        }
+        Some((word, since, _)) => {
+            return Status { since: Some(since), ..status(State::Waiting, &word) };
         }
     }
     match missing(desired, observed, &link.name) {
@@ -171,14 +178,14 @@ mod tests {
         }
     }
 
-    fn check(links: Vec<Link>, report: Option<Report>, expected: &Expect) {
+    fn check(links: Vec<Link>, report: Option<Report<Lease>>, expected: &Expect) {
         let wanted =
             DesiredLink { dhcp4: Some(stele_config::Dhcp4::default()), ..DesiredLink::default() };
         let desired =
             Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]), ..Desired::default() };
         let mut dhcp = Dhcp::default();
         if let Some(report) = report {
-            dhcp.hear(report, Duration::from_secs(3));
+            dhcp.four.hear(report, Duration::from_secs(3));
         }
         let duplicate = Address {
             index: 9,

@@ -39,17 +39,18 @@ impl Step for LinkV1 {
     fn forth(self) -> Link {
         let LinkV1 { name, mtu, dhcp4, addresses, routes } = self;
         let dhcp4 = dhcp4.then(Dhcp4::default);
-        Link { name, matched: None, mtu, dhcp4, addresses, routes }
+        Link { name, matched: None, mtu, dhcp4, dhcp6: None, addresses, routes }
     }
 
     fn back(newer: &Link) -> Result<LinkV1, Vec<Lost>> {
-        let Link { name, matched, mtu, dhcp4, addresses, routes } = newer.clone();
+        let Link { name, matched, mtu, dhcp4, dhcp6, addresses, routes } = newer.clone();
         let Dhcp4 { metric, routes: takes_routes, dns, time } = dhcp4.clone().unwrap_or_default();
         let lost = [
             (matched.is_some(), "match", "takes the interface of the document's name"),
             (metric.is_some(), "dhcp4.metric", "takes the metric that it chooses"),
             (!takes_routes, "dhcp4.routes", "takes the routes that DHCP brings"),
             (!dns, "dhcp4.dns", "takes the name servers that DHCP brings"),
+            (dhcp6.is_some(), "dhcp6", "asks no DHCPv6 server"),
             (!time, "dhcp4.time", "takes the time servers that DHCP brings"),
         ];
         let lost: Vec<Lost> = lost
@@ -108,18 +109,24 @@ mod tests {
     fn new() -> impl Strategy<Value = Link> {
         let dhcp4 = (any::<Option<u16>>(), any::<bool>(), any::<bool>(), any::<bool>());
         let mac = prop::option::of("52:54:00(:[0-9a-f]{2}){3}");
-        (common(), mac, prop::option::of(dhcp4)).prop_map(|(mut document, mac, dhcp4)| {
-            if let Some(mac) = mac {
-                document["match"] = json!({"mac": mac});
-            }
-            if let Some((metric, routes, dns, time)) = dhcp4 {
-                document["dhcp4"] = json!({"routes": routes, "dns": dns, "time": time});
-                if let Some(metric) = metric {
-                    document["dhcp4"]["metric"] = metric.into();
+        let dhcp6 = prop::option::of(any::<bool>());
+        (common(), mac, prop::option::of(dhcp4), dhcp6).prop_map(
+            |(mut document, mac, dhcp4, dhcp6)| {
+                if let Some(address) = dhcp6 {
+                    document["dhcp6"] = json!({"address": address});
                 }
-            }
-            read(document)
-        })
+                if let Some(mac) = mac {
+                    document["match"] = json!({"mac": mac});
+                }
+                if let Some((metric, routes, dns, time)) = dhcp4 {
+                    document["dhcp4"] = json!({"routes": routes, "dns": dns, "time": time});
+                    if let Some(metric) = metric {
+                        document["dhcp4"]["metric"] = metric.into();
+                    }
+                }
+                read(document)
+            },
+        )
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod dhcp;
+mod dhcp6;
 mod diagnose;
 mod fetch;
 mod log_sink;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     }
     match *job {
         "dhcp" => dhcp::run(arguments),
+        "dhcp6" => dhcp6::run(arguments),
         "diagnose" => diagnose::run(arguments),
         "fetch" => fetch::run(arguments),
         "log-sink" => log_sink::run(arguments),
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
         "metrics" => metrics::run(arguments),
         "probe" => probe::run(arguments),
         "time" => time::run(arguments),
-        _ => misused("agent dhcp|diagnose|fetch|log-sink|metadata|metrics|probe|time ..."),
+        _ => misused("agent dhcp|dhcp6|diagnose|fetch|log-sink|metadata|metrics|probe|time ..."),
     }
 }
 

@@ -11,10 +11,10 @@ const SHORTEST_RENEWAL: Duration = Duration::from_secs(60);
 
 /// Numbers that need not be secret, only different between machines (SplitMix64).
 #[derive(Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -26,13 +26,13 @@ impl Random {
     }
 
     /// Any 32 bits.
-    pub(super) fn word(&mut self) -> u32 {
+    pub(crate) fn word(&mut self) -> u32 {
         let [a, b, c, d, ..] = self.next().to_be_bytes();
         u32::from_be_bytes([a, b, c, d])
     }
 
     /// Anything from nothing to `limit`.
-    pub(super) fn up_to(&mut self, limit: Duration) -> Duration {
+    pub(crate) fn up_to(&mut self, limit: Duration) -> Duration {
         let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let choice = self.next().checked_rem(milliseconds.saturating_add(1)).unwrap_or_default();
         Duration::from_millis(choice)
@@ -41,14 +41,14 @@ impl Random {
 
 /// The wait after the question of this number: 1, 2, 4, … 64 s, up to a quarter or a second more or less, so that machines
 /// that started together do not ask together.
-pub(super) fn backoff(asked: u32, random: &mut Random) -> Duration {
+pub(crate) fn backoff(asked: u32, random: &mut Random) -> Duration {
     let base = doubled(Duration::from_secs(1), asked.saturating_sub(1));
     let spread = base.checked_div(4).unwrap_or_default().min(Duration::from_secs(1));
     base.saturating_sub(spread).saturating_add(random.up_to(spread.saturating_mul(2)))
 }
 
 /// The wait before another attempt after so many refusals: none at first, then 1, 2, 4, … 64 s.
-pub(super) fn after_failure(failures: u32) -> Duration {
+pub(crate) fn after_failure(failures: u32) -> Duration {
     match failures.checked_sub(1) {
         None => Duration::ZERO,
         Some(more) => doubled(Duration::from_secs(1), more),
@@ -60,7 +60,7 @@ fn doubled(first: Duration, times: u32) -> Duration {
 }
 
 /// When to ask for a renewal again: after half of what is left until `limit`, but not more often than once a minute.
-pub(super) fn renewal(now: Duration, limit: Duration) -> Duration {
+pub(crate) fn renewal(now: Duration, limit: Duration) -> Duration {
     let half = limit.saturating_sub(now).checked_div(2).unwrap_or_default();
     now.saturating_add(half.max(SHORTEST_RENEWAL)).min(limit)
 }

@@ -136,7 +136,7 @@ fn link(index: u32, name: &str) -> Link {
 
 fn leased(claim: Claim) -> BTreeMap<String, Dhcp> {
     let mut dhcp = Dhcp::default();
-    dhcp.hear(Report::Leased(Lease::try_from(claim).expect("a lease")), Duration::ZERO);
+    dhcp.four.hear(Report::Leased(Lease::try_from(claim).expect("a lease")), Duration::ZERO);
     BTreeMap::from([("eth0".to_owned(), dhcp)])
 }
 
@@ -424,6 +424,7 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
             addresses,
             routes,
             dhcp4: dhcp4.then(Dhcp4::default),
+            dhcp6: None,
             master: None,
             document: String::new(),
         })

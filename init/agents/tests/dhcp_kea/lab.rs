@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Two network namespaces with a cable between them: nothing leaves them. All of it goes when the lab does.
+
+use prost::Message as _;
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::Read as _,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+use stele_proto::internal::{LeaseReport, lease_report::Report};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_agent");
+/// Longer than anything here should take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a program to its end.
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; install iproute2"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?} (this test needs root): {complaint}");
+}
+
+pub(crate) struct Lab {
+    name: String,
+    folder: PathBuf,
+    children: Vec<Child>,
+    server: Option<Child>,
+}
+
+impl Lab {
+    pub(crate) fn new(test: &str) -> Self {
+        let name = format!("stele-{test}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(&name);
+        fs::create_dir_all(&folder).expect("a folder");
+        let lab = Self { name, folder, children: Vec::new(), server: None };
+        for side in ["client", "server"] {
+            run("ip", &["netns", "add", &lab.side(side)]);
+        }
+        // The server's own address is to be there at once.
+        lab.within("server", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
+        let client = lab.side("client");
+        lab.link("server", &format!("link add lan type veth peer name client netns {client}"));
+        // A link has an address of its own only with a carrier.
+        lab.link("client", "link set client up");
+        lab.link("server", "link set lan up");
+        // Kea does not listen on a link before the kernel calls it running.
+        wait_for("the link of the server", || lab.tells("link show lan", "state UP"));
+        wait_for("its own address", || lab.tells("address show lan", "inet6 fe80"));
+        lab
+    }
+
+    fn side(&self, side: &str) -> String {
+        format!("{}-{side}", self.name)
+    }
+
+    /// Runs ip(8) in a namespace.
+    pub(crate) fn link(&self, side: &str, arguments: &str) {
+        let side = self.side(side);
+        run(
+            "ip",
+            &[&["-n", side.as_str()][..], &arguments.split(' ').collect::<Vec<_>>()].concat(),
+        );
+    }
+
+    /// Whether ip(8) says something of the server.
+    fn tells(&self, question: &str, what: &str) -> Option<()> {
+        let side = self.side("server");
+        let output =
+            Command::new("ip").args(["-n", &side]).args(question.split(' ')).output().ok()?;
+        String::from_utf8_lossy(&output.stdout).contains(what).then_some(())
+    }
+
+    fn within(&self, side: &str, script: &str) {
+        run("ip", &["netns", "exec", &self.side(side), "sh", "-c", script]);
+    }
+
+    /// Starts a server in place of the one before; it is up when this returns.
+    pub(crate) fn serve(&mut self, version: u8, mut settings: Value) {
+        self.stop();
+        settings["interfaces-config"] = json!({"interfaces": ["lan"]});
+        settings["lease-database"] = json!({"type": "memfile", "persist": false});
+        if version == 6 {
+            settings["server-id"] = json!({"type": "LL", "persist": false});
+        }
+        let log = self.folder.join("log");
+        fs::write(&log, "").expect("a file");
+        settings["loggers"] = json!([{
+            "name": format!("kea-dhcp{version}"),
+            "severity": "INFO",
+            "output_options": [{"output": log, "flush": true}],
+        }]);
+        let file = self.folder.join("kea.json");
+        let text = json!({format!("Dhcp{version}"): settings}).to_string();
+        fs::write(&file, text).expect("a file");
+        let program = format!("kea-dhcp{version}");
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.side("server"), &program, "-c"])
+            .arg(&file)
+            .env("KEA_PIDFILE_DIR", &self.folder)
+            .env("KEA_LOCKFILE_DIR", "none")
+            .stdout(Stdio::null());
+        self.server = Some(command.spawn().expect("ip, from iproute2"));
+        wait_for(&format!("{program}, from {program}-server"), || {
+            self.log().contains("_STARTED").then_some(())
+        });
+    }
+
+    /// What the server has written.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// The server goes.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().expect("it runs");
+            server.wait().expect("its end");
+        }
+    }
+
+    /// Starts an agent, as PID 1 would, and gives what it reports.
+    pub(crate) fn agent(&mut self, arguments: &[&str], capability: &str) -> Reports {
+        // Hands the agent its standard output as descriptor 3, and leaves it what PID 1 leaves it.
+        let confine = format!(
+            "exec setpriv --reuid 202 --regid 202 --clear-groups --no-new-privs \
+             --bounding-set -all,+{capability} --inh-caps -all,+{capability} \
+             --ambient-caps +{capability} \"$@\" 3>&1 >/dev/null"
+        );
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.side("client"), "sh", "-c", &confine, "sh", AGENT])
+            .args(arguments)
+            .stdout(Stdio::piped());
+        let mut agent = command.spawn().expect("ip, from iproute2");
+        let mut reports = agent.stdout.take().expect("a pipe");
+        self.children.push(agent);
+        let (sender, receiver) = channel();
+        thread::spawn(move || {
+            let mut length = [0; 4];
+            while reports.read_exact(&mut length).is_ok() {
+                let mut message = vec![0; u32::from_be_bytes(length) as usize];
+                if reports.read_exact(&mut message).is_err() {
+                    break;
+                }
+                let report = LeaseReport::decode(&message[..]).expect("a report");
+                if sender.send(report.report.expect("a report of something")).is_err() {
+                    break;
+                }
+            }
+        });
+        Reports(receiver)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().chain(&mut self.server) {
+            // What has ended already can't be killed; everything else here is as good as it gets.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for side in ["client", "server"] {
+            let _ = Command::new("ip").args(["netns", "delete", &self.side(side)]).status();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What an agent reports.
+pub(crate) struct Reports(Receiver<Report>);
+
+impl Reports {
+    pub(crate) fn next(&self) -> Report {
+        self.0.recv_timeout(PATIENCE).expect("a report of the agent")
+    }
+
+    /// The next one that is not about what is being tried.
+    pub(crate) fn news(&self) -> Report {
+        loop {
+            match self.next() {
+                Report::Waiting(_) => {}
+                report => return report,
+            }
+        }
+    }
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

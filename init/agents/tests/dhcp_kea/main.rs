@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The DHCP agents against Kea.
+
+mod lab;
+
+use lab::{Lab, Reports};
+use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv6Addr};
+use stele_proto::internal::{Lease6, lease_report::Report};
+
+fn text(address: &[u8]) -> String {
+    match *address {
+        [a, b, c, d] => IpAddr::from([a, b, c, d]).to_string(),
+        _ => Ipv6Addr::from(<[u8; 16]>::try_from(address).expect("an address")).to_string(),
+    }
+}
+
+fn all(addresses: &[Vec<u8>]) -> Vec<String> {
+    addresses.iter().map(|address| text(address)).collect()
+}
+
+/// A server with these addresses to give.
+fn subnet(pool: &str) -> Value {
+    json!({
+        "preferred-lifetime": 60, "valid-lifetime": 120, "renew-timer": 5, "rebind-timer": 50,
+        "subnet6": [{
+            "subnet": "2001:db8:77::/64", "interface": "lan", "pools": [{"pool": pool}],
+            "pd-pools": [{"prefix": "2001:db8:100::", "prefix-len": 40, "delegated-len": 56}],
+        }],
+        "option-data": [
+            {"name": "dns-servers", "data": "2001:db8:77::1, 2001:db8:77::2"},
+            {"name": "domain-search", "data": "lab.example, example"},
+            {"code": 56, "csv-format": false, "data": "0001001020010db8007700000000000000000003"},
+        ],
+    })
+}
+
+const WIDE: &str = "2001:db8:77::50 - 2001:db8:77::60";
+
+fn dhcp6(lab: &mut Lab, arguments: &[&str]) -> Reports {
+    lab.agent(&[&["dhcp6", "client"], arguments].concat(), "net_bind_service")
+}
+
+fn lease6(reports: &Reports) -> Lease6 {
+    match reports.news() {
+        Report::Lease6(lease) => lease,
+        report => panic!("no lease: {report:?}"),
+    }
+}
+
+#[test]
+fn an_address_and_a_prefix_come_with_all_that_the_server_says_and_are_renewed() {
+    let mut lab = Lab::new("six");
+    lab.serve(6, subnet(WIDE));
+    let reports = dhcp6(&mut lab, &["--address", "--prefix", "56"]);
+    let lease = lease6(&reports);
+    let [address] = &lease.addresses[..] else { panic!("{lease:?}") };
+    assert!(text(address).starts_with("2001:db8:77::5") || text(address) == "2001:db8:77::60");
+    let [prefix] = &lease.prefixes[..] else { panic!("{lease:?}") };
+    assert!(text(&prefix.network).starts_with("2001:db8:1"), "{lease:?}");
+    assert_eq!((prefix.prefix_length, lease.lease_seconds), (56, 119));
+    assert_eq!(all(&lease.dns_servers), ["2001:db8:77::1", "2001:db8:77::2"]);
+    assert_eq!(lease.domains, ["lab.example", "example"]);
+    assert_eq!(all(&lease.ntp_servers), ["2001:db8:77::3"]);
+    let renewed = lease6(&reports);
+    assert_eq!((renewed.addresses, renewed.prefixes), (lease.addresses, lease.prefixes));
+    // The server tells apart who asks again and who asks for the first time.
+    assert!(lab.log().contains("RENEW"), "{}", lab.log());
+}
+
+#[test]
+fn who_has_addresses_only_asks_what_else_there_is_to_know() {
+    let mut lab = Lab::new("inform");
+    lab.serve(6, subnet(WIDE));
+    let lease = lease6(&dhcp6(&mut lab, &[]));
+    assert!(lease.addresses.is_empty() && lease.prefixes.is_empty(), "{lease:?}");
+    assert_eq!(all(&lease.dns_servers), ["2001:db8:77::1", "2001:db8:77::2"]);
+    assert_eq!(lease.lease_seconds, u32::MAX);
+}
+
+#[test]
+fn a_server_with_nothing_to_give_is_quoted() {
+    let mut lab = Lab::new("none");
+    let mut settings = subnet(WIDE);
+    settings["subnet6"][0]["pools"] = json!([]);
+    lab.serve(6, settings);
+    let reports = dhcp6(&mut lab, &["--address"]);
+    let why = loop {
+        match reports.next() {
+            Report::Waiting(why) if why.contains("gives nothing: ") => break why,
+            Report::Waiting(_) => {}
+            report => panic!("{report:?}"),
+        }
+    };
+    assert!(why.starts_with("The DHCPv6 server 0003"), "{why}");
+}
+
+#[test]
+fn an_address_that_another_machine_has_is_declined() {
+    let mut lab = Lab::new("duplicate");
+    lab.serve(6, subnet("2001:db8:77::50 - 2001:db8:77::50"));
+    lab.link("server", "address add 2001:db8:77::50/128 dev lan");
+    let reports = dhcp6(&mut lab, &["--address"]);
+    assert_eq!(all(&lease6(&reports).addresses), ["2001:db8:77::50"]);
+    lab.link("client", "address add 2001:db8:77::50/128 dev client");
+    let Report::Lost(why) = reports.news() else { panic!("the duplicate was not seen") };
+    assert_eq!(why, "Another machine on the link has the address 2001:db8:77::50");
+}
+
+#[test]
+fn a_cable_that_comes_back_brings_the_same_address() {
+    let mut lab = Lab::new("cable6");
+    lab.serve(6, subnet(WIDE));
+    let reports = dhcp6(&mut lab, &["--address"]);
+    let first = lease6(&reports);
+    lab.link("server", "link set lan down");
+    lab.link("server", "link set lan up");
+    assert_eq!(lease6(&reports).addresses, first.addresses);
+}
