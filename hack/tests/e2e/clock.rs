@@ -9,6 +9,7 @@ use hack::{
     suite::Checks,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::Value;
 use std::{
     fs,
     net::UdpSocket,
@@ -18,6 +19,8 @@ use std::{
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(120);
+/// A sink that hears nothing before the clock is right, and to which nobody listens.
+const PATIENT: &str = "---\napiVersion: stele/v1\nkind: LogSink\nname: patient\naddress: 10.0.2.2:9\nprotocol: udp\nafterClock: true\n";
 
 /// chrony, which gives out the time of this host and does not touch it.
 struct Chrony {
@@ -93,7 +96,7 @@ pub(crate) fn nts(world: &World, checks: &Checks) -> Result<()> {
     let node = Node::start_with(&world.operator, "late", machine, scratch()?, |machine, files| {
         let text = fs::read_to_string(&files.machine)?;
         let first = files.machine.with_file_name("late-first.yaml");
-        fs::write(&first, format!("{text}{}", chrony.document(false)))?;
+        fs::write(&first, format!("{text}{}{PATIENT}", chrony.document(false)))?;
         Ok(machine.configured_by_fw_cfg(&first))
     })?;
     let node = Kept(node);
@@ -111,6 +114,15 @@ pub(crate) fn nts(world: &World, checks: &Checks) -> Result<()> {
         says(&field(&time, "source")?, &["10.0.2.2"])?;
         ensure!(field(&time, "authenticated")? == "true", "{time}");
         ensure!(time["status"]["offset"].as_f64().is_some_and(|off| off.abs() < 0.5), "{time}");
+        Ok(())
+    });
+    checks.check("a service that waits for the clock begins with it", || {
+        let service = resource(&node, "service", "log-sink-patient")?;
+        ensure!(field(&service, "state")? == "running", "{service}");
+        let since = |one: &Value| one["status"]["since"].as_f64().context("It says since when");
+        let (begun, right) = (since(&service)?, since(&resource(&node, "time", "time")?)?);
+        // One is in whole milliseconds.
+        ensure!(begun + 0.1 > right, "begun at {begun}, right at {right}");
         Ok(())
     });
     checks.check("the clock of the hardware is set too", || {
