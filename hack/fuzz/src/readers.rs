@@ -51,7 +51,7 @@ const READERS: [fn(&[u8]); 15] = [
 ];
 
 /// The forms in which platforms describe the network.
-const NETWORKS: [&str; 9] = [
+const NETWORKS: [&str; 10] = [
     "nocloud",
     "openstack",
     "opennebula",
@@ -59,6 +59,7 @@ const NETWORKS: [&str; 9] = [
     "digitalocean",
     "equinix",
     "gcp",
+    "ovf",
     "scaleway",
     "vultr",
 ];

@@ -4,6 +4,8 @@
 //! * NoCloud's network-config, version 1 and 2 (netplan), as YAML or JSON; Hetzner's is of version 1:
 //!   <https://docs.cloud-init.io/en/latest/reference/network-config.html>.
 //! * OpenStack's network_data.json: <https://docs.openstack.org/nova/latest/user/metadata.html>.
+//! * The same in the property `network-config` of an OVF environment, as VMware's tools for deploying set it:
+//!   <https://docs.cloud-init.io/en/latest/reference/datasources/ovf.html>.
 //! * What other platforms say in words of their own: each in its file.
 //!
 //! What is not understood is left out, as long as it takes nothing away from the rest: addresses by router advertisements come
@@ -20,7 +22,8 @@ mod scaleway;
 mod version1;
 mod vultr;
 
-use crate::context;
+use crate::{context, ovf};
+use base64ct::{Base64, Encoding as _};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use stele_config::NetworkDraft;
@@ -37,6 +40,8 @@ pub enum Form {
     OpenStack,
     /// OpenNebula's context.sh.
     OpenNebula,
+    /// An OVF environment, VMware's among them.
+    Ovf,
     /// Of Azure's metadata service.
     Azure,
     /// Of DigitalOcean's.
@@ -60,6 +65,12 @@ pub enum DescriptionError {
     /// No JSON.
     #[error("the description of the network can't be read as JSON: {0}")]
     Json(String),
+    /// No OVF environment.
+    #[error("this is no OVF environment: {0}")]
+    Ovf(String),
+    /// No base64.
+    #[error("the network-config of the OVF environment is not in base64")]
+    Base64,
     /// A version that is not known.
     #[error("the description of the network is of version {0}; 1 and 2 are known")]
     Version(String),
@@ -73,6 +84,7 @@ impl Form {
             "nocloud" => Some(Form::NoCloud),
             "openstack" => Some(Form::OpenStack),
             "opennebula" => Some(Form::OpenNebula),
+            "ovf" => Some(Form::Ovf),
             "azure" => Some(Form::Azure),
             "digitalocean" => Some(Form::DigitalOcean),
             "equinix" => Some(Form::Equinix),
@@ -91,20 +103,12 @@ impl Form {
         let text = String::from_utf8_lossy(bytes);
         let mut network = Network::default();
         match self {
-            Form::NoCloud if text.trim().is_empty() => {}
-            Form::NoCloud => {
-                let value: Value = serde_yaml::from_str(&text)
-                    .map_err(|error| DescriptionError::Yaml(error.to_string()))?;
-                let value = value.get("network").unwrap_or(&value);
-                match value.get("version").unwrap_or(&Value::Null) {
-                    Value::Number(version) if version.as_u64() == Some(1) => {
-                        version1::read(value, &mut network);
-                    }
-                    Value::Number(version) if version.as_u64() == Some(2) => {
-                        netplan::read(value, &mut network);
-                    }
-                    other => return Err(DescriptionError::Version(other.to_string())),
-                }
+            Form::NoCloud => nocloud(&text, &mut network)?,
+            Form::Ovf => {
+                let said = ovf::read(&text).map_err(DescriptionError::Ovf)?.network;
+                let said = said.map(|said| Base64::decode_vec(&said)).transpose();
+                let said = said.map_err(|_| DescriptionError::Base64)?.unwrap_or_default();
+                nocloud(&String::from_utf8_lossy(&said), &mut network)?;
             }
             Form::OpenStack => openstack::read(&json(&text)?, &mut network),
             Form::OpenNebula => opennebula::read(&context::variables(&text), &mut network),
@@ -117,6 +121,22 @@ impl Form {
         }
         Ok(network.0.documents())
     }
+}
+
+fn nocloud(text: &str, network: &mut Network) -> Result<(), DescriptionError> {
+    if text.trim().is_empty() {
+        return Ok(());
+    }
+    let value: Value =
+        serde_yaml::from_str(text).map_err(|error| DescriptionError::Yaml(error.to_string()))?;
+    let value = value.get("network").unwrap_or(&value);
+    let version = value.get("version").unwrap_or(&Value::Null);
+    match version.as_u64() {
+        Some(1) => version1::read(value, network),
+        Some(2) => netplan::read(value, network),
+        _ => return Err(DescriptionError::Version(version.to_string())),
+    }
+    Ok(())
 }
 
 fn json(text: &str) -> Result<Value, DescriptionError> {

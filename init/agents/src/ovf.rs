@@ -15,6 +15,8 @@ pub struct Environment {
     pub hostname: Option<String>,
     /// What the platform calls it.
     pub instance: Option<String>,
+    /// The network, as NoCloud's network-config in base64.
+    pub network: Option<String>,
 }
 
 /// Whether this may be one.
@@ -49,6 +51,7 @@ pub fn read(text: &str) -> Result<Environment, String> {
             }
             Some("hostname" | "HostName") => &mut environment.hostname,
             Some("instance-id") => &mut environment.instance,
+            Some("network-config") => &mut environment.network,
             _ => continue,
         };
         let value = value.map(str::trim).filter(|value| !value.is_empty());
@@ -86,12 +89,14 @@ mod tests {
     <Property oe:key="instance-id" oe:value="iid-7"/>
     <Property oe:key="password" oe:value="x"/>
     <Property oe:key="user-data" oe:value="YXBp"/>
+    <Property oe:key="network-config" oe:value="e30="/>
   </PropertySection>
 </Environment>"#;
         let expected = Environment {
             user_data: Some("YXBp".to_owned()),
             hostname: Some("web".to_owned()),
             instance: Some("iid-7".to_owned()),
+            network: Some("e30=".to_owned()),
         };
         assert_eq!(read(text), Ok(expected));
     }

@@ -31,5 +31,5 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
-    time_servers: &["169.254.169.123"],
+    time_servers: &["169.254.169.123", "[fd00:ec2::123]"],
 };

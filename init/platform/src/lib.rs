@@ -265,7 +265,7 @@ pub struct Platform {
     pub signs: &'static [&'static [Sign]],
     /// Whom to ask.
     pub metadata: Option<Metadata>,
-    /// Servers of the time that it has for its machines: names or addresses.
+    /// Servers of the time that it has for its machines: names or addresses, IPv6 in brackets.
     pub time_servers: &'static [&'static str],
 }
 

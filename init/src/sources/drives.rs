@@ -79,7 +79,7 @@ const KNOWN: [Known; 5] = [
         label: Label::Is("OVF ENV"),
         user_data: &["ovf-env.xml"],
         about: ("ovf-env.xml", "ovf"),
-        network: None,
+        network: Some(("ovf-env.xml", "ovf")),
     },
 ];
 

@@ -2,6 +2,7 @@
 //! Descriptions as the documentation of those who make them has them.
 
 use super::Form;
+use base64ct::{Base64, Encoding as _};
 use stele_config::canonical;
 
 /// What a description says, a line for each document, as PID 1 reads it.
@@ -197,6 +198,20 @@ ETH3_METHOD='skip'
         eth2 02:00:c0:a8:00:02: dhcp
         [192.168.0.53, 192.168.0.54, 9.9.9.9] ["example.com"]"#]]
     .assert_eq(&said(Form::OpenNebula, text));
+}
+
+#[test]
+fn ovf() {
+    let network = "network: {version: 2, ethernets: {eth0: {addresses: [192.0.2.10/24], gateway4: 192.0.2.1}}}";
+    let encoded = Base64::encode_string(network.as_bytes());
+    let environment = |value: &str| {
+        format!(
+            r#"<Environment><PropertySection><Property key="network-config" value="{value}"/></PropertySection></Environment>"#
+        )
+    };
+    assert_eq!(said(Form::Ovf, &environment(&encoded)), "eth0: 192.0.2.10/24 0.0.0.0/0>192.0.2.1");
+    assert_eq!(said(Form::Ovf, "<Environment/>"), "");
+    assert!(Form::Ovf.documents(environment("%").as_bytes()).is_err());
 }
 
 #[test]
