@@ -8,7 +8,7 @@
 mod service;
 pub mod wireserver;
 
-use crate::network::Form;
+use crate::{network::Form, probe::explain};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
@@ -96,6 +96,17 @@ impl MetadataError {
     pub fn is_of_the_way(&self) -> bool {
         matches!(self, MetadataError::Ask { source: AskError::Connect(_), .. })
     }
+
+    /// Whether asking again would bring the same.
+    fn is_refusal(&self) -> bool {
+        match self {
+            MetadataError::Ask { source: AskError::Status(status), .. } => {
+                status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS
+            }
+            MetadataError::Ask { source: AskError::Body { .. }, .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// A service, at `server`, a URL without a path, with trust roots in PEM for those that speak TLS.
@@ -131,13 +142,16 @@ impl<'a> Service<'a> {
             }
         }
         if let Some((path, form)) = self.metadata.network
-            && let Some(bytes) = self.find(path, &[], LONGEST_JSON).await?
             && let Some(form) = Form::named(form)
         {
-            // Whoever describes the network in a way that nobody understands has told the rest all the same.
-            match form.documents(&bytes) {
-                Ok(documents) => said.network = documents,
-                Err(error) => eprintln!("{}{path}: {error}", self.server),
+            // Whoever describes the network in a way that nobody understands, or not at all, has told the rest all the same.
+            match self.find(path, &[], LONGEST_JSON).await {
+                Ok(found) => match found.map(|bytes| form.documents(&bytes)).transpose() {
+                    Ok(documents) => said.network = documents.unwrap_or_default(),
+                    Err(error) => eprintln!("{}{path}: {error}", self.server),
+                },
+                Err(error) if error.is_refusal() => eprintln!("{}", explain(&error)),
+                Err(error) => return Err(error),
             }
         }
         let mut answers = BTreeMap::new();
@@ -304,7 +318,6 @@ fn uri(url: &str) -> Result<Uri, MetadataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::explain;
     use std::{
         io::Read as _,
         net::{Ipv4Addr, TcpListener},
@@ -448,6 +461,19 @@ mod tests {
         let all = seen.lock().unwrap().iter().filter(|said| said.contains("/all")).count();
         assert_eq!(all, 1, "it is asked once for all that is in it");
         assert!(seen.lock().unwrap().iter().any(|said| said.contains("application/json")));
+    }
+
+    #[test]
+    fn a_network_that_is_not_told_costs_nothing_else() {
+        let (address, _) = server(&[
+            ("GET /net", "400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+            ("GET /user-data", "200 OK\r\nConnection: close\r\n\r\nhello"),
+        ]);
+        let metadata = Metadata { network: Some(("/net", "gcp")), ..service(address, None) };
+        assert_eq!(ask(&metadata).unwrap().user_data.as_deref(), Some(&b"hello"[..]));
+        let (address, _) = server(&[("GET /net", "503 Busy\r\nContent-Length: 0\r\n\r\n")]);
+        let metadata = Metadata { network: Some(("/net", "gcp")), ..service(address, None) };
+        assert!(ask(&metadata).unwrap_err().contains("503"));
     }
 
     #[test]
