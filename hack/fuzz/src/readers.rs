@@ -51,7 +51,7 @@ const READERS: [fn(&[u8]); 15] = [
 ];
 
 /// The forms in which platforms describe the network.
-const NETWORKS: [&str; 10] = [
+const NETWORKS: [&str; 11] = [
     "nocloud",
     "openstack",
     "opennebula",
@@ -59,6 +59,7 @@ const NETWORKS: [&str; 10] = [
     "digitalocean",
     "equinix",
     "gcp",
+    "oracle",
     "ovf",
     "scaleway",
     "vultr",

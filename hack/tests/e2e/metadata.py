@@ -205,6 +205,19 @@ CLOUDS = {
         "user_data": "/opc/v2/instance/metadata/user_data",
         "encoded": True,
         "texts": ("/opc/v2/instance/", {"id": "ocid1.instance.oc1.phx.a", "hostname": "web", "canonicalRegionName": "us-phoenix-1"}),
+        "json": {
+            "/opc/v2/vnics/": [
+                {
+                    "macAddr": mac,
+                    "privateIp": address,
+                    "subnetCidrBlock": "10.0.3.0/24",
+                    "virtualRouterIp": "10.0.3.1",
+                    "vlanTag": tag,
+                    "vnicId": f"ocid1.vnic.oc1.phx.{tag}",
+                }
+                for mac, address, tag in [("52:54:00:12:34:57", "10.0.3.6", 11), ("52:54:00:12:34:56", "10.0.3.7", 12)]
+            ]
+        },
         "headers": {"authorization": "Bearer Oracle"},
     },
     "scaleway": {

@@ -18,6 +18,7 @@ mod gcp;
 mod netplan;
 mod opennebula;
 mod openstack;
+mod oracle;
 mod scaleway;
 mod version1;
 mod vultr;
@@ -50,6 +51,8 @@ pub enum Form {
     Equinix,
     /// Of Google's.
     Gcp,
+    /// Of Oracle's.
+    Oracle,
     /// Of Scaleway's.
     Scaleway,
     /// Of Vultr's.
@@ -89,6 +92,7 @@ impl Form {
             "digitalocean" => Some(Form::DigitalOcean),
             "equinix" => Some(Form::Equinix),
             "gcp" => Some(Form::Gcp),
+            "oracle" => Some(Form::Oracle),
             "scaleway" => Some(Form::Scaleway),
             "vultr" => Some(Form::Vultr),
             _ => None,
@@ -116,6 +120,7 @@ impl Form {
             Form::DigitalOcean => digitalocean::read(&json(&text)?, &mut network),
             Form::Equinix => equinix::read(&json(&text)?, &mut network),
             Form::Gcp => gcp::read(&json(&text)?, &mut network),
+            Form::Oracle => oracle::read(&json(&text)?, &mut network),
             Form::Scaleway => scaleway::read(&json(&text)?, &mut network),
             Form::Vultr => vultr::read(&json(&text)?, &mut network),
         }

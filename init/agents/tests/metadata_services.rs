@@ -150,7 +150,7 @@ impl Drop for Lab {
 }
 
 /// What clouds say of the network, a line for each link.
-const NETWORKS: [(&str, &str); 7] = [
+const NETWORKS: [(&str, &str); 8] = [
     ("azure", "net0 52:54:00:12:34:57 dhcp 10.144.133.5/24\nnet1 52:54:00:12:34:58 dhcp"),
     (
         "digitalocean",
@@ -169,6 +169,7 @@ const NETWORKS: [(&str, &str); 7] = [
         "net0 52:54:00:12:34:57 dhcp 198.51.100.10/32 10.240.2.7/32\nnet1 52:54:00:12:34:56 dhcp",
     ),
     ("hetzner", "eth0 52:54:00:12:34:56 dhcp 2001:db8:c0c:1::1/64"),
+    ("oracle", "net0 52:54:00:12:34:57 dhcp\nnet1 52:54:00:12:34:56 10.0.3.7/24"),
     (
         "scaleway",
         "eth0 dhcp 198.51.100.18/32 2001:db8:2::1/64 ::/0>fe80::1\n\

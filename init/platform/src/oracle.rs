@@ -22,6 +22,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Zone, "/opc/v2/instance/availabilityDomain"),
             (InstanceType, "/opc/v2/instance/shape"),
         ],
+        network: Some(("/opc/v2/vnics/", "oracle")),
         ..PLAIN
     }),
     time_servers: &["169.254.169.254"],
