@@ -73,12 +73,12 @@ CLOUDS = {
                             "ipAddress": [{"privateIpAddress": address, "publicIpAddress": ""} for address in addresses],
                             "subnet": [{"address": "10.144.133.0", "prefix": "24"}],
                         },
-                        "ipv6": {"ipAddress": []},
+                        "ipv6": {"ipAddress": [{"privateIpAddress": address} for address in ipv6]},
                         "macAddress": mac,
                     }
-                    for mac, addresses in [
-                        ("525400123458", ["10.144.133.6"]),
-                        ("525400123457", ["10.144.133.4", "10.144.133.5"]),
+                    for mac, addresses, ipv6 in [
+                        ("525400123458", ["10.144.133.6"], []),
+                        ("525400123457", ["10.144.133.4", "10.144.133.5"], ["2001:db8:4::4"]),
                     ]
                 ]
             }
@@ -171,6 +171,7 @@ CLOUDS = {
                     "gateway": "10.240.0.1",
                     "ip": "10.240.0.2",
                     "ipAliases": ["10.240.1.0/24", "10.240.2.7/32"],
+                    "ipv6s": ["2001:db8:5::1"],
                     "mac": "52:54:00:12:34:57",
                     "mtu": 1460,
                     "network": "projects/1/networks/default",
@@ -208,6 +209,7 @@ CLOUDS = {
         "json": {
             "/opc/v2/vnics/": [
                 {
+                    "ipv6Addresses": ["2001:db8:6::1"],
                     "macAddr": mac,
                     "privateIp": address,
                     "subnetCidrBlock": "10.0.3.0/24",

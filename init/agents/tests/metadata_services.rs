@@ -151,7 +151,7 @@ impl Drop for Lab {
 
 /// What clouds say of the network, a line for each link.
 const NETWORKS: [(&str, &str); 8] = [
-    ("azure", "net0 52:54:00:12:34:57 dhcp 10.144.133.5/24\nnet1 52:54:00:12:34:58 dhcp"),
+    ("azure", "net0 52:54:00:12:34:57 dhcp dhcp6 10.144.133.5/24\nnet1 52:54:00:12:34:58 dhcp"),
     (
         "digitalocean",
         "private0 52:54:00:12:34:56 10.132.255.113/16\n\
@@ -166,10 +166,10 @@ const NETWORKS: [(&str, &str); 8] = [
     ),
     (
         "gcp",
-        "net0 52:54:00:12:34:57 dhcp 198.51.100.10/32 10.240.2.7/32\nnet1 52:54:00:12:34:56 dhcp",
+        "net0 52:54:00:12:34:57 dhcp dhcp6 198.51.100.10/32 10.240.2.7/32\nnet1 52:54:00:12:34:56 dhcp",
     ),
     ("hetzner", "eth0 52:54:00:12:34:56 dhcp 2001:db8:c0c:1::1/64"),
-    ("oracle", "net0 52:54:00:12:34:57 dhcp\nnet1 52:54:00:12:34:56 10.0.3.7/24"),
+    ("oracle", "net0 52:54:00:12:34:57 dhcp dhcp6\nnet1 52:54:00:12:34:56 10.0.3.7/24"),
     (
         "scaleway",
         "eth0 dhcp 198.51.100.18/32 2001:db8:2::1/64 ::/0>fe80::1\n\
@@ -185,6 +185,7 @@ fn links(documents: &Value) -> String {
     let links = network.links().iter().map(|link| {
         let matched = link.matched().map(ToString::to_string);
         let dhcp = link.dhcp4().map(|_| "dhcp".to_owned());
+        let dhcp = dhcp.into_iter().chain(link.dhcp6().map(|_| "dhcp6".to_owned()));
         let addresses = link.addresses().iter().map(ToString::to_string);
         let routes = link.routes().iter().map(|route| {
             format!("{}>{}", route.to, route.via.map(|via| via.to_string()).unwrap_or_default())

@@ -2,7 +2,7 @@
 //! The interfaces of Azure's metadata service:
 //! <https://learn.microsoft.com/en-us/azure/virtual-machines/instance-metadata-service#network-metadata>.
 //!
-//! The first address of each comes by DHCP; of the others the machine has to know by itself.
+//! The first address of each comes by DHCP, and of IPv6 by DHCPv6; of the others the machine has to know by itself.
 
 use super::{Network, items, text};
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ pub(super) fn read(value: &Value, network: &mut Network) {
         let name = format!("net{index}");
         network.matched(&name, &mac);
         network.0.set(&name, "dhcp4", json!({}));
+        if items(one.get("ipv6").and_then(|ipv6| ipv6.get("ipAddress"))).next().is_some() {
+            network.0.set(&name, "dhcp6", json!({}));
+        }
         for family in ["ipv4", "ipv6"].into_iter().filter_map(|family| one.get(family)) {
             let subnet = items(family.get("subnet")).next();
             for further in items(family.get("ipAddress")).skip(1) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The interfaces of Google's metadata service: <https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys>.
 //!
-//! Their own addresses come by DHCP. Addresses that are forwarded to the machine, and aliases, arrive as they are, so it has to
+//! Their own addresses come by DHCP, and by DHCPv6 where they have some. Addresses that are forwarded to the machine, and aliases, arrive as they are, so it has to
 //! have them; ranges of many are for what it runs.
 
 use super::{Network, items, text};
@@ -13,6 +13,9 @@ pub(super) fn read(value: &Value, network: &mut Network) {
         let name = format!("net{index}");
         network.matched(&name, mac);
         network.0.set(&name, "dhcp4", json!({}));
+        if items(one.get("ipv6s")).next().is_some() {
+            network.0.set(&name, "dhcp6", json!({}));
+        }
         for key in ["forwardedIps", "targetInstanceIps", "ipAliases", "forwardedIpv6s"] {
             let hosts = items(one.get(key)).filter_map(Value::as_str).filter_map(host);
             hosts.for_each(|address| network.address(&name, address, None));

@@ -46,6 +46,9 @@ fn read_device(name: &str, device: &Value, network: &mut Network) {
     if device.get("dhcp4").is_some_and(is_true) {
         network.0.set(name, "dhcp4", json!({}));
     }
+    if device.get("dhcp6").is_some_and(is_true) {
+        network.0.set(name, "dhcp6", json!({}));
+    }
     if let Some(mtu) = number(device, "mtu") {
         network.0.set(name, "mtu", mtu);
     }

@@ -31,6 +31,9 @@ pub(super) fn read(variables: &BTreeMap<String, String>, network: &mut Network) 
             }
             None => network.0.set(&name, "dhcp4", json!({})),
         }
+        if text("IP6_METHOD").as_deref() == Some("dhcp") {
+            network.0.set(&name, "dhcp6", json!({}));
+        }
         let prefix = said("IP6_PREFIX_LENGTH").unwrap_or_else(|| PREFIX.into());
         for address in [text("IP6"), text("IP6_ULA")].into_iter().flatten() {
             network.address(&name, &address, Some(&prefix));

@@ -55,6 +55,8 @@ pub(super) fn read(value: &Value, network: &mut Network) {
 fn read_network(name: &str, one: &Value, network: &mut Network) {
     match text(one, "type").unwrap_or_default() {
         "ipv4_dhcp" => network.0.set(name, "dhcp4", json!({})),
+        "ipv6_dhcp" | "ipv6_dhcpv6-stateful" => network.0.set(name, "dhcp6", json!({})),
+        "ipv6_dhcpv6-stateless" => network.0.set(name, "dhcp6", json!({ "address": false })),
         "ipv4" | "ipv6" => {
             if let Some(address) = text(one, "ip_address") {
                 network.address(name, address, one.get("netmask"));

@@ -16,6 +16,10 @@ fn said(form: Form, text: &str) -> String {
         let mac = link.matched().map(|matched| format!(" {matched}")).unwrap_or_default();
         let mut words = vec![format!("{}{mac}:", link.name())];
         words.extend(link.dhcp4().map(|_| "dhcp".to_owned()));
+        words.extend(link.dhcp6().map(|dhcp6| match dhcp6.address {
+            true => "dhcp6".to_owned(),
+            false => "dhcp6 (no address)".to_owned(),
+        }));
         words.extend(link.mtu().map(|mtu| format!("mtu {mtu}")));
         words.extend(link.addresses().iter().map(ToString::to_string));
         words.extend(link.routes().iter().map(|route| {
@@ -64,7 +68,7 @@ fn version_1() {
       name: bond0
       bond_interfaces: [gbe0, gbe1]
       params: {bond-mode: active-backup}
-      subnets: [{type: dhcp4}]
+      subnets: [{type: dhcp4}, {type: dhcp6}]
     - type: vlan
       name: eth0.101
       vlan_link: eth0
@@ -74,7 +78,7 @@ fn version_1() {
       search: [example.com]
 ";
     expect_test::expect![[r#"
-        bond0: dhcp
+        bond0: dhcp dhcp6
         eth0.101:
         interface0 bc:24:11:00:00:01: mtu 1400 192.168.1.10/24 2001:db8::10/64 0.0.0.0/0>192.168.1.1 10.0.0.0/8>192.168.1.2 ::/0>2001:db8::1
         VLAN eth0.101 of eth0
@@ -115,6 +119,7 @@ ethernets:
     match: {macaddress: '00:11:22:33:44:55'}
     set-name: eth0
     dhcp4: yes
+    dhcp6: true
     addresses: ['192.168.14.2/24', {'2001:db8::2/64': {lifetime: 0}}]
     gateway4: 192.168.14.1
     nameservers: {search: [foo.local], addresses: [8.8.8.8]}
@@ -137,7 +142,7 @@ vlans:
         bond0: dhcp
         en-intra: 10.3.98.5/24
         eno1: mtu 9000
-        eth0 00:11:22:33:44:55: dhcp 192.168.14.2/24 2001:db8::2/64 0.0.0.0/0>192.168.14.1 ::/0>2001:db8::1#50 10.8.0.0/16>192.168.14.3
+        eth0 00:11:22:33:44:55: dhcp dhcp6 192.168.14.2/24 2001:db8::2/64 0.0.0.0/0>192.168.14.1 ::/0>2001:db8::1#50 10.8.0.0/16>192.168.14.3
         VLAN en-intra of bond0
         Bond bond0 of eno1 eno2
         [8.8.8.8] ["foo.local"]"#]]
@@ -160,7 +165,8 @@ fn openstack() {
                     {"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "23.253.157.1"}]},
         {"id": "private-ipv6", "type": "ipv6", "link": "vlan0", "ip_address": "2001:cdba::3257:9652",
          "netmask": "ffff:ffff:ffff:ffff::", "routes": [{"network": "::", "netmask": "::", "gateway": "fd00::1"}]},
-        {"id": "auto", "type": "ipv4_dhcp", "link": "vlan0"}
+        {"id": "auto", "type": "ipv4_dhcp", "link": "vlan0"},
+        {"id": "auto6", "type": "ipv6_dhcpv6-stateless", "link": "vlan0"}
       ],
       "services": [{"type": "dns", "address": "8.8.8.8"}, {"type": "dns", "address": "8.8.4.4"}]
     }"#;
@@ -168,7 +174,7 @@ fn openstack() {
         bond2: 10.184.0.244/20 10.0.0.0/8>11.0.0.1 0.0.0.0/0>23.253.157.1
         net0 a0:36:9f:2c:e8:80: mtu 9000
         net1 a0:36:9f:2c:e8:81:
-        vlan3: dhcp 2001:cdba::3257:9652/64 ::/0>fd00::1
+        vlan3: dhcp dhcp6 (no address) 2001:cdba::3257:9652/64 ::/0>fd00::1
         VLAN vlan3 of bond2
         Bond bond2 of net0 net1
         [8.8.8.8, 8.8.4.4] []"#]]

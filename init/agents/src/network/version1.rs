@@ -49,6 +49,8 @@ pub(super) fn read(value: &Value, network: &mut Network) {
 fn read_subnet(name: &str, subnet: &Value, network: &mut Network) {
     match text(subnet, "type").unwrap_or_default() {
         "dhcp" | "dhcp4" => network.0.set(name, "dhcp4", json!({})),
+        "dhcp6" | "ipv6_dhcpv6-stateful" => network.0.set(name, "dhcp6", json!({})),
+        "ipv6_dhcpv6-stateless" => network.0.set(name, "dhcp6", json!({ "address": false })),
         "static" | "static6" => {
             if let Some(address) = text(subnet, "address") {
                 network.address(name, address, subnet.get("netmask"));
