@@ -15,7 +15,7 @@ use crate::{
     cgroup,
     configuration::Restored,
     devices::Devices,
-    environment, etc_files, events,
+    dns, environment, etc_files, events,
     fault::{self, Fault},
     fence, figures, health, identity, kernel_log, lag, network,
     node::{Node, Release},
@@ -49,6 +49,8 @@ pub(crate) enum BootError {
     Identity(#[source] io::Error),
     #[error("making the folders of what the agents know")]
     Trust(#[source] trust::TrustError),
+    #[error("preparing to resolve names")]
+    Dns(#[source] dns::DnsError),
     #[error("preparing to keep the clock right")]
     Time(#[source] time::TimeError),
     #[error("the event loop ended")]
@@ -107,6 +109,7 @@ async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
     identity::prepare().map_err(BootError::Identity)?;
     trust::prepare().map_err(BootError::Trust)?;
     time::prepare().map_err(BootError::Time)?;
+    dns::prepare().map_err(BootError::Dns)?;
     tokio::task::spawn_local(listen(
         Rc::clone(&node),
         readiness::watch(signals).map_err(BootError::Signals)?,
@@ -210,6 +213,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(etc_files::keep(Rc::clone(&node)));
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
     network::start(&node);
+    tokio::task::spawn_local(dns::keep(Rc::clone(&node)));
     tokio::task::spawn_local(time::keep(Rc::clone(&node), Rc::clone(&here)));
     tokio::task::spawn_local(figures::agent::keep(Rc::clone(&node)));
     tokio::task::spawn_local(sinks::keep(Rc::clone(&node)));

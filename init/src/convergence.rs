@@ -30,6 +30,7 @@ parts! {
     Metrics = "the figures";
     Network = "the network";
     KernelModules = "kernel modules";
+    Resolver = "name resolution";
     Sysctls = "kernel settings";
     Trust = "trust roots and registries";
     Time = "the clock";

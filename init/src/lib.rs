@@ -21,6 +21,7 @@ mod convergence;
 mod descriptors;
 mod devices;
 mod diagnose;
+mod dns;
 mod environment;
 mod etc_files;
 mod events;

@@ -279,7 +279,9 @@ impl Network {
             dhcp: &self.dhcp,
             unmade: &unmade,
         };
-        publish::publish(&self.node, &view, (&hostname, origin), &resolver);
+        publish::publish(&self.node, &view, (&hostname, origin));
+        let generation = active.as_ref().map(|active| active.stored.number);
+        publish::name_servers(&self.node, generation, resolver);
         publish::identify(&self.node, hostname, addresses);
         publish::name_time_servers(&self.node, names::time_servers(&desired, &self.dhcp));
         errors

@@ -8,6 +8,7 @@ use crate::{
     convergence::Convergence,
     devices::Devices,
     diagnose::Places,
+    dns,
     health::Healths,
     images::Images,
     lag::Lag,
@@ -66,6 +67,8 @@ pub(crate) struct Node {
     pub(crate) given: watch::Sender<Option<Rc<NetworkDocuments>>>,
     /// The server of the last lease, which on some platforms is the metadata service, too.
     pub(crate) dhcp_server: Cell<Option<Ipv4Addr>>,
+    /// Whom to ask for names.
+    pub(crate) resolver: watch::Sender<dns::Wanted>,
     /// The time servers that leases name.
     pub(crate) time_servers: watch::Sender<Vec<IpAddr>>,
     pub(crate) clock: Clock,
@@ -140,6 +143,7 @@ impl Node {
             identity: watch::Sender::new(NetworkIdentity::default()),
             given: watch::Sender::new(None),
             dhcp_server: Cell::default(),
+            resolver: watch::Sender::default(),
             time_servers: watch::Sender::default(),
             clock: Clock::default(),
             announced: RefCell::default(),

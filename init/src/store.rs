@@ -80,7 +80,7 @@ kinds! {
     Platform, "Where the machine runs.", [("STATE", "state"), ("INSTANCE", "instanceId"), ("REGION", "region"), ("EVIDENCE", "evidence"), ("REASON", "reason")];
     RegistryAuth, "Who asks a registry.", [("STATE", "state"), ("USERNAME", "username"), ("REASON", "reason")];
     RegistryMirror, "Other places that have what a registry has.", [("STATE", "state"), ("ENDPOINTS", "endpoints"), ("REASON", "reason")];
-    Resolver, "The DNS servers in use.", [("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin")];
+    Resolver, "How names are resolved, and by whom.", [("STATE", "state"), ("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin"), ("REASON", "reason")];
     Route, "A route.", [("TO", "to"), ("VIA", "via"), ("LINK", "link"), ("METRIC", "metric"), ("TABLE", "table"), ("ORIGIN", "origin")];
     RoutingRule, "Which packets are routed by which table.", [("PRIORITY", "priority"), ("FAMILY", "family"), ("FROM", "from"), ("TO", "to"), ("TABLE", "table"), ("ORIGIN", "origin")];
     Service, "A program that PID 1 keeps running.", [("STATE", "state"), ("PID", "pid"), ("RESTARTS", "restarts"), ("MEMORY", "memory"), ("REASON", "reason")];

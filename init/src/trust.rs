@@ -2,8 +2,8 @@
 //! What the agents believe and know that ask others for something: the configuration's trust roots, its mirrors of registries
 //! and the passwords for them, as files in `/run/stele`.
 //!
-//! The fetch agent reads them each time it starts. The probe agent and the time agent read the roots when they start, so they
-//! start again when those change.
+//! The fetch agent reads them each time it starts. The agents for probes, for names and for the time read the roots when they start,
+//! so they start again when those change.
 
 use crate::{configuration::Active, convergence::Part, node::Node, report, store::Kind};
 use serde::Serialize;
@@ -24,7 +24,7 @@ const REGISTRIES: &str = "/run/stele/fetch/registries.json";
 /// The user of the fetch agent.
 const FETCH: u32 = 203;
 /// The services that have read the roots and go on with them.
-const READERS: [&str; 2] = ["probe", "time"];
+const READERS: [&str; 3] = ["dns", "probe", "time"];
 
 /// Why the agents do not know what they should.
 #[derive(Debug, thiserror::Error)]

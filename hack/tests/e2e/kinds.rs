@@ -2,6 +2,7 @@
 //! The smaller kinds, each with the example of the manual: that it takes effect, and that it goes away again.
 
 use crate::{
+    names,
     registry::Registry,
     web::state_of,
     world::{Kept, World, field, resource, resources, says, scratch, with_more},
@@ -72,6 +73,7 @@ pub(crate) fn every(world: &World, checks: &Checks) -> Result<()> {
     versions(&node, checks);
     surroundings(&node, checks);
     believed(&node, checks)?;
+    names::every(&node, checks)?;
     mirrored(world, &node, checks)
 }
 

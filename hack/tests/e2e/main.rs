@@ -25,6 +25,7 @@ mod images;
 mod kinds;
 mod live;
 mod load;
+mod names;
 mod network;
 mod power;
 mod proxy;

@@ -11,6 +11,7 @@
 //! * `log-sink`: logs to where they are collected.
 //! * `metrics`: figures over plain HTTP.
 //! * `time`: the clock, by NTP and NTS.
+//! * `dns`: a caching stub resolver.
 //! * `diagnose`: one question about the network or the machine.
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
 //!
@@ -26,6 +27,7 @@ pub mod dhcp;
 pub mod dhcp6;
 pub mod diagnose;
 pub mod disk;
+pub mod dns;
 pub mod fetch;
 pub mod log_sink;
 pub mod metadata;

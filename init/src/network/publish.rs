@@ -2,6 +2,7 @@
 //! How the network is, as resources, and what the certificate and the console need to know of it.
 
 use crate::{
+    dns::Wanted,
     node::{NetworkIdentity, Node},
     store::Kind,
 };
@@ -137,20 +138,8 @@ struct HostnameStatus<'a> {
     origin: &'static str,
 }
 
-#[derive(Serialize)]
-struct ResolverStatus {
-    servers: Vec<IpAddr>,
-    search: Vec<String>,
-    origin: &'static str,
-}
-
 /// Says how everything is.
-pub(super) fn publish(
-    node: &Node,
-    view: &View<'_>,
-    (hostname, origin): (&str, Origin),
-    resolver: &Resolver,
-) {
+pub(super) fn publish(node: &Node, view: &View<'_>, (hostname, origin): (&str, Origin)) {
     node.store.replace(Kind::Link, &links(view));
     node.store.replace(Kind::Address, &addresses(view));
     node.store.replace(Kind::Route, &routes(view));
@@ -162,13 +151,6 @@ pub(super) fn publish(
         Kind::Hostname,
         "hostname",
         &HostnameStatus { hostname, origin: origin.as_str() },
-    );
-    let search = resolver.search.iter().map(ToString::to_string).collect();
-    let servers = resolver.servers.clone();
-    node.store.put(
-        Kind::Resolver,
-        "resolver",
-        &ResolverStatus { servers, search, origin: resolver.origin.as_str() },
     );
 }
 
@@ -192,6 +174,16 @@ pub(super) fn identify(node: &Node, hostname: String, addresses: Vec<IpAddr>) {
     node.identity.send_if_modified(|before| {
         let changed = *before != identity;
         *before = identity;
+        changed
+    });
+}
+
+/// Tells the keeper of name resolution whom to ask, by what this generation and the leases say.
+pub(super) fn name_servers(node: &Node, generation: Option<u64>, resolver: Resolver) {
+    let wanted = Wanted { generation, resolver };
+    node.resolver.send_if_modified(|before| {
+        let changed = *before != wanted;
+        *before = wanted;
         changed
     });
 }

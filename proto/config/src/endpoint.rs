@@ -41,6 +41,9 @@ pub enum EndpointError {
     /// An address that nothing has.
     #[error("nothing has the address {0}")]
     Nowhere(IpAddr),
+    /// A name, where no name can be resolved yet.
+    #[error("a name server is known by its address alone")]
+    NotAnAddress,
 }
 
 impl Endpoint {
@@ -83,7 +86,8 @@ pub(crate) fn split(text: &str) -> Result<(Host, Option<u16>), EndpointError> {
     Ok((host, port.map(read_port).transpose()?))
 }
 
-fn read_host(text: &str) -> Result<Host, EndpointError> {
+/// Reads a host without a port.
+pub(crate) fn read_host(text: &str) -> Result<Host, EndpointError> {
     if let Ok(address) = text.parse() {
         return Ok(Host::Address(address));
     }

@@ -2,7 +2,7 @@
 //! What changes of the network.
 
 use super::{Change, Fate, named};
-use stele_config::{Hosts, InterfaceName, Link, MachineConfig, RoutingRule, VirtualLink};
+use stele_config::{Hosts, InterfaceName, Link, MachineConfig, Resolver, RoutingRule, VirtualLink};
 
 pub(super) fn hostname(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
     let hostname = new.hostname();
@@ -142,8 +142,27 @@ fn known(hosts: &Hosts) -> String {
 }
 
 pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
-    (old.and_then(MachineConfig::resolver) != new.resolver())
-        .then(|| Change::live("Resolver", "changes"))
+    let resolver = new.resolver();
+    if old.and_then(MachineConfig::resolver) == resolver {
+        return None;
+    }
+    let servers: Vec<String> = resolver
+        .map(Resolver::servers)
+        .unwrap_or_default()
+        .iter()
+        .map(|server| match server.name() {
+            Some(_) => format!("{server} over TLS"),
+            None => server.to_string(),
+        })
+        .collect();
+    let mut what = match servers.as_slice() {
+        [] => "the name servers come from DHCP".to_owned(),
+        servers => format!("the name servers are {}", servers.join(", ")),
+    };
+    if resolver.is_some_and(Resolver::stub) {
+        what.push_str(&format!(", behind a stub at {}", Resolver::STUB));
+    }
+    Some(Change::live("Resolver", what))
 }
 
 fn summary(link: &Link) -> String {

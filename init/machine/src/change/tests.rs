@@ -173,7 +173,7 @@ fn the_network_and_who_the_node_is() {
         Hostname: becomes web, live
         Link eth1: configured, 10.0.0.1/24, MTU 1400, live
         Link eth0: no longer configured, its addresses and routes go, live
-        Resolver: changes, live"#]],
+        Resolver: the name servers are ::1, live"#]],
     );
     check(
         &[name, eth0, eth1],

@@ -13,7 +13,7 @@ use std::{
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
 };
-use stele_config::{Domain, Hosts, MachineConfig};
+use stele_config::{Domain, Hosts, MachineConfig, NameServer, Resolver as Document};
 
 /// The resolvers of C libraries look at no more (`MAXNS` of resolv.conf(5)).
 const MOST_SERVERS: usize = 3;
@@ -52,20 +52,24 @@ impl Origin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolver {
     /// The name servers, in the order in which they are asked.
-    pub servers: Vec<IpAddr>,
+    pub servers: Vec<NameServer>,
     /// The domains in which a name without a dot is looked for.
     pub search: Vec<Domain>,
     /// Who says so.
     pub origin: Origin,
+    /// Whether programs ask the machine's own stub, which asks these.
+    pub stub: bool,
 }
 
 impl Resolver {
     /// Adds what a lease says, as far as there is room.
     fn add<'a>(&mut self, servers: &[IpAddr], domains: impl IntoIterator<Item = &'a Domain>) {
         self.origin = Origin::Lease;
-        for server in servers {
-            if self.servers.len() < MOST_SERVERS && !self.servers.contains(server) {
-                self.servers.push(*server);
+        // The stub would ask itself.
+        let others = servers.iter().filter(|server| **server != Document::STUB);
+        for server in others.copied().map(NameServer::plain) {
+            if self.servers.len() < MOST_SERVERS && !self.servers.contains(&server) {
+                self.servers.push(server);
             }
         }
         for domain in domains {
@@ -76,15 +80,23 @@ impl Resolver {
     }
 }
 
-/// Chooses the name servers: the configured ones, else those of the leases whose links take them, in the order of the links'
-/// names.
+/// Chooses the name servers: the configured ones, else those that others have given, else those of the leases whose links take
+/// them, in the order of the links' names.
 #[must_use]
 pub fn resolver(wanted: Wanted<'_>, desired: &Desired, dhcp: &BTreeMap<String, Dhcp>) -> Resolver {
-    if let Some(resolver) = wanted.resolver() {
-        let (servers, search) = (resolver.servers().to_vec(), resolver.search().to_vec());
-        return Resolver { servers, search, origin: Origin::Configuration };
-    }
     let mut resolver = Resolver::default();
+    for document in wanted.resolvers() {
+        resolver.stub |= document.stub();
+        if resolver.search.is_empty() {
+            resolver.search = document.search().to_vec();
+        }
+        if !document.servers().is_empty() {
+            resolver.servers = document.servers().to_vec();
+            resolver.origin = Origin::Configuration;
+            return resolver;
+        }
+    }
+    let configured = std::mem::take(&mut resolver.search);
     for (link, dhcp) in dhcp {
         let takes = desired.takes(link).is_some_and(|takes| takes.dns);
         if let Some(lease) = dhcp.four.lease.as_ref().filter(|_| takes) {
@@ -94,6 +106,9 @@ pub fn resolver(wanted: Wanted<'_>, desired: &Desired, dhcp: &BTreeMap<String, D
         if let Some(lease) = dhcp.six.lease.as_ref().filter(|_| takes) {
             resolver.add(lease.dns_servers(), lease.domains());
         }
+    }
+    if !configured.is_empty() {
+        resolver.search = configured;
     }
     resolver
 }
@@ -121,8 +136,11 @@ pub fn time_servers(desired: &Desired, dhcp: &BTreeMap<String, Dhcp>) -> Vec<IpA
 #[must_use]
 pub fn resolv_conf(resolver: &Resolver) -> String {
     let mut text = String::new();
-    for server in &resolver.servers {
-        let _ = writeln!(text, "nameserver {server}");
+    if resolver.stub {
+        let _ = writeln!(text, "nameserver {}", Document::STUB);
+    }
+    for server in resolver.servers.iter().filter(|_| !resolver.stub) {
+        let _ = writeln!(text, "nameserver {}", server.address());
     }
     if !resolver.search.is_empty() {
         let names: Vec<_> = resolver.search.iter().map(Domain::as_str).collect();
@@ -281,6 +299,45 @@ mod tests {
         let servers = time_servers(&taking(&leases, true), &leases);
         assert_eq!(servers, [Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(10, 0, 2, 4)]);
         assert!(time_servers(&taking(&leases, false), &leases).is_empty());
+    }
+
+    #[test]
+    fn a_stub_stands_before_the_servers() {
+        let leases = BTreeMap::from([("eth0".to_owned(), dhcp([10, 0, 2, 3], "a.example", ""))]);
+        let with = |document: &str| {
+            let text = format!(r#"[{{"apiVersion":"stele/v1","kind":"Resolver"{document}}}]"#);
+            let given = stele_config::canonical::read_network(text.as_bytes()).expect("documents");
+            let wanted = Wanted { config: None, given: Some(&given) };
+            let resolver = resolver(wanted, &taking(&leases, true), &leases);
+            format!(
+                "{:?} of {}\n{}",
+                resolver.servers,
+                resolver.origin.as_str(),
+                resolv_conf(&resolver)
+            )
+        };
+        expect![[r"
+            [10.0.2.3] of lease
+            nameserver 127.0.0.53
+            search a.example
+        "]]
+        .assert_eq(&with(r#","stub":true"#));
+        expect![[r"
+            [10.0.2.3] of lease
+            nameserver 10.0.2.3
+            search b.example
+        "]]
+        .assert_eq(&with(r#","search":["b.example"]"#));
+        expect![[r"
+            [192.0.2.53#dns.example] of configuration
+            nameserver 127.0.0.53
+        "]]
+        .assert_eq(&with(r#","servers":["192.0.2.53#dns.example"]"#));
+        expect![[r"
+            [192.0.2.53:5353] of configuration
+            nameserver 127.0.0.53
+        "]]
+        .assert_eq(&with(r#","servers":["192.0.2.53:5353"]"#));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use stele_config::{Link, MachineConfig, NetworkDocuments, Resolver, VirtualLink}
 pub struct Wanted<'a> {
     /// The configuration, which comes first.
     pub config: Option<&'a MachineConfig>,
-    /// What others have given. Its links count while the configuration has no `Link`, its name servers while it has no
-    /// `Resolver`.
+    /// What others have given. Its links count while the configuration has no `Link`, its name servers while it
+    /// names none.
     pub given: Option<&'a NetworkDocuments>,
 }
 
@@ -33,11 +33,10 @@ impl<'a> Wanted<'a> {
         own.iter().chain(others)
     }
 
-    /// How names are resolved.
-    #[must_use]
-    pub fn resolver(self) -> Option<&'a Resolver> {
+    /// How names are resolved: what the configuration says, then what others do.
+    pub fn resolvers(self) -> impl Iterator<Item = &'a Resolver> {
         let own = self.config.and_then(MachineConfig::resolver);
-        own.or_else(|| self.given?.resolver())
+        own.into_iter().chain(self.given.and_then(NetworkDocuments::resolver))
     }
 
     /// What others have given, while it counts.

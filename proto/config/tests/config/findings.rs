@@ -235,24 +235,18 @@ fn out_of_range() {
         "#]],
     );
     check(
-        "apiVersion: stele/v1\nkind: Resolver\nservers: []\n",
-        &expect![[r#"
-        document 2 (Resolver), line 4, servers: has 0 items; expected a list of 1 to 3, each an IP address, such as 192.0.2.1
-    "#]],
-    );
-    check(
         "apiVersion: stele/v1\nkind: Resolver\nservers: [192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4]\nsearch: [ex_ample]\n",
         &expect![[r#"
-            document 2 (Resolver), line 4, servers: has 4 items; expected a list of 1 to 3, each an IP address, such as 192.0.2.1
+            document 2 (Resolver), line 4, servers: has 4 items; expected a list of at most 3, each a name server, such as 192.0.2.53#dns.example.com
             document 2 (Resolver), line 5, search[0]: "ex_ample" is not a domain name: '_' is not a letter, a digit or a hyphen; expected a domain name, such as example.com
         "#]],
     );
     check(
         "apiVersion: stele/v1\nkind: Resolver\nservers: [\"::\", 224.0.0.1]\n",
         &expect![[r#"
-        document 2 (Resolver), line 4, servers[0]: no server can have ::; expected a unicast address
-        document 2 (Resolver), line 4, servers[1]: no server can have 224.0.0.1; expected a unicast address
-    "#]],
+            document 2 (Resolver), line 4, servers[0]: "::" is not a name server: nothing has the address ::; expected a name server, such as 192.0.2.53#dns.example.com
+            document 2 (Resolver), line 4, servers[1]: "224.0.0.1" is not a name server: nothing has the address 224.0.0.1; expected a name server, such as 192.0.2.53#dns.example.com
+        "#]],
     );
     check(
         "apiVersion: stele/v1\nkind: Link\nname: \"a/b c\"\n",
@@ -300,6 +294,14 @@ fn between_keys() {
         &expect![[r#"
         document 2 (Link), line 5, addresses[1]: is the same as item [0]; expected each item once
     "#]],
+    );
+    check(
+        "apiVersion: stele/v1\nkind: Resolver\nservers: [192.0.2.1, 192.0.2.2#dns.example, 127.0.0.53#dns.example]\nstub: false\n",
+        &expect![[r#"
+            document 2 (Resolver), line 4, servers[0]: is asked without TLS, and another one over TLS; expected a name behind # for each server, or for none
+            document 2 (Resolver), line 4, servers[2]: 127.0.0.53 is the machine's own stub; expected another server
+            document 2 (Resolver), line 5, stub: programs can't ask a server over TLS, or at another port than 53; expected true
+        "#]],
     );
 }
 
@@ -361,7 +363,7 @@ fn all_of_several_documents_at_once() {
             document 2 (Link), line 6, adresses: there is no key "adresses" here (did you mean "addresses"?); expected one of name, mtu, dhcp4, addresses, routes
             document 3, line 8, a: is not YAML: while parsing a flow sequence, expected ',' or ']'
             document 4 (Resolver), line 10, apiVersion: is missing; expected stele/v1
-            document 4 (Resolver), line 11, servers[0]: "x" is not an IP address: invalid IP address syntax; expected an IP address, such as 192.0.2.1
+            document 4 (Resolver), line 11, servers[0]: "x" is not a name server: a name server is known by its address alone; expected a name server, such as 192.0.2.53#dns.example.com
         "#]],
     );
 }

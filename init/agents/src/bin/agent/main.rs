@@ -9,6 +9,7 @@
 mod dhcp;
 mod dhcp6;
 mod diagnose;
+mod dns;
 mod fetch;
 mod log_sink;
 mod metadata;
@@ -34,13 +35,16 @@ fn main() -> ExitCode {
         "dhcp" => dhcp::run(arguments),
         "dhcp6" => dhcp6::run(arguments),
         "diagnose" => diagnose::run(arguments),
+        "dns" => dns::run(arguments),
         "fetch" => fetch::run(arguments),
         "log-sink" => log_sink::run(arguments),
         "metadata" => metadata::run(arguments),
         "metrics" => metrics::run(arguments),
         "probe" => probe::run(arguments),
         "time" => time::run(arguments),
-        _ => misused("agent dhcp|dhcp6|diagnose|fetch|log-sink|metadata|metrics|probe|time ..."),
+        _ => {
+            misused("agent dhcp|dhcp6|diagnose|dns|fetch|log-sink|metadata|metrics|probe|time ...")
+        }
     }
 }
 

@@ -553,13 +553,13 @@ fn links_of_others_count_while_the_configuration_has_none() {
     let given = given.expect("documents");
     let wanted = Wanted { config: None, given: Some(&given) };
     assert_eq!((wanted.links().len(), wanted.virtual_links().count()), (1, 1));
-    assert!(wanted.resolver().is_some());
-    assert!(Wanted::default().resolver().is_none());
+    assert!(wanted.resolvers().next().is_some());
+    assert!(Wanted::default().resolvers().next().is_none());
     let config = configured(r#""name":"eth1","dhcp4":{}"#);
     let wanted = Wanted { config: Some(&config), ..wanted };
     assert_eq!(wanted.links(), config.links());
     assert_eq!(wanted.virtual_links().count(), 0);
-    assert!(wanted.resolver().is_some(), "it has no Resolver of its own");
+    assert!(wanted.resolvers().next().is_some(), "it has no Resolver of its own");
     let odd =
         canonical::read_network(br#"[{"apiVersion":"stele/v1","kind":"Hostname","hostname":"a"}]"#);
     assert!(odd.is_err());

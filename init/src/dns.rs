@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How names are resolved: by the servers themselves, or by the dns agent, the machine's own stub, which asks them.
+//!
+//! ```text
+//! configuration, leases ─► network ─► /etc/resolv.conf
+//!                             └─────► task ─► dns agent ─► reports ─► the resource Resolver
+//! ```
+
+use crate::{convergence::Part, node::Node, report, store::Kind, supervisor::Handle};
+use prost::Message as _;
+use serde::Serialize;
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::Path,
+    rc::Rc,
+    time::Duration,
+};
+use stele_config::{NameServer, Resolver as Document};
+use stele_machine::network::names::Resolver;
+use stele_proto::internal::{DnsReport, DnsServer, DnsServerReport, DnsTask};
+use tokio::{sync::mpsc, time::Instant};
+
+const UNIT: &str = "dns";
+/// Where the agent finds its task.
+const FOLDER: &str = "/run/stele/dns";
+/// Its user.
+const USER: u32 = 212;
+/// Reports that wait; an agent that has more to say waits.
+const QUEUE: usize = 4;
+/// The longest text of an agent that is kept.
+const LONGEST_TEXT: usize = 300;
+/// How long listening may take after a configuration asks for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whom the network says to ask, and the generation that it has seen by then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) generation: Option<u64>,
+    pub(crate) resolver: Resolver,
+}
+
+/// Why names can't be resolved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DnsError {
+    #[error("making the folder {FOLDER}")]
+    Folder(#[source] io::Error),
+    #[error("writing the dns agent's task")]
+    Task(#[source] io::Error),
+}
+
+/// What `ctl get resolver` shows.
+#[derive(Serialize)]
+struct Status<'a> {
+    state: &'static str,
+    servers: Vec<String>,
+    search: Vec<String>,
+    /// Who says so.
+    origin: &'static str,
+    #[serde(flatten)]
+    stub: Option<Stub<'a>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
+/// What there is to say of the stub.
+#[derive(Serialize)]
+struct Stub<'a> {
+    /// Where it is. The document says whether it is wanted.
+    stub: String,
+    /// Questions that were answered from memory.
+    hits: u64,
+    /// Questions that servers were asked.
+    misses: u64,
+    /// Those of them that have no answer.
+    failures: u64,
+    asked: Vec<Asked<'a>>,
+}
+
+/// A server, as the stub sees it.
+#[derive(Serialize)]
+struct Asked<'a> {
+    server: String,
+    transport: &'static str,
+    answers: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+}
+
+/// Makes the folder that the agent reads.
+pub(crate) fn prepare() -> Result<(), DnsError> {
+    fs::create_dir_all(FOLDER)
+        .and_then(|()| chown(FOLDER, Some(USER), Some(USER)))
+        .and_then(|()| fs::set_permissions(FOLDER, fs::Permissions::from_mode(0o700)))
+        .map_err(DnsError::Folder)
+}
+
+/// Keeps the agent in step with the network for as long as the machine runs.
+pub(crate) async fn keep(node: Rc<Node>) {
+    let mut wanted = node.resolver.subscribe();
+    let mut agent =
+        Agent { node: Rc::clone(&node), resolver: Resolver::default(), running: None, owed: None };
+    loop {
+        let Wanted { generation, resolver } = wanted.borrow_and_update().clone();
+        let active = node.configuration.active();
+        let cause = active.filter(|active| generation == Some(active.stored.number));
+        let begun = agent.run(resolver).await;
+        match cause {
+            Some(active) => active.cause().act(|| agent.publish()),
+            None => agent.publish(),
+        }
+        if let Some(generation) = generation {
+            match begun {
+                Ok(true) => agent.owed = Some((generation, Instant::now() + PATIENCE)),
+                // What is missing was missing before.
+                Ok(false) => agent.tell(generation, Ok(())),
+                Err(error) => agent.tell(generation, Err(report::chain(&error))),
+            }
+            agent.settle(false);
+        }
+        loop {
+            let owed = agent.owed;
+            tokio::select! {
+                // The node has the sender.
+                _changed = wanted.changed() => break,
+                report = agent.report() => agent.hear(&report),
+                () = until(owed) => agent.settle(true),
+            }
+        }
+    }
+}
+
+/// Waits for the end of the time in which the agent should be listening.
+async fn until(owed: Option<(u64, Instant)>) {
+    match owed {
+        Some((_, end)) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Agent {
+    node: Rc<Node>,
+    resolver: Resolver,
+    running: Option<Running>,
+    /// The generation of which it has yet to be told whether it is in force, and by when.
+    owed: Option<(u64, Instant)>,
+}
+
+struct Running {
+    servers: Vec<NameServer>,
+    reports: mpsc::Receiver<Vec<u8>>,
+    /// What the agent last said.
+    said: Option<DnsReport>,
+    /// The service runs for as long as somebody holds it.
+    _service: Handle,
+}
+
+impl Agent {
+    /// Makes the agent ask these, if there is to be one. False if it does already.
+    async fn run(&mut self, resolver: Resolver) -> Result<bool, DnsError> {
+        let servers = resolver.stub.then(|| resolver.servers.clone());
+        self.resolver = resolver;
+        if self.running.as_ref().map(|running| &running.servers) == servers.as_ref() {
+            return Ok(false);
+        }
+        self.owed = None;
+        if self.running.take().is_some() {
+            self.node.supervisor.retire(UNIT).await;
+        }
+        let Some(servers) = servers else { return Ok(false) };
+        let Some(unit) = self.node.units.get(UNIT).cloned() else {
+            tracing::error!(unit.name = UNIT, "the image has no such unit");
+            return Ok(false);
+        };
+        write(&servers).map_err(DnsError::Task)?;
+        let (sender, reports) = mpsc::channel(QUEUE);
+        let service = self.node.supervisor.add(&self.node, UNIT, unit, Some(sender));
+        service.start();
+        self.running = Some(Running { servers, reports, said: None, _service: service });
+        Ok(true)
+    }
+
+    /// The next thing that the agent says.
+    async fn report(&mut self) -> Vec<u8> {
+        match &mut self.running {
+            // The sender lives as long as the service.
+            Some(running) => match running.reports.recv().await {
+                Some(report) => report,
+                None => std::future::pending().await,
+            },
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes the agent's word.
+    fn hear(&mut self, bytes: &[u8]) {
+        let mut report = match DnsReport::decode(bytes) {
+            Ok(report) => report,
+            Err(error) => {
+                tracing::warn!(error = %error, "a report of the dns agent makes no sense");
+                return;
+            }
+        };
+        report.reason = report::plain(&report.reason, LONGEST_TEXT);
+        for server in &mut report.servers {
+            server.reason = report::plain(&server.reason, LONGEST_TEXT);
+        }
+        if let Some(running) = &mut self.running {
+            running.said = Some(report);
+        }
+        self.publish();
+        self.settle(false);
+    }
+
+    /// Tells whether the configuration is in force, if that is known; at the end of its time it is.
+    fn settle(&mut self, end: bool) {
+        let Some((generation, _)) = self.owed else { return };
+        let outcome = match self.running.as_ref().map(|running| running.said.as_ref()) {
+            None => Ok(()),
+            Some(Some(said)) if said.listening => Ok(()),
+            Some(_) if !end => return,
+            Some(Some(said)) => Err(said.reason.clone()),
+            Some(None) => Err("the dns agent has not said that it listens".to_owned()),
+        };
+        self.owed = None;
+        self.tell(generation, outcome);
+    }
+
+    fn tell(&self, generation: u64, outcome: Result<(), String>) {
+        let outcome = outcome.map_err(|reason| format!("Resolver: {reason}"));
+        self.node.convergence.report(Part::Resolver, generation, outcome);
+    }
+
+    fn publish(&self) {
+        let said = self.running.as_ref().map(|running| running.said.as_ref());
+        let (state, reason) = judge(&self.resolver, said);
+        let status = Status {
+            state,
+            servers: self.resolver.servers.iter().map(NameServer::to_string).collect(),
+            search: self.resolver.search.iter().map(ToString::to_string).collect(),
+            origin: self.resolver.origin.as_str(),
+            stub: said.map(|said| describe(&self.resolver, said)),
+            reason,
+        };
+        self.node.store.put(Kind::Resolver, "resolver", &status);
+    }
+}
+
+/// Writes the task, for the agent alone.
+fn write(servers: &[NameServer]) -> io::Result<()> {
+    let server = |server: &NameServer| DnsServer {
+        address: server.socket().to_string(),
+        name: server.name().unwrap_or_default(),
+    };
+    let task = DnsTask { servers: servers.iter().map(server).collect() };
+    let (file, beside) = (Path::new(FOLDER).join("task"), Path::new(FOLDER).join("task.new"));
+    fs::write(&beside, task.encode_to_vec())?;
+    chown(&beside, Some(USER), Some(USER))?;
+    fs::rename(beside, file)
+}
+
+/// The state, and why it is not better. `said` is what the agent said, where there is one.
+fn judge(resolver: &Resolver, said: Option<Option<&DnsReport>>) -> (&'static str, String) {
+    if resolver.servers.is_empty() {
+        return ("none", "no document and no lease names a server".to_owned());
+    }
+    let said = match said {
+        None if resolver.stub => return ("failed", "the stub does not run".to_owned()),
+        None => return ("direct", String::new()),
+        Some(None) => return ("starting", String::new()),
+        Some(Some(said)) => said,
+    };
+    if !said.listening {
+        return ("waiting", said.reason.clone());
+    }
+    let servers = resolver.servers.iter().zip(&said.servers);
+    let silent = servers.filter(|(_, said)| !said.reason.is_empty());
+    let reasons: Vec<String> =
+        silent.map(|(server, said)| format!("{server}: {}", said.reason)).collect();
+    let state = if reasons.len() < resolver.servers.len() { "answering" } else { "failing" };
+    (state, reasons.join("; "))
+}
+
+fn describe<'a>(resolver: &Resolver, said: Option<&'a DnsReport>) -> Stub<'a> {
+    let server = |(server, said): (&NameServer, &'a DnsServerReport)| Asked {
+        server: server.to_string(),
+        transport: if server.name().is_some() { "tls" } else { "udp" },
+        answers: said.answers,
+        reason: &said.reason,
+    };
+    let servers = said.map(|said| said.servers.as_slice()).unwrap_or_default();
+    Stub {
+        stub: Document::STUB.to_string(),
+        hits: said.map_or(0, |said| said.hits),
+        misses: said.map_or(0, |said| said.misses),
+        failures: said.map_or(0, |said| said.failures),
+        asked: resolver.servers.iter().zip(servers).map(server).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(listening: bool, reasons: &[&str]) -> DnsReport {
+        let server = |reason: &&str| DnsServerReport { answers: 1, reason: (*reason).to_owned() };
+        let reason = if listening { String::new() } else { "in use".to_owned() };
+        let servers = reasons.iter().map(server).collect();
+        DnsReport { listening, reason, servers, ..DnsReport::default() }
+    }
+
+    #[test]
+    fn the_state_says_who_resolves_names_and_why_not() {
+        let servers = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let direct = Resolver { servers: servers.to_vec(), ..Resolver::default() };
+        let stub = Resolver { stub: true, ..direct.clone() };
+        assert_eq!(judge(&Resolver::default(), None).0, "none");
+        assert_eq!(judge(&direct, None), ("direct", String::new()));
+        assert_eq!(judge(&stub, None).0, "failed");
+        assert_eq!(judge(&stub, Some(None)).0, "starting");
+        let judged = |report: &DnsReport| {
+            let (state, reason) = judge(&stub, Some(Some(report)));
+            format!("{state} {reason}")
+        };
+        assert_eq!(judged(&said(false, &[])), "waiting in use");
+        assert_eq!(judged(&said(true, &["", ""])), "answering ");
+        assert_eq!(judged(&said(true, &["", "gone"])), "answering 192.0.2.2: gone");
+        assert_eq!(judged(&said(true, &["a", "b"])), "failing 192.0.2.1: a; 192.0.2.2: b");
+    }
+}
