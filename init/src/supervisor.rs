@@ -291,16 +291,13 @@ impl Task {
     fn tell(&self, state: State) {
         let (name, reason) = (self.name.as_str(), self.service.reason());
         match state {
-            State::Waiting if self.service.awaits_clock() => {
-                tracing::info!(service.name = name, "service waits for the clock to be right");
-            }
             State::Waiting => tracing::warn!(
                 service.name = name,
                 reason,
                 restarts = self.service.restarts(),
                 "service failed, starting again after a wait"
             ),
-            State::Starting | State::Running | State::Stopped | State::Stopping => {
+            State::Held | State::Starting | State::Running | State::Stopped | State::Stopping => {
                 tracing::info!(service.name = name, state = ?state, "service changed");
             }
         }

@@ -11,7 +11,7 @@
 //!   Stopping ◄── Stop from any state with a process: SIGTERM, after 10 s SIGKILL
 //! ```
 //!
-//! A service that needs a clock that is right is Waiting from Start to ClockRight, without a deadline.
+//! A service that needs a clock that is right is Held from Start to ClockRight. That is no failure of its own.
 //!
 //! A service that ran for a minute has recovered: its next failure waits the shortest time again. Time is a number of
 //! milliseconds that only goes forward; the machine has no other clock.
@@ -42,7 +42,9 @@ pub enum State {
     Starting,
     /// Up.
     Running,
-    /// Failed, and waiting for its next start; or waiting for the clock.
+    /// Wanted, and not started yet: the clock was never right.
+    Held,
+    /// Failed, and waiting for its next start.
     Waiting,
     /// Asked to end.
     Stopping,
@@ -167,7 +169,7 @@ impl Service {
     /// Takes an event, and says what to do.
     pub fn step(&mut self, event: Event, now: Millis) -> Option<Effect> {
         match (self.state, event) {
-            (State::Waiting, Event::ClockRight) if self.awaits_clock => {
+            (State::Held, Event::ClockRight) => {
                 self.awaits_clock = false;
                 self.spawn(now)
             }
@@ -177,10 +179,9 @@ impl Service {
             }
             (State::Stopped, Event::Start) if self.awaits_clock => {
                 let reason = "waiting for the clock to be right".to_owned();
-                self.enter(State::Waiting, now, None, reason);
+                self.enter(State::Held, now, None, reason);
                 None
             }
-            (State::Waiting, Event::Start | Event::Deadline) if self.awaits_clock => None,
             (State::Stopped, Event::Start) => self.spawn(now),
             (State::Waiting, Event::Start | Event::Deadline) => {
                 self.wanted = true;
@@ -228,7 +229,7 @@ impl Service {
                 self.enter(State::Stopping, now, Some(STOP_DEADLINE), String::new());
                 Some(Effect::Terminate)
             }
-            (State::Waiting, Event::Stop) => {
+            (State::Held | State::Waiting, Event::Stop) => {
                 self.wanted = false;
                 self.enter(State::Stopped, now, None, String::new());
                 None
@@ -258,6 +259,10 @@ impl Service {
                 Event::Stop | Event::Spawned | Event::SpawnFailed(_) | Event::Exited(_),
             )
             | (State::Waiting, Event::Spawned | Event::SpawnFailed(_) | Event::Exited(_))
+            | (
+                State::Held,
+                Event::Start | Event::Spawned | Event::SpawnFailed(_) | Event::Exited(_),
+            )
             | (State::Starting | State::Running, Event::Start)
             | (State::Running, Event::Spawned | Event::SpawnFailed(_))
             | (_, Event::Ready | Event::Deadline) => None,
@@ -382,10 +387,7 @@ mod tests {
         let mut service = Service::new(false).after_clock();
         assert_eq!(service.step(Event::Start, 5), None);
         assert_eq!(service.step(Event::Start, 6), None);
-        assert_eq!(
-            (service.state(), service.since(), service.deadline()),
-            (State::Waiting, 5, None)
-        );
+        assert_eq!((service.state(), service.since(), service.deadline()), (State::Held, 5, None));
         assert_eq!(service.reason(), "waiting for the clock to be right");
         assert_eq!(service.step(Event::Stop, 7), None);
         assert_eq!(service.state(), State::Stopped);
@@ -431,7 +433,7 @@ mod tests {
                     process = true;
                     effect = service.step(Event::Spawned, now);
                 }
-                prop_assert_eq!(matches!(service.state(), State::Stopped | State::Waiting), !process);
+                prop_assert_eq!(matches!(service.state(), State::Stopped | State::Held | State::Waiting), !process);
             }
             service.step(Event::Stop, now);
             if process { service.step(exited(), now); }

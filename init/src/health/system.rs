@@ -49,7 +49,7 @@ fn services(node: &Node) -> Seen {
         let starts_with_the_machine =
             node.units.get(name).is_some_and(|unit| unit.start == Start::Boot);
         match text(&status, "state") {
-            "running" | "stopped" | "stopping" if !starts_with_the_machine => {}
+            "running" | "held" | "stopped" | "stopping" if !starts_with_the_machine => {}
             "running" => {}
             state => {
                 let reason = text(&status, "reason");
@@ -145,4 +145,24 @@ fn volumes(node: &Node) -> Seen {
         }
     }
     Ok("STATE and DATA are on the disk".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Release;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_service_that_is_held_is_as_it_should_be() {
+        let node = Node::new(BTreeMap::new(), Release::default());
+        let said = |state: &str| {
+            let status = json!({"state": state, "reason": "because"});
+            node.store.put(Kind::Service, "log-sink-central", &status);
+            services(&node)
+        };
+        assert_eq!(said("held"), Ok("1 services are as they should be".to_owned()));
+        assert_eq!(said("waiting"), Err("log-sink-central is waiting: because".to_owned()));
+    }
 }

@@ -59,9 +59,8 @@ impl Part {
 fn tone(state: &str) -> Tone {
     match state {
         "failed" | "failing" | "conflict" | "absent" | "starving" | "bad" | "lost" => Tone::Bad,
-        "waiting" | "pending" | "starting" | "stopping" | "down" | "no-carrier" | "staying" => {
-            Tone::Odd
-        }
+        "waiting" | "held" | "pending" | "starting" | "stopping" | "down" | "no-carrier"
+        | "staying" => Tone::Odd,
         _ => Tone::Plain,
     }
 }
