@@ -63,7 +63,13 @@ CLOUDS = {
         "encoded": True,
         "texts": (
             "/metadata/instance/compute/",
-            {"vmId" + IMDS: "02aab8a4-74ef", "name" + IMDS: "web", "location" + IMDS: "westus", "zone" + IMDS: ""},
+            {
+                "vmId" + IMDS: "02aab8a4-74ef",
+                "name" + IMDS: "web",
+                "location" + IMDS: "westus",
+                "zone" + IMDS: "",
+                "vmSize" + IMDS: "Standard_A3",
+            },
         ),
         "json": {
             "/metadata/instance/network?api-version=2021-01-01": {
