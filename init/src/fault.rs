@@ -68,6 +68,7 @@ pub(crate) async fn churn(node: Rc<Node>) {
     let mut number: u64 = 0;
     loop {
         tick.tick().await;
+        node.turns.wait().await;
         number = number.saturating_add(1);
         let status = serde_json::json!({"state": "found", "number": number});
         node.store.put(Kind::Source, "churn", &status);

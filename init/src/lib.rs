@@ -63,6 +63,7 @@ mod sysctls;
 mod time;
 mod trust;
 mod tuning;
+mod turns;
 mod unit;
 mod upgrade;
 mod volumes;

@@ -19,6 +19,7 @@ use crate::{
     store::{Kind, Store},
     supervisor::Supervisor,
     time::Clock,
+    turns::Turns,
     unit::Unit,
     upgrade::Upgrades,
     volumes::Volume,
@@ -90,6 +91,8 @@ pub(crate) struct Node {
     pub(crate) looked: RefCell<BTreeMap<Kind, Instant>>,
     /// How late the loop was.
     pub(crate) lag: Lag,
+    /// Who has much to do works in turns.
+    pub(crate) turns: Turns,
 }
 
 /// What the network calls this machine.
@@ -158,6 +161,7 @@ impl Node {
             diagnoses: Places::default(),
             looked: RefCell::default(),
             lag: Lag::default(),
+            turns: Turns::default(),
         }
     }
 

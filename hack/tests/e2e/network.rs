@@ -88,8 +88,11 @@ peers:\n- publicKey: {public}\n  endpoint: 192.0.2.{far}:51820\n  allowedIPs: [1
                 end(self).display(),
                 end(other).display()
             );
-            let card =
-                format!("virtio-net-pci,netdev=cable{cable},mac={},romfile=", self.mac(cable));
+            // LACP joins no ports that don't know how fast they are.
+            let card = format!(
+                "virtio-net-pci,netdev=cable{cable},mac={},speed=10000,duplex=full,romfile=",
+                self.mac(cable)
+            );
             machine.extra.extend(["-netdev".to_owned(), netdev, "-device".to_owned(), card]);
         }
         let name = format!("peer-{}", self.number);
@@ -167,6 +170,20 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         apply(&node, "")?;
         becomes(&node, "eth0", "ready")?;
         says(&resource(&node, "link", "eth0")?.to_string(), &["10.0.2.15"])
+    });
+    checks.check("DHCPv6 is asked, and nothing waits for a server that is not there", || {
+        apply(&node, &UPLINK.replace("dhcp4: {}\n", "dhcp4: {}\ndhcp6: {}\n"))?;
+        node.wait_until("it says that no server answers", SOON, || {
+            Ok(resource(&node, "link", "eth0")?.to_string().contains("No DHCPv6 server"))
+        })?;
+        let agent = resource(&node, "service", "dhcp6-eth0")?;
+        ensure!(field(&agent, "state")? == "running", "{agent}");
+        ensure!(field(&agent, "restarts")? == "0", "{agent}");
+        says(&resource(&node, "link", "eth0")?.to_string(), &["10.0.2.15"])?;
+        apply(&node, "")?;
+        node.wait_until("the agent ends", SOON, || {
+            Ok(field(&resource(&node, "service", "dhcp6-eth0")?, "state")? == "stopped")
+        })
     });
     checks.check("the firewall shuts what it should, and never the API unasked", || {
         let shut = "---\napiVersion: stele/v1\nkind: Firewall\ningress: drop\n";

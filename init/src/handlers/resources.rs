@@ -97,6 +97,7 @@ pub(super) async fn watch(
             };
             match change {
                 Some(change) => {
+                    node.turns.wait().await;
                     responses.add_encoded(&change);
                     // What has come meanwhile goes the same way, a stretch at a time.
                     let more = std::iter::from_fn(|| changes.try_recv().ok());
