@@ -13,6 +13,7 @@ pub(crate) mod given;
 mod kernel;
 mod modules;
 mod publish;
+mod routers;
 mod wireguard;
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
 use agents::{Agents, Word};
 use files::Files;
 use modules::Modules;
+use routers::Routers;
 use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
 use stele_config::{Cidr, MachineConfig};
 use stele_kernel::{
@@ -29,6 +31,7 @@ use stele_kernel::{
 };
 use stele_machine::network::{
     Address, Observed,
+    advertised::{Advertised, Advertisement},
     desired::Desired,
     lease::{Dhcp, Held, Lasts as _, Lease, Report},
     lease6::Lease6,
@@ -56,6 +59,8 @@ enum NetworkError {
     Apply(#[source] NetError),
     #[error("the private key of {link}: {reason}")]
     Key { link: String, reason: String },
+    #[error("telling the kernel in {file} whether to heed routers")]
+    Routers { file: String, source: io::Error },
     #[error("writing {file}")]
     Write { file: &'static str, source: io::Error },
 }
@@ -82,8 +87,11 @@ struct Network {
     netlink: Netlink,
     agents: Agents,
     modules: Modules,
+    routers: Routers,
     tunnels: Tunnels,
     dhcp: BTreeMap<String, Dhcp>,
+    /// The names of the links, by index.
+    links: BTreeMap<u32, String>,
     /// The MTU of each link when it was first seen, by index.
     first_mtu: BTreeMap<u32, u32>,
     files: Files,
@@ -95,19 +103,23 @@ enum Woken {
     Changed,
     Configured,
     Reported(String, Word),
+    Advertised(u32, Advertisement),
 }
 
 impl Network {
     fn new(node: Rc<Node>) -> Network {
         let agents = Agents::new(Rc::clone(&node));
         let modules = Modules::new(Rc::clone(&node));
+        let routers = Routers::new(Rc::clone(&node));
         Network {
             node,
             netlink: Netlink::new(),
             agents,
             modules,
+            routers,
             tunnels: Tunnels::default(),
             dhcp: BTreeMap::new(),
+            links: BTreeMap::new(),
             first_mtu: BTreeMap::new(),
             files: Files::default(),
             failures: Failures::default(),
@@ -144,6 +156,7 @@ impl Network {
                     Some((link, word)) => Woken::Reported(link, word),
                     None => Woken::Changed,
                 },
+                (link, heard) = self.routers.hear() => Woken::Advertised(link, heard),
                 () = self.modules.tried() => Woken::Changed,
                 () = pause(wait) => Woken::Changed,
             };
@@ -154,6 +167,7 @@ impl Network {
                     cause = self.node.configuration.active().map(|active| active.cause());
                 }
                 Woken::Reported(link, Word::Four(report)) => self.hear(&link, report),
+                Woken::Advertised(link, heard) => self.heed(link, &heard),
                 Woken::Reported(link, Word::Six(report)) => self.hear6(&link, report),
             }
         }
@@ -208,9 +222,20 @@ impl Network {
         dhcp.hear(report, now());
     }
 
+    /// Takes what a router advertises, if its link is one that somebody wants.
+    fn heed(&mut self, link: u32, heard: &Advertisement) {
+        let Some(name) = self.links.get(&link) else { return };
+        if let Some(dhcp) = self.dhcp.get_mut(name) {
+            dhcp.routers.hear(heard, now());
+        }
+    }
+
     /// How long there is nothing to be done by itself.
     fn wait(&self) -> Option<Duration> {
-        let ends = self.dhcp.values().flat_map(|dhcp| [dhcp.four.until, dhcp.six.until]);
+        let ends = self
+            .dhcp
+            .values()
+            .flat_map(|dhcp| [dhcp.four.until, dhcp.six.until, dhcp.routers.until()]);
         let lease = ends.flatten().min();
         // A moment more, so that the lease has ended when the wait has.
         let lease = lease
@@ -254,6 +279,7 @@ impl Network {
             }
             errors.push(error);
         }
+        errors.extend(self.routers.pass(&mut self.netlink, &desired, &observed));
         let mut pending = false;
         match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, config) {
             firewall::Outcome::Same => {}
@@ -267,6 +293,7 @@ impl Network {
         let (hostname, origin) = names::hostname(config, &self.dhcp, &observed.links);
         // After the plan: an agent finds its link up.
         let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
+        self.routers.run(&desired, &observed);
         self.agents.run(&agents::jobs(&desired, &observed.links, told));
         let resolver = names::resolver(wanted, &desired, &self.dhcp);
         let addresses = names::addresses(&observed);
@@ -313,10 +340,16 @@ impl Network {
 
     /// A link that has gone, or has no DHCP any more, has no lease either; nor is a lease kept beyond its end.
     fn settle_leases(&mut self, desired: &Desired, observed: &Observed) {
-        let asks = |name: &str| desired.takes(name).is_some() || desired.takes6(name).is_some();
-        self.dhcp.retain(|name, _| observed.link(name).is_some() && asks(name));
-        for link in observed.links.iter().filter(|link| asks(&link.name)) {
-            let Dhcp { four, six } = self.dhcp.entry(link.name.clone()).or_default();
+        self.links = observed.links.iter().map(|link| (link.index, link.name.clone())).collect();
+        let wanted = |name: &str| desired.links.contains_key(name);
+        self.dhcp.retain(|name, _| observed.link(name).is_some() && wanted(name));
+        for link in observed.links.iter().filter(|link| wanted(&link.name)) {
+            let Dhcp { four, six, routers } = self.dhcp.entry(link.name.clone()).or_default();
+            // What the routers of another network said is not true any more.
+            if !link.carrier || !desired.heeds_routers(&link.name) {
+                *routers = Advertised::default();
+            }
+            routers.expire(now());
             if desired.takes(&link.name).is_none() {
                 *four = Held::default();
             }

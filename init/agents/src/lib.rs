@@ -3,6 +3,7 @@
 //!
 //! * `dhcp`: one per link; a DHCPv4 client.
 //! * `dhcp6`: one per link; a DHCPv6 client.
+//! * `routers`: name servers that routers advertise.
 //! * `configure`: YAML to the canonical form, and what a platform's files say.
 //! * `fetch`: an URL to its body.
 //! * `stage`: an image to the ESP.
@@ -36,6 +37,7 @@ pub mod network;
 pub mod ovf;
 pub mod pid1;
 pub mod probe;
+pub mod routers;
 pub mod stage;
 pub mod time;
 pub mod user_data;

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! * [`lease`], [`lease6`]: what a DHCP server gave, checked; and how long it holds.
+//! * [`advertised`]: name servers that routers advertise.
 //! * [`desired`]: what the links should have.
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
 //! * [`wireguard`]: the keys and peers of tunnels.
@@ -19,6 +20,7 @@
 //!
 //! Two promises: a plan is empty once its actions were applied, and no plan removes what we did not add.
 
+pub mod advertised;
 pub mod desired;
 pub mod firewall;
 pub mod lease;

@@ -231,7 +231,7 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
 fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {
     let describe = |address: &stele_machine::network::Address| {
         let link = name(view, address.index);
-        let leased = view.dhcp.get(&link).is_some_and(|Dhcp { four, six }| {
+        let leased = view.dhcp.get(&link).is_some_and(|Dhcp { four, six, .. }| {
             four.lease.as_ref().is_some_and(|lease| lease.address() == address.cidr)
                 || six.lease.as_ref().is_some_and(|lease| lease.addresses().contains(&address.cidr))
         });

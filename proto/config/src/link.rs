@@ -2,6 +2,7 @@
 //! A network link: how one interface is set up.
 
 mod dhcp6;
+mod router_advertisements;
 mod v1;
 
 use crate::integer::Integer;
@@ -11,6 +12,7 @@ use crate::record::{Check, record};
 use crate::report::Report;
 use crate::{Cidr, Device, DevicePath, InterfaceName, Mac, ModuleName, Route};
 pub use dhcp6::Dhcp6;
+pub use router_advertisements::RouterAdvertisements;
 use std::fmt;
 pub(crate) use v1::LinkV1;
 
@@ -32,6 +34,8 @@ record! {
         dhcp4: Option<Dhcp4>,
         /// Get an IPv6 address by DHCPv6, and what else a server says: `dhcp6: {}` takes all of it.
         dhcp6: Option<Dhcp6>,
+        /// Whether IPv6 addresses, routes and name servers are taken that routers advertise. Without it, they are.
+        router_advertisements as "routerAdvertisements": Option<RouterAdvertisements>,
         /// Fixed addresses, IPv4 or IPv6, each with the prefix length of its network.
         addresses: List<Cidr, 0, 64>,
         /// Fixed routes.
@@ -97,6 +101,12 @@ impl Link {
     #[must_use]
     pub fn dhcp6(&self) -> Option<&Dhcp6> {
         self.dhcp6.as_ref()
+    }
+
+    /// Whether nothing is taken of what routers advertise.
+    #[must_use]
+    pub fn ignores_routers(&self) -> bool {
+        self.router_advertisements == Some(RouterAdvertisements::Ignore)
     }
 
     /// Its fixed addresses.

@@ -8,7 +8,7 @@ use crate::record::did_you_mean;
 use crate::{Environment, Link, MachineConfig, Name, Probe, Remark};
 
 /// What is kept running.
-pub const SERVICES: [&str; 5] = ["apid", "dns", "metrics", "probe", "time"];
+pub const SERVICES: [&str; 6] = ["apid", "dns", "metrics", "probe", "routers", "time"];
 /// What runs until it has done one thing.
 pub const ERRANDS: [&str; 12] = [
     "capture",

@@ -174,6 +174,9 @@ fn summary(link: &Link) -> String {
     if link.dhcp6().is_some() {
         parts.push("DHCPv6".to_owned());
     }
+    if link.ignores_routers() {
+        parts.push("routers are not heeded".to_owned());
+    }
     parts.extend(link.addresses().iter().map(ToString::to_string));
     parts.extend(link.mtu().map(|mtu| format!("MTU {mtu}")));
     if parts.is_empty() { "up without addresses".to_owned() } else { parts.join(", ") }

@@ -46,6 +46,8 @@ pub struct DesiredLink {
     pub dhcp4: Option<Dhcp4>,
     /// Whether a DHCPv6 agent works on it, and what is asked of a server.
     pub dhcp6: Option<Dhcp6>,
+    /// Whether the kernel is to take nothing of what routers advertise.
+    pub ignores_routers: bool,
     /// The link that it is in.
     pub master: Option<String>,
     /// The name of the document that says so; empty where none does.
@@ -112,6 +114,11 @@ impl Desired {
     /// What a link takes from a DHCP server, if one is asked there.
     pub fn takes(&self, link: &str) -> Option<&Dhcp4> {
         self.links.get(link)?.dhcp4.as_ref()
+    }
+
+    /// Whether it counts what the routers of a link advertise.
+    pub fn heeds_routers(&self, link: &str) -> bool {
+        self.links.get(link).is_some_and(|link| !link.ignores_routers)
     }
 
     /// What a link asks of a DHCPv6 server, if one is asked there.
@@ -187,6 +194,7 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
         routes: document.routes().iter().map(route).collect(),
         dhcp4: document.dhcp4().cloned(),
         dhcp6: document.dhcp6().cloned(),
+        ignores_routers: document.ignores_routers(),
         master: None,
         document: document.name().to_string(),
     }

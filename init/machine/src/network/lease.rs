@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A DHCP lease. The agent that got it reads the bytes of strangers, so what it says is checked before it is believed.
 
-use super::lease6::Lease6;
+use super::{advertised::Advertised, lease6::Lease6};
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::Duration,
@@ -158,13 +158,15 @@ impl Lasts for Lease {
     }
 }
 
-/// What is known about the leases of a link.
+/// What is known about a link from others on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dhcp {
     /// By DHCPv4.
     pub four: Held<Lease>,
     /// By DHCPv6.
     pub six: Held<Lease6>,
+    /// By router advertisements.
+    pub routers: Advertised,
 }
 
 /// What is known about the lease that an agent works for. Times are since boot.

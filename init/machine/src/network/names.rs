@@ -106,6 +106,9 @@ pub fn resolver(wanted: Wanted<'_>, desired: &Desired, dhcp: &BTreeMap<String, D
         if let Some(lease) = dhcp.six.lease.as_ref().filter(|_| takes) {
             resolver.add(lease.dns_servers(), lease.domains());
         }
+        if desired.heeds_routers(link) && !dhcp.routers.is_empty() {
+            resolver.add(&dhcp.routers.servers(), dhcp.routers.domains());
+        }
     }
     if !configured.is_empty() {
         resolver.search = configured;

@@ -39,11 +39,21 @@ impl Step for LinkV1 {
     fn forth(self) -> Link {
         let LinkV1 { name, mtu, dhcp4, addresses, routes } = self;
         let dhcp4 = dhcp4.then(Dhcp4::default);
-        Link { name, matched: None, mtu, dhcp4, dhcp6: None, addresses, routes }
+        Link {
+            name,
+            matched: None,
+            mtu,
+            dhcp4,
+            dhcp6: None,
+            router_advertisements: None,
+            addresses,
+            routes,
+        }
     }
 
     fn back(newer: &Link) -> Result<LinkV1, Vec<Lost>> {
-        let Link { name, matched, mtu, dhcp4, dhcp6, addresses, routes } = newer.clone();
+        let Link { name, matched, mtu, dhcp4, dhcp6, router_advertisements, addresses, routes } =
+            newer.clone();
         let Dhcp4 { metric, routes: takes_routes, dns, time } = dhcp4.clone().unwrap_or_default();
         let lost = [
             (matched.is_some(), "match", "takes the interface of the document's name"),
@@ -51,6 +61,7 @@ impl Step for LinkV1 {
             (!takes_routes, "dhcp4.routes", "takes the routes that DHCP brings"),
             (!dns, "dhcp4.dns", "takes the name servers that DHCP brings"),
             (dhcp6.is_some(), "dhcp6", "asks no DHCPv6 server"),
+            (router_advertisements.is_some(), "routerAdvertisements", "heeds routers"),
             (!time, "dhcp4.time", "takes the time servers that DHCP brings"),
         ];
         let lost: Vec<Lost> = lost
@@ -113,6 +124,8 @@ mod tests {
         (common(), mac, prop::option::of(dhcp4), dhcp6).prop_map(
             |(mut document, mac, dhcp4, dhcp6)| {
                 if let Some(address) = dhcp6 {
+                    document["routerAdvertisements"] =
+                        if address { "accept" } else { "ignore" }.into();
                     document["dhcp6"] = json!({"address": address});
                 }
                 if let Some(mac) = mac {

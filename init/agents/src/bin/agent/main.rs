@@ -15,6 +15,7 @@ mod log_sink;
 mod metadata;
 mod metrics;
 mod probe;
+mod routers;
 mod time;
 
 use std::{convert::Infallible, env, error::Error, ffi::CString, fs::File, io, process::ExitCode};
@@ -41,10 +42,11 @@ fn main() -> ExitCode {
         "metadata" => metadata::run(arguments),
         "metrics" => metrics::run(arguments),
         "probe" => probe::run(arguments),
+        "routers" => routers::run(arguments),
         "time" => time::run(arguments),
-        _ => {
-            misused("agent dhcp|dhcp6|diagnose|dns|fetch|log-sink|metadata|metrics|probe|time ...")
-        }
+        _ => misused(
+            "agent dhcp|dhcp6|diagnose|dns|fetch|log-sink|metadata|metrics|probe|routers|time ...",
+        ),
     }
 }
 

@@ -425,6 +425,7 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
             routes,
             dhcp4: dhcp4.then(Dhcp4::default),
             dhcp6: None,
+            ignores_routers: false,
             master: None,
             document: String::new(),
         })

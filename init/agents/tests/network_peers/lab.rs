@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two network namespaces with a cable between them: nothing leaves them. All of it goes when the lab does.
 
-use prost::Message as _;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -127,13 +126,40 @@ impl Lab {
         }
     }
 
-    /// Starts an agent, as PID 1 would, and gives what it reports.
-    pub(crate) fn agent(&mut self, arguments: &[&str], capability: &str) -> Reports {
+    /// Starts radvd with these lines for the link.
+    pub(crate) fn advertise(&mut self, lines: &str) {
+        self.within("server", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+        let (file, pid) = (self.folder.join("radvd.conf"), self.folder.join("radvd.pid"));
+        let text = format!(
+            "interface lan {{ AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; {lines} }};"
+        );
+        fs::write(&file, text).expect("a file");
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.side("server"), "radvd", "-n", "-m", "none", "-C"]);
+        command.arg(&file).arg("-p").arg(&pid);
+        self.children.push(command.spawn().expect("ip, from iproute2"));
+        wait_for("radvd", || pid.exists().then_some(()));
+    }
+
+    /// Starts an agent of leases, as PID 1 would, and gives what it reports.
+    pub(crate) fn agent(&mut self, arguments: &[&str], capability: &str) -> Reports<Report> {
+        let report = |message: LeaseReport| message.report.expect("a report of something");
+        self.reporter(arguments, capability, report)
+    }
+
+    /// Starts any agent, as PID 1 would, and gives what it reports.
+    pub(crate) fn reporter<M: prost::Message + Default + 'static, T: Send + 'static>(
+        &mut self,
+        arguments: &[&str],
+        capability: &str,
+        report: fn(M) -> T,
+    ) -> Reports<T> {
         // Hands the agent its standard output as descriptor 3, and leaves it what PID 1 leaves it.
+        let kept = if capability.is_empty() { String::new() } else { format!(",+{capability}") };
         let confine = format!(
             "exec setpriv --reuid 202 --regid 202 --clear-groups --no-new-privs \
-             --bounding-set -all,+{capability} --inh-caps -all,+{capability} \
-             --ambient-caps +{capability} \"$@\" 3>&1 >/dev/null"
+             --bounding-set -all{kept} --inh-caps -all{kept} --ambient-caps -all{kept} \
+             \"$@\" 3>&1 >/dev/null"
         );
         let mut command = Command::new("ip");
         command
@@ -151,8 +177,8 @@ impl Lab {
                 if reports.read_exact(&mut message).is_err() {
                     break;
                 }
-                let report = LeaseReport::decode(&message[..]).expect("a report");
-                if sender.send(report.report.expect("a report of something")).is_err() {
+                let message = M::decode(&message[..]).expect("a report");
+                if sender.send(report(message)).is_err() {
                     break;
                 }
             }
@@ -176,13 +202,15 @@ impl Drop for Lab {
 }
 
 /// What an agent reports.
-pub(crate) struct Reports(Receiver<Report>);
+pub(crate) struct Reports<T>(Receiver<T>);
 
-impl Reports {
-    pub(crate) fn next(&self) -> Report {
+impl<T> Reports<T> {
+    pub(crate) fn next(&self) -> T {
         self.0.recv_timeout(PATIENCE).expect("a report of the agent")
     }
+}
 
+impl Reports<Report> {
     /// The next one that is not about what is being tried.
     pub(crate) fn news(&self) -> Report {
         loop {

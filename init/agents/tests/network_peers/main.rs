@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The DHCP agents against Kea.
+//! The agents of the network against Kea and radvd.
 
 mod lab;
 
 use lab::{Lab, Reports};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv6Addr};
-use stele_proto::internal::{Lease6, lease_report::Report};
+use stele_proto::internal::{AdvertisedNames, Lease, Lease6, lease_report::Report};
 
 fn text(address: &[u8]) -> String {
     match *address {
@@ -37,11 +37,11 @@ fn subnet(pool: &str) -> Value {
 
 const WIDE: &str = "2001:db8:77::50 - 2001:db8:77::60";
 
-fn dhcp6(lab: &mut Lab, arguments: &[&str]) -> Reports {
+fn dhcp6(lab: &mut Lab, arguments: &[&str]) -> Reports<Report> {
     lab.agent(&[&["dhcp6", "client"], arguments].concat(), "net_bind_service")
 }
 
-fn lease6(reports: &Reports) -> Lease6 {
+fn lease6(reports: &Reports<Report>) -> Lease6 {
     match reports.news() {
         Report::Lease6(lease) => lease,
         report => panic!("no lease: {report:?}"),
@@ -116,4 +116,65 @@ fn a_cable_that_comes_back_brings_the_same_address() {
     lab.link("server", "link set lan down");
     lab.link("server", "link set lan up");
     assert_eq!(lease6(&reports).addresses, first.addresses);
+}
+
+#[test]
+fn name_servers_and_domains_that_a_router_advertises_are_heard() {
+    let mut lab = Lab::new("router");
+    // It needs no privilege at all.
+    let reports = lab.reporter(&["routers"], "", |names: AdvertisedNames| names);
+    lab.advertise(
+        "prefix 2001:db8:77::/64 {}; \
+         RDNSS 2001:db8:77::53 2001:db8:77::54 { AdvRDNSSLifetime 600; }; \
+         DNSSL lab.example example { AdvDNSSLLifetime 500; };",
+    );
+    let (first, second) = (reports.next(), reports.next());
+    let (servers, domains) =
+        if first.domains.is_empty() { (first, second) } else { (second, first) };
+    assert_eq!(all(&servers.dns_servers), ["2001:db8:77::53", "2001:db8:77::54"]);
+    assert_eq!(
+        (domains.domains, domains.seconds),
+        (vec!["lab.example".to_owned(), "example".to_owned()], 500)
+    );
+    assert_eq!((servers.seconds, servers.link), (600, domains.link));
+}
+
+fn lease(reports: &Reports<Report>) -> Lease {
+    match reports.news() {
+        Report::Lease(lease) => lease,
+        report => panic!("no lease: {report:?}"),
+    }
+}
+
+/// A server of DHCPv4 that has these networks, and says so of itself.
+fn subnet4(network: &str) -> Value {
+    json!({
+        "authoritative": true, "valid-lifetime": 120, "renew-timer": 5, "rebind-timer": 100,
+        "subnet4": [{
+            "subnet": format!("{network}.0/24"),
+            "interface": "lan",
+            "pools": [{"pool": format!("{network}.50 - {network}.60")}],
+            "option-data": [{"name": "routers", "data": format!("{network}.1")}],
+        }],
+    })
+}
+
+#[test]
+fn a_lease_of_ipv4_is_renewed_and_refused_by_a_server_that_has_moved() {
+    let mut lab = Lab::new("four");
+    lab.link("server", "address add 10.77.0.1/24 dev lan");
+    lab.serve(4, subnet4("10.77.0"));
+    let reports = lab.agent(&["dhcp", "client"], "net_raw");
+    let first = lease(&reports);
+    assert!(text(&first.address).starts_with("10.77.0."), "{first:?}");
+    lab.link("client", &format!("address add {}/24 dev client", text(&first.address)));
+    assert_eq!(lease(&reports), first);
+    lab.link("server", "address del 10.77.0.1/24 dev lan");
+    lab.link("server", "address add 10.78.0.1/24 dev lan");
+    lab.serve(4, subnet4("10.78.0"));
+    lab.link("server", "link set lan down");
+    lab.link("server", "link set lan up");
+    let Report::Lost(why) = reports.news() else { panic!("the old address is kept") };
+    assert!(why.starts_with("The DHCP server 10.78.0.1 refused the address"), "{why}");
+    assert!(text(&lease(&reports).address).starts_with("10.78.0."));
 }

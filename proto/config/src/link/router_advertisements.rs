@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether what routers advertise is taken.
+
+use crate::choice::choice;
+
+choice! {
+    /// Whether what routers advertise is taken.
+    pub enum RouterAdvertisements {
+        /// Addresses, routes, name servers and search domains.
+        Accept = "accept",
+        /// Nothing.
+        Ignore = "ignore",
+    }
+}
