@@ -35,9 +35,20 @@ struct Status {
     public_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
-    peers: Vec<String>,
+    peers: Vec<PeerStatus>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PeerStatus {
+    public_key: String,
+    /// Where the kernel reaches it, which may be elsewhere than its document says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<SocketAddr>,
+    #[serde(rename = "allowedIPs")]
+    allowed: Vec<String>,
 }
 
 impl Tunnels {
@@ -189,7 +200,15 @@ fn status(state: &'static str, reason: String, device: Option<WireGuardDevice>) 
     let Some(device) = device else {
         return Status { state, public_key: None, port: None, peers: Vec::new(), reason };
     };
-    let peers = device.peers.iter().map(|peer| WireGuardKey::from(peer.public_key).to_string());
+    let peers = device.peers.iter().map(|peer| PeerStatus {
+        public_key: WireGuardKey::from(peer.public_key).to_string(),
+        endpoint: peer.endpoint,
+        allowed: peer
+            .allowed
+            .iter()
+            .map(|(address, prefix)| format!("{address}/{prefix}"))
+            .collect(),
+    });
     Status {
         state,
         public_key: Some(WireGuardKey::from(device.public_key).to_string()),
