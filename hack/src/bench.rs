@@ -7,6 +7,7 @@
 //! * [`calls`]: calls and log bytes a second, against a bare server in the same guest.
 //! * [`changes`]: how long one takes, applied and watched, against a round trip.
 //! * [`inside`]: the store and the parser, in this process.
+//! * [`network`]: much network, against `ip -batch`.
 
 mod boot;
 mod calls;
@@ -14,7 +15,10 @@ mod changes;
 mod guest;
 mod inside;
 mod memory;
+mod network;
 mod upgrade;
+
+pub use network::converge;
 
 use crate::{artefacts::top, build::Builder};
 use anyhow::{Context as _, Result};
@@ -40,12 +44,14 @@ pub enum Subject {
     Store,
     /// Bytes of configuration a second
     Parser,
+    /// Milliseconds until many links and routes are there
+    Network,
 }
 
 impl Subject {
     /// Whether it takes no machine.
     const fn is_inside(self) -> bool {
-        matches!(self, Subject::Store | Subject::Parser)
+        matches!(self, Subject::Store | Subject::Parser | Subject::Network)
     }
 }
 
@@ -88,6 +94,7 @@ pub fn bench(subjects: &[Subject], runs: usize, json: bool) -> Result<()> {
     let all = [
         Subject::Store,
         Subject::Parser,
+        Subject::Network,
         Subject::Image,
         Subject::Boot,
         Subject::Upgrade,
@@ -101,10 +108,10 @@ pub fn bench(subjects: &[Subject], runs: usize, json: bool) -> Result<()> {
     let mut figures = Vec::new();
     for subject in inside {
         eprintln!("measuring {subject:?} …");
-        figures.push(if subject == Subject::Store {
-            inside::store(runs)?
-        } else {
-            inside::parser(runs)?
+        figures.push(match subject {
+            Subject::Store => inside::store(runs)?,
+            Subject::Network => network::measure(runs)?,
+            _ => inside::parser(runs)?,
         });
     }
     if !outside.is_empty() {
@@ -132,7 +139,7 @@ fn of_a_machine(guest: &guest::Guest, subject: Subject, runs: usize) -> Result<V
         Subject::Calls => calls::measure(guest, runs)?,
         Subject::Changes => changes::measure(guest, runs)?,
         Subject::Upgrade => vec![upgrade::measure(guest, runs)?],
-        Subject::Store | Subject::Parser => Vec::new(),
+        Subject::Store | Subject::Parser | Subject::Network => Vec::new(),
     })
 }
 

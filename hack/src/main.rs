@@ -57,6 +57,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make the network of this namespace what a configuration says
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    Converge {
+        /// The configuration
+        file: PathBuf,
+    },
     /// Search for inputs that break a reader of strangers' bytes
     Fuzz {
         /// What to fuzz [default: everything]
@@ -119,6 +126,8 @@ fn main() -> Result<()> {
         Command::Test { parts, filters, thorough } => check::test(&parts, &filters, thorough),
         #[cfg(feature = "bench")]
         Command::Bench { subjects, runs, json } => bench::bench(&subjects, runs, json),
+        #[cfg(feature = "bench")]
+        Command::Converge { file } => bench::converge(&file),
         Command::Fuzz { targets, seconds } => fuzz::fuzz(&targets, Duration::from_secs(seconds)),
         Command::Vm(arguments) => run_vm(arguments),
         Command::Keep { dir } => up::keep(&dir),

@@ -48,7 +48,7 @@ const BACKOFF_LONGEST: Duration = Duration::from_secs(60);
 
 /// Why the network is not what it should be.
 #[derive(Debug, thiserror::Error)]
-enum NetworkError {
+pub(crate) enum NetworkError {
     #[error("starting to watch the network")]
     Monitor(#[source] NetError),
     #[error("waiting for changes of the network")]
@@ -79,6 +79,26 @@ pub(crate) fn start(node: &Rc<Node>) {
             tokio::time::sleep(BACKOFF_FIRST).await;
         }
     });
+}
+
+/// Passes without leases or agents, until nothing is left to be done; the number of steps.
+#[cfg(feature = "rig")]
+pub(crate) fn converge(config: &MachineConfig) -> Result<usize, NetworkError> {
+    let (mut netlink, mut first_mtu) = (Netlink::new(), BTreeMap::new());
+    let mut steps = 0;
+    loop {
+        let observed =
+            kernel::observe(&mut netlink, &mut first_mtu).map_err(NetworkError::Observe)?;
+        let desired = Desired::derive(Some(config), &BTreeMap::new(), &observed.links);
+        let actions = plan(&desired, &observed);
+        if actions.is_empty() {
+            return Ok(steps);
+        }
+        for action in &actions {
+            kernel::apply(&mut netlink, action).map_err(NetworkError::Apply)?;
+        }
+        steps += actions.len();
+    }
 }
 
 /// Everything the task owns.

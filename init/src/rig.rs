@@ -13,13 +13,15 @@ use crate::{
     api::{self, Caller, Code, Refusal},
     configuration::{Intent, Understood},
     convergence::Part,
-    log_files,
+    log_files, network,
     node::{Node, Release},
+    report,
     state::State,
     store::Kind,
 };
 use prost::Message as _;
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use stele_config::MachineConfig;
 use stele_proto::{method::Role, v1};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -27,6 +29,14 @@ use tokio::{
     runtime::Runtime,
     task::LocalSet,
 };
+
+/// Makes the network of the namespace that this process is in what a configuration says, and says in how many steps.
+///
+/// # Errors
+/// When the kernel refuses a step.
+pub fn converge(config: &MachineConfig) -> std::io::Result<usize> {
+    network::converge(config).map_err(|error| std::io::Error::other(report::chain(&error)))
+}
 
 /// Something to talk to.
 #[derive(Debug)]

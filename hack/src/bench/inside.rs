@@ -11,7 +11,7 @@ use stele_init::rig::Rig;
 /// Resources that are put into the store for one measurement.
 const RESOURCES: usize = 50_000;
 /// An Identity whose certificates and key fit each other.
-const IDENTITY: &str = include_str!("../../fuzz/seeds/identity.yaml");
+pub(super) const IDENTITY: &str = include_str!("../../fuzz/seeds/identity.yaml");
 
 /// KiB of memory for 1,000 resources, against their statuses as text.
 pub(super) fn store(runs: usize) -> Result<Figure> {
