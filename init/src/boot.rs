@@ -237,6 +237,7 @@ async fn come_up(node: Rc<Node>) {
     }
     fault::commit(Fault::Stuck);
     tokio::task::spawn_local(fault::churn(Rc::clone(&node)));
+    tokio::task::spawn_local(fault::kill_services(Rc::clone(&node)));
     node.health.is_up();
     arguments::is_up(&node).await;
     node.configuration.is_up(&node).await;

@@ -3,7 +3,10 @@
 //! of this: it is built without the feature `faults`.
 
 use crate::{node::Node, store::Kind};
-use std::{rc::Rc, time::Duration};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
+use stele_kernel::clock;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub(crate) enum Fault {
     Configuration,
     /// A resource changes a thousand times a second.
     Churn,
+    /// Each service but the API's is killed once.
+    Kills,
 }
 
 /// Whether this fault was asked for.
@@ -38,6 +43,7 @@ pub(crate) fn is(fault: Fault) -> bool {
         Fault::Stuck => "stele.fault=stuck",
         Fault::Configuration => "stele.fault=configuration",
         Fault::Churn => "stele.fault=churn",
+        Fault::Kills => "stele.fault=kills",
     };
     std::fs::read_to_string("/proc/cmdline")
         .is_ok_and(|line| line.split_whitespace().any(|word| word == wanted))
@@ -55,7 +61,31 @@ pub(crate) fn commit(fault: Fault) {
         Fault::Hang | Fault::Stuck => loop {
             std::thread::sleep(Duration::from_secs(3600));
         },
-        Fault::Configuration | Fault::Churn => {}
+        Fault::Configuration | Fault::Churn | Fault::Kills => {}
+    }
+}
+
+/// Kills each service but the API's once, when it has run for a while, if that was asked for.
+pub(crate) async fn kill_services(node: Rc<Node>) {
+    const AGE: f64 = 3.0;
+    if !is(Fault::Kills) {
+        return;
+    }
+    let mut killed = BTreeSet::from(["apid".to_owned()]);
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = clock::since_boot().unwrap_or_default().as_secs_f64();
+        for name in node.store.names(Kind::Service) {
+            let Some(status) = node.store.status(Kind::Service, &name) else { continue };
+            let old = status.get("since").and_then(Value::as_f64).is_some_and(|it| now - it > AGE);
+            let pid = status.get("pid").and_then(Value::as_i64).filter(|_| old);
+            let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+            if let Some(pid) = pid
+                && killed.insert(name)
+            {
+                let _gone = kill_process(pid, Signal::KILL);
+            }
+        }
     }
 }
 

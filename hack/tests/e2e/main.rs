@@ -18,6 +18,7 @@ mod config;
 mod cuts;
 mod diagnose;
 mod disk;
+mod faults;
 mod fleet;
 mod health;
 mod http;
@@ -85,6 +86,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
     Scenario { name: "network::peers", machines: 2, run: network::peers },
+    Scenario { name: "faults::around", machines: 1, run: faults::around },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
     Scenario { name: "clouds::walk", machines: 2, run: clouds::walk },
     Scenario { name: "live::node", machines: 1, run: live::node },

@@ -140,13 +140,15 @@ pub(crate) fn confirmed_or_not(world: &World, checks: &Checks) -> Result<()> {
         says(&node.ctl.fails(["confirm", &pending.to_string()])?, &["no longer", "not confirmed"])
     });
     checks.check("one that cuts the network off is taken back by itself", || {
-        let before = active(&node)?;
+        let (before, last) = (active(&node)?, newest(&node)?);
         let document = "---\napiVersion: stele/v1\nkind: Link\nname: eth0\ndhcp4: false\naddresses: [192.0.2.77/24]\n";
         let file = with_more(&node, document)?;
         let file = file.to_string_lossy();
         // The answer may not get through.
         node.ctl.output(["apply-config", "-f", &file, "--confirm-within", "15s", "--timeout", "5s"])?;
-        node.wait_until("it can be reached again", SOON, || Ok(active(&node).is_ok()))?;
+        node.wait_until("it is reverted, and says so", SOON, || {
+            Ok(state(&node, last + 1).is_ok_and(|state| state == "reverted"))
+        })?;
         becomes(&node, before)
     });
     checks.check("one that turns out to be impossible leaves nothing behind", || {
@@ -175,6 +177,12 @@ pub(crate) fn confirmed_or_not(world: &World, checks: &Checks) -> Result<()> {
         becomes(&node, staged)?;
         node.wait_until("it stays", SOON, || Ok(state(&node, staged)? == "active"))?;
         says(&servers(&node)?, &["192.0.2.31"])
+    });
+    checks.check("what happened before the start is still told", || {
+        let told = node.ctl.run(["events", "--since", "30m"])?;
+        says(&told, &["could not be put in force", "vm.swappiness"])?;
+        ensure!(node.ctl.run(["events", "--since", "1s"])?.lines().count() < told.lines().count());
+        Ok(())
     });
     checks.check("over a restart that it brings itself, one waits to be confirmed", || {
         let boot = node.boot_id()?;

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What goes wrong around a node that is well: agents that are killed, a cable that is never still, and more links than anyone
+//! has.
+
+use crate::{
+    collectors::get,
+    kinds::{apply, links},
+    world::{Kept, World, field, resource, resources, says, scratch},
+};
+use anyhow::{Context as _, Result, ensure};
+use hack::{
+    machine::{Forward, Machine, free_port},
+    node::{BOOT, Node},
+    suite::Checks,
+};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// The port of the figures in the guest.
+const FIGURES: u16 = 9100;
+const FLAPS: u32 = 100;
+const LINKS: u32 = 500;
+/// What every configuration here has.
+const BASE: &str = "---\napiVersion: stele/v1\nkind: Metrics\naddress: \"0.0.0.0:9100\"
+---\napiVersion: stele/v2\nkind: Link\nname: eth0\ndhcp4: {}\ndhcp6: {}
+---\napiVersion: stele/v1\nkind: Resolver\nstub: true
+---\napiVersion: stele/v1\nkind: Time\nservers: [{server: 10.0.2.2}]
+---\napiVersion: stele/v1\nkind: HealthCheck\nname: shut\nneed: wanted\ntcp: {address: \"10.0.2.2:9\"}\n";
+
+pub(crate) fn around(world: &World, checks: &Checks) -> Result<()> {
+    let port = free_port()?;
+    let mut machine = Machine::live(&world.variants.churning())?.append("stele.fault=kills");
+    let network = machine.networks.first_mut().context("The machine has no network")?;
+    network.push(Forward { host: port, guest: FIGURES });
+    let node = Kept(Node::start_configured(&world.operator, "faults", machine, scratch()?)?);
+    node.wait_until_it_answers()?;
+    apply(&node, BASE)?;
+    checks.check("each agent that is killed is back, and no address goes", || killed(world, &node));
+    let late_before = late(port)?;
+    checks.check("a link that goes and comes a hundred times is as it was", || flap(&node));
+    checks.check("500 links come and go live", || many(world, &node));
+    let late = late(port)? - late_before;
+    world.figure(format!(
+        "{FLAPS} flaps and {LINKS} links, made and removed: PID 1 late by 500 ms {late} times"
+    ));
+    checks.check("and nothing was restarted by any of it", || {
+        ensure!(node.vm.launches() == 1);
+        let addresses = resource(&node, "link", "eth0")?.to_string();
+        says(&addresses, &["10.0.2.15"])
+    });
+    Ok(())
+}
+
+/// How often PID 1 was late by half a second.
+fn late(port: u16) -> Result<u64> {
+    const START: &str = "stele_loop_late_total{seconds=\"0.5\"} ";
+    let (_, page) = get(port, "/metrics", "text/plain")?;
+    let count = page.lines().find_map(|line| line.strip_prefix(START));
+    Ok(count.with_context(|| format!("There is no {START}in:\n{page}"))?.trim().parse()?)
+}
+
+/// Each service but the API's, with how often it was started again.
+fn restarts(node: &Node) -> Result<BTreeMap<String, (u64, String)>> {
+    let services = resources(node, "service")?;
+    let told = |service: &serde_json::Value| {
+        let name = service["name"].as_str()?.to_owned();
+        let restarts = service["status"]["restarts"].as_u64()?;
+        (name != "apid").then_some((name, (restarts, field(service, "state").ok()?)))
+    };
+    Ok(services.iter().filter_map(told).collect())
+}
+
+fn killed(world: &World, node: &Kept) -> Result<()> {
+    let mut known = BTreeMap::new();
+    let deadline = Instant::now() + BOOT;
+    while known.is_empty() || known.values().any(|(restarts, _)| *restarts == 0) {
+        ensure!(Instant::now() < deadline, "Not all were killed: {known:?}");
+        let eth0 = resource(node, "link", "eth0")?;
+        ensure!(eth0.to_string().contains("10.0.2.15"), "the address has gone: {eth0}");
+        known = restarts(node)?;
+        known.retain(|name, _| name != "configure" && !name.starts_with("boot"));
+        sleep(Duration::from_millis(200));
+    }
+    node.wait_until("all of them run again", BOOT, || {
+        Ok(restarts(node)?.values().all(|(_, state)| state == "running"))
+    })?;
+    world.figure(format!(
+        "{} agents killed, one after the other; all back: {:?}",
+        known.len(),
+        known.keys().collect::<Vec<_>>()
+    ));
+    Ok(())
+}
+
+fn flap(node: &Kept) -> Result<()> {
+    for _ in 0..FLAPS {
+        for up in [false, true] {
+            node.vm.qmp("set_link", json!({ "name": "nic0", "up": up }))?;
+            sleep(Duration::from_millis(30));
+        }
+    }
+    node.wait_until("the link is ready", BOOT, || {
+        let Ok(eth0) = resource(node, "link", "eth0") else { return Ok(false) };
+        Ok(field(&eth0, "state")? == "ready" && eth0.to_string().contains("10.0.2.15"))
+    })
+}
+
+fn many(world: &World, node: &Kept) -> Result<()> {
+    let dummies: String = (0..LINKS)
+        .map(|number| format!("---\napiVersion: stele/v1\nkind: Dummy\nname: d{number}\n"))
+        .collect();
+    let began = Instant::now();
+    apply(node, &format!("{BASE}{dummies}"))?;
+    let came = began.elapsed();
+    let there = links(node)?;
+    ensure!(there.split(' ').count() == 502, "{there}");
+    let began = Instant::now();
+    apply(node, BASE)?;
+    ensure!(links(node)? == "eth0 lo", "{}", links(node)?);
+    world.figure(format!(
+        "{LINKS} links live, from ctl's start to its end: made in {:.1} s, removed in {:.1} s",
+        came.as_secs_f32(),
+        began.elapsed().as_secs_f32()
+    ));
+    Ok(())
+}
