@@ -34,6 +34,8 @@ const APPLIED: Number<usize> = Number(5, 10);
 const KILLS: Number<u32> = Number(4, 20);
 /// An upgrade takes about so long; a kill comes within it.
 const UPGRADE: Duration = Duration::from_secs(24);
+/// What an apply changes besides the name servers.
+const SETTING: &str = "vm.swappiness";
 /// What is random here is the same each time, unless this says another number.
 const SEED: &str = "STELE_SEED";
 
@@ -126,48 +128,60 @@ pub(crate) fn every_apply(world: &World, checks: &Checks) -> Result<()> {
     checks.check("wherever the power is cut, every generation is whole", || judged(&report));
     checks.check("booted at many of these moments, it has one of its configurations", || {
         boot(world, &written, &recording, &cuts::spread(&moments, APPLIED.of(world)), &|node| {
-            let (generation, servers) = in_force(node)?;
-            let wanted = known.get(&generation).context("It is on a generation of its own")?;
-            ensure!(*wanted == servers, "generation {generation}: {servers}, and not {wanted}");
-            Ok(format!("generation {generation}"))
+            let whole = || {
+                let (generation, seen) = in_force(node)?;
+                Ok(known.get(&generation) == Some(&seen))
+            };
+            node.wait_until("it has one of its configurations, whole", BOOT, whole)
+                .with_context(|| format!("It has {:?} of {known:?}", in_force(node)))?;
+            Ok(format!("generation {}", in_force(node)?.0))
         })
     });
     Ok(())
 }
 
-/// Applies configurations live, confirmed, not confirmed and staged. Returns which name servers each generation has.
+/// Applies configurations live, confirmed, not confirmed and staged. Returns what each generation says.
 fn apply_in_every_way(node: &Kept) -> Result<BTreeMap<String, String>> {
     let mut known = BTreeMap::from([in_force(node)?]);
-    let apply = |server: &str, how: &[&str]| -> Result<()> {
-        let document = format!("---\napiVersion: stele/v1\nkind: Resolver\nservers: [{server}]\n");
-        let file = with_more(node, &document)?;
+    // Two things of each, of which neither may come alone.
+    let apply = |number: u8, how: &[&str]| -> Result<String> {
+        let documents = format!(
+            "---\napiVersion: stele/v1\nkind: Resolver\nservers: [192.0.2.{number}]\n\
+             ---\napiVersion: stele/v1\nkind: Sysctl\nname: {SETTING}\nvalue: {number}\n"
+        );
+        let file = with_more(node, &documents)?;
         node.ctl.run([&["apply-config", "-f", &file.to_string_lossy()], how].concat())?;
-        Ok(())
+        Ok(said(&format!("[\"192.0.2.{number}\"]"), &number.to_string()))
     };
-    apply("192.0.2.1", &[])?;
-    known.extend([in_force(node)?]);
-    apply("192.0.2.2", &["--confirm-within", "30s"])?;
-    known.extend([in_force(node)?]);
+    let first = apply(1, &[])?;
+    known.insert(in_force(node)?.0, first);
+    let second = apply(2, &["--confirm-within", "30s"])?;
+    known.insert(in_force(node)?.0, second);
     node.ctl.run(["confirm"])?;
     let (kept, _) = in_force(node)?;
-    apply("192.0.2.3", &["--confirm-within", "10s"])?;
-    known.extend([in_force(node)?]);
+    let third = apply(3, &["--confirm-within", "10s"])?;
+    known.insert(in_force(node)?.0, third);
     node.wait_until("it has gone back", BOOT, || Ok(in_force(node)?.0 == kept))?;
     let boot = node.boot_id()?;
-    apply("192.0.2.4", &["--mode", "reboot"])?;
+    let fourth = apply(4, &["--mode", "reboot"])?;
     node.wait_for_another_boot(&boot)?;
     node.wait_until("it is in force", BOOT, || Ok(in_force(node)?.0 != kept))?;
-    known.extend([in_force(node)?]);
+    known.insert(in_force(node)?.0, fourth);
     Ok(known)
 }
 
-/// The generation in force, and the name servers that the machine has.
+/// The generation in force, and what the machine has of it.
 fn in_force(node: &Node) -> Result<(String, String)> {
     let generations = resources(node, "generation")?;
     let active = generations.iter().find(|one| one["status"]["active"] == true);
     let name = active.and_then(|one| one["name"].as_str()).context("No generation is in force")?;
-    let resolver = resource(node, "resolver", "resolver")?;
-    Ok((name.to_owned(), resolver["status"]["servers"].to_string()))
+    let servers = resource(node, "resolver", "resolver")?["status"]["servers"].to_string();
+    let setting = resource(node, "sysctl", SETTING).and_then(|it| field(&it, "value"));
+    Ok((name.to_owned(), said(&servers, &setting.unwrap_or_default())))
+}
+
+fn said(servers: &str, setting: &str) -> String {
+    format!("name servers {servers}, {SETTING} {setting}")
 }
 
 fn judged(report: &Report) -> Result<()> {

@@ -66,7 +66,14 @@ pub(crate) fn every(world: &World, checks: &Checks) -> Result<()> {
             ensure!(!seen.contains(secret), "a reader sees {secret}");
             ensure!(node.ctl.run(["get", "config"])?.contains(secret), "an admin does not");
         }
-        apply(&node, "")
+        let generations = resources(&node, "generation")?;
+        let active = generations.iter().find(|one| one["status"]["active"] == true);
+        let active = active.and_then(|one| one["name"].as_str()).unwrap_or_default().to_owned();
+        apply(&node, "")?;
+        // Nor in what was in force before.
+        let shown = reader.run(["config", "show", &active])?;
+        ensure!(shown.contains("NO_PROXY") && !shown.contains("correct horse"), "{shown}");
+        Ok(())
     });
     kernel(&node, checks);
     looked_at(&node, checks);
