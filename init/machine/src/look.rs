@@ -221,7 +221,10 @@ fn find<'a>(machine: &'a Machine, document: &Link) -> Option<(&'a String, &'a Ni
     let Some(matched) = document.matched() else {
         return machine.links.get_key_value(document.name().as_str());
     };
-    machine.links.iter().find(|(_, nic)| matched.fits(&nic.device))
+    let mut fitting = machine.links.iter().filter(|(_, nic)| matched.fits(&nic.device));
+    // As PID 1 chooses: what has a driver has a device behind it.
+    let device = fitting.clone().find(|(_, nic)| nic.device.driver.is_some());
+    device.or_else(|| fitting.next())
 }
 
 fn metrics(config: &MachineConfig, machine: &Machine, remarks: &mut Vec<Remark>) {

@@ -11,16 +11,20 @@ use std::net::{IpAddr, Ipv4Addr};
 record! {
     /// How names are resolved. `ctl get resolver` says by whom, and which of them do not answer.
     pub struct Resolver as "Resolver" {
-        /// The name servers, in the order in which they are asked; without any, those that DHCP brings. Each is an address,
+        /// The name servers, in the order in which they are asked; without any, those of the network: the platform's, or else
+        /// those that DHCP and routers bring. Each is an address,
         /// maybe with a port (`192.0.2.53:5353`). One with a name behind `#` is asked over TLS alone (RFC 7858), at port
         /// 853 if it has none of its own, and has to have a certificate for that name, from an authority of the image
         /// or of a document `TrustedRoots`. All of them are asked over TLS, or none.
         servers: List<NameServer, 0, 3>,
-        /// The domains in which a name without a dot is looked for. Without any, and without servers, those that DHCP brings.
+        /// The domains in which a name without a dot is looked for. Without any, and without servers, those of the network.
         search: List<Domain, 0, 6>,
         /// Whether programs on the machine ask a stub of its own, at 127.0.0.53, which asks the servers and keeps what they
         /// say for as long as it holds. Without it, there is a stub if there is a server that they could not ask by themselves:
         /// over TLS, or at another port than 53.
+        ///
+        /// Certificates are judged by the clock: where all servers are asked over TLS, a `Time` document should name one by
+        /// its address, or a clock that is far off can't be set right.
         stub: Option<bool>,
     }
 }

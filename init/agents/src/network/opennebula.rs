@@ -29,6 +29,8 @@ pub(super) fn read(variables: &BTreeMap<String, String>, network: &mut Network) 
                 network.address(&name, &address, Some(&mask));
                 network.gateway(&name, said("GATEWAY").as_ref());
             }
+            // An interface of IPv6 alone has no server to ask.
+            None if method.as_deref() != Some("dhcp") && text("IP6").is_some() => {}
             None => network.0.set(&name, "dhcp4", json!({})),
         }
         if text("IP6_METHOD").as_deref() == Some("dhcp") {

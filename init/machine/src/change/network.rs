@@ -156,7 +156,7 @@ pub(super) fn resolver(old: Option<&MachineConfig>, new: &MachineConfig) -> Opti
         })
         .collect();
     let mut what = match servers.as_slice() {
-        [] => "the name servers come from DHCP".to_owned(),
+        [] => "the name servers are those of the network".to_owned(),
         servers => format!("the name servers are {}", servers.join(", ")),
     };
     if resolver.is_some_and(Resolver::stub) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Documents of the network in the making, by who finds it described in other words.
 
+use crate::Resolver;
 use crate::virtual_link::BondMode;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -49,8 +50,12 @@ impl NetworkDraft {
         self.push(link, "routes", route);
     }
 
-    /// A name server.
+    /// A name server, unless it is one of the host that said so and of nobody else.
     pub fn server(&mut self, server: IpAddr) {
+        let nobody = server.is_unspecified() || server.is_multicast();
+        if nobody || server == IpAddr::V4(Resolver::STUB) {
+            return;
+        }
         push_once(&mut self.servers, server.to_string().into(), MOST_SERVERS);
     }
 
@@ -83,7 +88,7 @@ impl NetworkDraft {
             link.insert("name".to_owned(), name.into());
             self.make("Link", Value::Object(link));
         }
-        if !self.servers.is_empty() {
+        if !self.servers.is_empty() || !self.search.is_empty() {
             let resolver = json!({ "servers": self.servers, "search": self.search });
             self.make("Resolver", resolver);
         }
