@@ -15,6 +15,13 @@
 //! to that, and the reason.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long a start on probation has until the machine is up, however short the time to confirm is: it has to find its
+/// devices, its network and its certificate first.
+const SHORTEST_START: Duration = Duration::from_secs(2 * 60);
+/// The same, however long that time is, and where nobody has to confirm.
+const LONGEST_START: Duration = Duration::from_secs(10 * 60);
 
 /// A configuration on probation, as it is kept on disk before its first effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +36,24 @@ pub struct Probation {
     pub confirm_within: Option<u32>,
     /// How far it is.
     pub stage: Stage,
+}
+
+impl Probation {
+    /// How long a start with it has until the machine is up. A machine that isn't goes back: nobody can confirm anything while
+    /// there is no API.
+    #[must_use]
+    pub fn up_within(&self) -> Duration {
+        let within =
+            self.confirm_within.map_or(LONGEST_START, |within| Duration::from_secs(within.into()));
+        within.clamp(SHORTEST_START, LONGEST_START)
+    }
+
+    /// Whether the machine goes back from this generation once it is known that it is not up in time, which it is unless it
+    /// has come further meanwhile.
+    #[must_use]
+    pub fn is_late(&self, generation: u64) -> bool {
+        self.generation == generation && self.stage == Stage::Starting
+    }
 }
 
 /// How far a configuration on probation is.
@@ -116,6 +141,24 @@ mod tests {
         let waiting = probation(Stage::InForce { until: 100 });
         assert!(matches!(at_start(&waiting, true, Some(6), None), AtStart::Back(_)));
         assert_eq!(at_start(&waiting, true, Some(7), None), AtStart::Forget);
+    }
+
+    #[test]
+    fn a_start_has_its_time() {
+        let within = |seconds| {
+            let probation = Probation { confirm_within: seconds, ..probation(Stage::Starting) };
+            probation.up_within().as_secs()
+        };
+        assert_eq!([10, 300, 86_400].map(|seconds| within(Some(seconds))), [120, 300, 600]);
+        assert_eq!(within(None), 600);
+    }
+
+    #[test]
+    fn only_a_start_that_is_not_over_is_late() {
+        assert!(probation(Stage::Starting).is_late(7));
+        assert!(!probation(Stage::Starting).is_late(6), "of another generation");
+        assert!(!probation(Stage::InForce { until: 100 }).is_late(7), "up, and to be confirmed");
+        assert!(!probation(Stage::Staged).is_late(7), "not even begun");
     }
 
     #[test]

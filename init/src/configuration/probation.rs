@@ -44,6 +44,24 @@ pub(super) async fn forget() {
     }
 }
 
+/// Goes back after this time from the one on probation, if it is then still such a one.
+fn go_back_after(
+    node: &Rc<Node>,
+    within: Duration,
+    reason: String,
+    still: impl Fn(&Probation) -> bool + 'static,
+) {
+    let node = Rc::clone(node);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(within).await;
+        let configuration = &node.configuration;
+        let _turn = configuration.turn.lock().await;
+        if configuration.probation().as_ref().is_some_and(still) {
+            configuration.give_up(&node, reason).await;
+        }
+    });
+}
+
 impl Configuration {
     /// The probation that there is.
     pub(super) fn probation(&self) -> Option<Probation> {
@@ -119,17 +137,16 @@ impl Configuration {
             seconds = within.as_secs(),
             "this configuration goes unless it is confirmed in time: ctl confirm"
         );
-        let node = Rc::clone(node);
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(within).await;
-            let configuration = &node.configuration;
-            let _turn = configuration.turn.lock().await;
-            let same = |probation: &Probation| probation.generation == generation;
-            if configuration.probation().as_ref().is_some_and(same) {
-                let reason = format!("it was not confirmed within {} s", within.as_secs());
-                configuration.give_up(&node, reason).await;
-            }
-        });
+        let reason = format!("it was not confirmed within {} s", within.as_secs());
+        go_back_after(node, within, reason, move |waiting| waiting.generation == generation);
+    }
+
+    /// Goes back when the machine is not up with it in time, for whatever cause: its API may be what can't run.
+    pub(super) fn watch_start(&self, node: &Rc<Node>) {
+        let Some(probation) = self.probation() else { return };
+        let (generation, within) = (probation.generation, probation.up_within());
+        let reason = format!("the machine was not up with it within {} s", within.as_secs());
+        go_back_after(node, within, reason, move |waiting| waiting.is_late(generation));
     }
 
     /// Goes back from the one that is in force and on probation.
@@ -254,5 +271,52 @@ impl Configuration {
             }
             Err(refused) => self.give_up(node, refused.to_string()).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fixture, node::Release, state::Stored};
+    use std::collections::BTreeMap;
+    use tokio::{runtime, task::LocalSet};
+
+    fn generation(number: u64) -> Rc<Active> {
+        let stored = Stored { number, ..Stored::default() };
+        Rc::new(Active { stored, config: fixture::config::<&str>(&[]), persistent: false })
+    }
+
+    /// Which generation is in force after the time of a start is over with generation 2 at this stage, and why not 2.
+    fn after_its_time(stage: Stage) -> (u64, Option<String>) {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let node = Rc::new(Node::new(BTreeMap::new(), Release::default()));
+            node.logs.files().abandon();
+            let configuration = &node.configuration;
+            configuration.active.send_replace(Some(generation(2)));
+            let probation =
+                Probation { generation: 2, previous: 1, confirm_within: Some(60), stage };
+            configuration.waiting.replace(Some(Waiting::new(probation, generation(1))));
+            let reason = "the machine was not up".to_owned();
+            go_back_after(&node, Duration::ZERO, reason, |waiting| waiting.is_late(2));
+            let mut active = configuration.subscribe();
+            // Where it stays, nothing comes.
+            let _back = tokio::time::timeout(Duration::from_millis(200), active.changed()).await;
+            let known = configuration.known.borrow();
+            let withdrawn = match known.get(&2) {
+                Some(Ok(Stored { withdrawn: Some(withdrawn), .. })) => {
+                    Some(withdrawn.reason.clone())
+                }
+                _ => None,
+            };
+            (configuration.active().unwrap().stored.number, withdrawn)
+        })
+    }
+
+    #[test]
+    fn a_start_that_takes_too_long_leads_back() {
+        let reason = Some("the machine was not up".to_owned());
+        assert_eq!(after_its_time(Stage::Starting), (1, reason));
+        assert_eq!(after_its_time(Stage::InForce { until: 9 }), (2, None), "it was up in time");
     }
 }

@@ -162,7 +162,7 @@ impl Configuration {
     }
 
     /// The one that was staged is in force now, or another one is because it could not be read.
-    async fn put_on_probation(&self, node: &Node, staged: Option<Probation>, active: &Active) {
+    async fn put_on_probation(&self, node: &Rc<Node>, staged: Option<Probation>, active: &Active) {
         let Some(staged) = staged else { return };
         if staged.generation != active.stored.number {
             let reason = "this image can't read it".to_owned();
@@ -176,6 +176,7 @@ impl Configuration {
         match previous.map_err(|error| report::chain(&error)).and_then(readable) {
             Ok(previous) => {
                 self.waiting.replace(Some(Waiting::new(staged, Rc::new(previous))));
+                self.watch_start(node);
             }
             // There is nothing left to go back to.
             Err(reason) => {
