@@ -63,6 +63,10 @@ impl Cause {
     }
 }
 
+/// So many events were given up before they were read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lost(pub(crate) u64);
+
 /// All events.
 #[derive(Debug)]
 pub(crate) struct Events {
@@ -168,12 +172,18 @@ impl Events {
     }
 
     /// Reads a stretch from a position on; the position moves behind it. Empty when there is nothing new.
-    pub(crate) fn read(&self, position: &mut Position) -> Vec<Event> {
+    ///
+    /// # Errors
+    /// When there is a gap between the position and what memory still has.
+    pub(crate) fn read(&self, position: &mut Position) -> Result<Vec<Event>, Lost> {
         let ring = self.ring.borrow();
         let stretch = ring.read(*position);
+        if stretch.lost > 0 {
+            return Err(Lost(stretch.lost));
+        }
         *position = stretch.next;
         // They were encoded here.
-        EventsChunk::decode(stretch.bytes).map(|chunk| chunk.events).unwrap_or_default()
+        Ok(EventsChunk::decode(stretch.bytes).map(|chunk| chunk.events).unwrap_or_default())
     }
 
     /// Where the oldest in memory is.
@@ -193,7 +203,7 @@ mod tests {
 
     fn all(events: &Events) -> Vec<Event> {
         let mut position = events.start_of_memory();
-        std::iter::from_fn(|| Some(events.read(&mut position)).filter(|read| !read.is_empty()))
+        std::iter::from_fn(|| events.read(&mut position).ok().filter(|read| !read.is_empty()))
             .flatten()
             .collect()
     }
@@ -209,6 +219,18 @@ mod tests {
             .map(|event| (event.number, event.boot, event.message.clone(), event.severity))
             .collect();
         assert_eq!(seen, [(42, 3, "up".to_owned(), 6), (43, 3, "down".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn who_reads_too_late_is_told_how_much_is_gone() {
+        let events = Events::default();
+        events.start(1, 0, Rc::new(LogFiles::new()));
+        let mut position = events.start_of_memory();
+        let message = "x".repeat(LONGEST);
+        (0..3000).for_each(|_| events.happened("Link", "eth0", &message, false));
+        let first = all(&events).first().map_or(0, |event| event.number);
+        assert_eq!(events.read(&mut position), Err(Lost(first - 1)));
+        assert!(first > 1 && position == Position::default());
     }
 
     #[test]

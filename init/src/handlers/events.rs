@@ -3,8 +3,8 @@
 
 use super::{Answer, only};
 use crate::{
-    api::{Refusal, Requests, Responses, while_connected},
-    events,
+    api::{Code, Refusal, Requests, Responses, while_connected},
+    events::{self, Lost},
     node::Node,
 };
 use std::{collections::VecDeque, rc::Rc};
@@ -39,18 +39,21 @@ pub(super) async fn stream(
         let mut grown = events.follow();
         let mut position = events.start_of_memory();
         grown.borrow_and_update();
-        let memory = events.read(&mut position);
+        let memory = match events.read(&mut position) {
+            Ok(memory) => memory,
+            Err(lost) => return Ok(Err(fell_behind(&lost))),
+        };
         let first = memory.first().map_or(u64::MAX, |event| event.number);
         let mut last: VecDeque<Event> = match earlier(first).await {
             Ok(earlier) => earlier.into_iter().chain(memory).filter(|e| filter.takes(e)).collect(),
             Err(refusal) => return Ok(Err(refusal)),
         };
         loop {
-            let more = events.read(&mut position);
-            if more.is_empty() {
-                break;
+            match events.read(&mut position) {
+                Ok(more) if more.is_empty() => break,
+                Ok(more) => last.extend(more.into_iter().filter(|event| filter.takes(event))),
+                Err(lost) => return Ok(Err(fell_behind(&lost))),
             }
-            last.extend(more.into_iter().filter(|event| filter.takes(event)));
         }
         let wanted = usize::try_from(tail).unwrap_or(KEPT);
         let wanted = if wanted == 0 { KEPT } else { wanted };
@@ -64,16 +67,29 @@ pub(super) async fn stream(
             return Ok(Ok(()));
         }
         // The sender lives as long as the node.
-        while grown.changed().await.is_ok() {
-            let more: Vec<Event> =
-                events.read(&mut position).into_iter().filter(|e| filter.takes(e)).collect();
+        loop {
+            let more = match events.read(&mut position) {
+                Ok(more) => more,
+                Err(lost) => return Ok(Err(fell_behind(&lost))),
+            };
+            if more.is_empty() && grown.changed().await.is_err() {
+                return Ok(Ok(()));
+            }
+            let more: Vec<Event> = more.into_iter().filter(|e| filter.takes(e)).collect();
             if !more.is_empty() {
                 responses.send(&EventsChunk { events: more }).await?;
             }
         }
-        Ok(Ok(()))
     };
     while_connected(requests, streaming).await
+}
+
+/// Said to a follower that reads more slowly than events come.
+fn fell_behind(Lost(lost): &Lost) -> Refusal {
+    let message = format!(
+        "this reader fell too far behind and was let go: {lost} events were given up before they were read; ask again with a time to begin at, as the disk has them"
+    );
+    Refusal::new(Code::ResourceExhausted, message)
 }
 
 /// The events on disk before this number, the last that are kept.
@@ -91,5 +107,100 @@ async fn earlier(first: u64) -> Result<VecDeque<Event>, Refusal> {
         Ok(Ok(())) => Ok(last),
         Ok(Err(error)) => Err(Refusal::internal(&error)),
         Err(error) => Err(Refusal::internal(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api, node::Release};
+    use prost::Message as _;
+    use std::collections::BTreeMap;
+    use stele_proto::{
+        internal::{Close, Frame, HalfClose, Open, frame},
+        method::Method,
+    };
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+        runtime,
+        task::LocalSet,
+    };
+
+    /// A node, and somebody who follows its events.
+    async fn follow() -> (Rc<Node>, UnixStream) {
+        let node = Rc::new(Node::new(BTreeMap::new(), Release::default()));
+        node.logs.files().abandon();
+        node.store.events.start(1, 0, Rc::clone(node.logs.files()));
+        let (mut stream, theirs) = UnixStream::pair().unwrap();
+        let answering = Rc::clone(&node);
+        tokio::task::spawn_local(async move {
+            // The client hangs up when it has heard enough.
+            let _gone = api::converse(&answering, api::GATE, theirs).await;
+        });
+        let open = Open { method: Method::EventStream.path().to_owned(), ..Open::default() };
+        let request = EventsRequest { follow: true, ..EventsRequest::default() };
+        for frame in [
+            frame::Frame::Open(open),
+            frame::Frame::Message(request.encode_to_vec().into()),
+            frame::Frame::HalfClose(HalfClose {}),
+        ] {
+            let body = Frame { frame: Some(frame) }.encode_to_vec();
+            stream.write_u32(u32::try_from(body.len()).unwrap()).await.unwrap();
+            stream.write_all(&body).await.unwrap();
+        }
+        (node, stream)
+    }
+
+    async fn read(stream: &mut UnixStream) -> Result<Vec<u64>, Close> {
+        let mut bytes = vec![0; usize::try_from(stream.read_u32().await.unwrap()).unwrap()];
+        stream.read_exact(&mut bytes).await.unwrap();
+        match Frame::decode(bytes.as_slice()).unwrap().frame {
+            Some(frame::Frame::Message(message)) => {
+                let chunk = EventsChunk::decode(message).unwrap();
+                Ok(chunk.events.iter().map(|event| event.number).collect())
+            }
+            Some(frame::Frame::Close(close)) => Err(close),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn happen(node: &Node, count: u64) {
+        let message = "x".repeat(300);
+        (0..count).for_each(|_| node.store.events.happened("Link", "eth0", &message, false));
+    }
+
+    fn run(work: impl Future<Output = ()>) {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, work);
+    }
+
+    #[test]
+    fn what_comes_at_once_is_told_to_the_last() {
+        run(async {
+            let (node, mut stream) = follow().await;
+            happen(&node, 1);
+            assert_eq!(read(&mut stream).await.unwrap(), [1]);
+            // More than one stretch of memory.
+            happen(&node, 999);
+            let mut numbers = vec![1];
+            while numbers.len() < 1000 {
+                numbers.extend(read(&mut stream).await.unwrap());
+            }
+            assert!(numbers.into_iter().eq(1..=1000));
+        });
+    }
+
+    #[test]
+    fn a_follower_that_fell_behind_is_told() {
+        run(async {
+            let (node, mut stream) = follow().await;
+            happen(&node, 1);
+            assert_eq!(read(&mut stream).await.unwrap(), [1]);
+            happen(&node, 5000);
+            let close = read(&mut stream).await.unwrap_err();
+            assert_eq!(close.code, Code::ResourceExhausted as i32, "{close:?}");
+            assert!(close.message.contains("were given up"), "{close:?}");
+        });
     }
 }
