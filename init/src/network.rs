@@ -37,6 +37,7 @@ use stele_machine::network::{
     lease6::Lease6,
     names,
     plan::{Action, plan},
+    status::Refused,
     wanted::Wanted,
 };
 use wireguard::Tunnels;
@@ -285,6 +286,7 @@ impl Network {
         let mut errors = Vec::new();
         // Why links that the kernel should make are not there.
         let mut unmade = BTreeMap::new();
+        let mut refused = Refused::new();
         for action in plan(&desired, &observed) {
             if let Action::MakeLink { form, .. } = &action
                 && !self.modules.ready(form.module())
@@ -294,8 +296,14 @@ impl Network {
             tracing::debug!(action = %action, "changing the network");
             let Err(error) = kernel::apply(&mut self.netlink, &action) else { continue };
             let error = NetworkError::Apply(error);
-            if let Action::MakeLink { name, .. } = action {
-                unmade.insert(name, report::chain(&error));
+            match action {
+                Action::MakeLink { name, .. } => {
+                    unmade.insert(name, report::chain(&error));
+                }
+                Action::AddAddress { index, cidr } => {
+                    refused.insert((index, cidr), report::chain(&error));
+                }
+                _ => {}
             }
             errors.push(error);
         }
@@ -325,6 +333,7 @@ impl Network {
             observed: &observed,
             dhcp: &self.dhcp,
             unmade: &unmade,
+            refused: &refused,
         };
         publish::publish(&self.node, &view, (&hostname, origin));
         let generation = active.as_ref().map(|active| active.stored.number);

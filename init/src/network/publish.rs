@@ -16,7 +16,7 @@ use stele_machine::network::{
     lease6::Lease6,
     names::{Origin, Resolver},
     rules::Rule,
-    status::status,
+    status::{Refused, status},
     virtual_link::Form,
 };
 
@@ -27,6 +27,7 @@ pub(super) struct View<'a> {
     pub(super) dhcp: &'a BTreeMap<String, Dhcp>,
     /// Why links that the kernel should make are not there.
     pub(super) unmade: &'a BTreeMap<String, String>,
+    pub(super) refused: &'a Refused,
 }
 
 #[derive(Serialize)]
@@ -225,7 +226,8 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
         };
         (status.name, text)
     };
-    status(view.desired, view.observed, view.dhcp).into_iter().map(describe).collect()
+    let all = status(view.desired, view.observed, view.dhcp, view.refused);
+    all.into_iter().map(describe).collect()
 }
 
 fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {

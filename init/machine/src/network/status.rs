@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Each link's state, with its reason.
 
-use super::{Link, Observed, desired::Desired, lease::Dhcp, virtual_link::Form};
+use super::{
+    Link, Observed,
+    desired::{Desired, DesiredLink},
+    lease::Dhcp,
+    virtual_link::Form,
+};
 use std::{collections::BTreeMap, fmt, time::Duration};
+use stele_config::Cidr;
 
 /// The state of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +23,7 @@ pub enum State {
     NoCarrier,
     /// Another machine has an address of it, or somebody else made a link of its name.
     Conflict,
-    /// It has no lease yet, or is not in the link that it should be in.
+    /// It has no lease yet, or an address is missing, or it is not in the link that it should be in.
     Waiting,
     /// It has what it should have.
     Ready,
@@ -50,12 +56,16 @@ pub struct Status {
     pub since: Option<Duration>,
 }
 
+/// Addresses that the kernel does not take on a link, by its index, with the reason.
+pub type Refused = BTreeMap<(u32, Cidr), String>;
+
 /// Says how each link is that the machine has or should have: those that it has by index, then the others.
 #[must_use]
 pub fn status(
     desired: &Desired,
     observed: &Observed,
     dhcp: &BTreeMap<String, Dhcp>,
+    refused: &Refused,
 ) -> Vec<Status> {
     let here = |name: &str| observed.links.iter().any(|link| link.name == name);
     let absent = desired.links.keys().filter(|name| !here(name)).map(|name| Status {
@@ -64,7 +74,8 @@ pub fn status(
         reason: absence(desired, observed, name),
         since: None,
     });
-    observed.links.iter().map(|link| one(desired, observed, dhcp, link)).chain(absent).collect()
+    let present = observed.links.iter().map(|link| one(desired, observed, dhcp, refused, link));
+    present.chain(absent).collect()
 }
 
 /// Why the machine has no such link.
@@ -85,10 +96,40 @@ fn missing(desired: &Desired, observed: &Observed, name: &str) -> Vec<String> {
     absent.map(|(member, _)| member.clone()).collect()
 }
 
+/// What there is to say about the addresses that it should have and can't use. One that was added a moment ago is there.
+fn unusable(
+    wanted: &DesiredLink,
+    observed: &Observed,
+    dhcp: &Dhcp,
+    refused: &Refused,
+    link: &Link,
+) -> Option<String> {
+    let leased = |cidr: &Cidr| {
+        dhcp.four.lease.as_ref().is_some_and(|lease| lease.address() == *cidr)
+            || dhcp.six.lease.as_ref().is_some_and(|lease| lease.addresses().contains(cidr))
+    };
+    let unusable = |cidr: &Cidr| {
+        let mut there = observed.addresses.iter().filter(|address| address.index == link.index);
+        match there.find(|address| address.cidr == *cidr) {
+            Some(address) if address.tentative && !leased(cidr) => Some(format!(
+                "It has not {cidr} yet: it is asking whether another machine has this address"
+            )),
+            Some(_) => None,
+            None => {
+                let why = refused.get(&(link.index, *cidr))?;
+                Some(format!("It has not {cidr}: {why}"))
+            }
+        }
+    };
+    let all: Vec<_> = wanted.addresses.iter().filter_map(unusable).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
 fn one(
     desired: &Desired,
     observed: &Observed,
     dhcp: &BTreeMap<String, Dhcp>,
+    refused: &Refused,
     link: &Link,
 ) -> Status {
     let status = |state, reason: &str| Status {
@@ -127,8 +168,8 @@ fn one(
     let missing4 = wanted.dhcp4.is_some() && dhcp.four.lease.is_none();
     let missing6 = wanted.dhcp6.is_some() && dhcp.six.lease.is_none();
     let awaited = [
-        missing4.then_some((dhcp.four.word, dhcp.four.since, "Waiting for DHCP")),
-        missing6.then_some((dhcp.six.word, dhcp.six.since, "Waiting for DHCPv6")),
+        missing4.then_some((&dhcp.four.word, dhcp.four.since, "Waiting for DHCP")),
+        missing6.then_some((&dhcp.six.word, dhcp.six.since, "Waiting for DHCPv6")),
     ];
     match awaited.into_iter().flatten().next() {
         None => {}
@@ -136,8 +177,11 @@ fn one(
             return status(State::Waiting, otherwise);
         }
         Some((word, since, _)) => {
-            return Status { since: Some(since), ..status(State::Waiting, &word) };
+            return Status { since: Some(since), ..status(State::Waiting, word) };
         }
+    }
+    if let Some(reason) = unusable(wanted, observed, &dhcp, refused, link) {
+        return status(State::Waiting, &reason);
     }
     match missing(desired, observed, &link.name) {
         missing if missing.is_empty() => status(State::Ready, ""),
@@ -150,7 +194,7 @@ fn one(
 
 #[cfg(test)]
 mod tests {
-    use super::{State, status};
+    use super::{Refused, State, status};
     use crate::network::{
         Address, Link, Observed,
         desired::{Desired, DesiredLink},
@@ -195,11 +239,15 @@ mod tests {
             duplicate: true,
         };
         let observed = Observed { links, addresses: vec![duplicate], ..Observed::default() };
-        let text: Vec<_> =
-            status(&desired, &observed, &BTreeMap::from([("eth0".to_owned(), dhcp)]))
-                .iter()
-                .map(|one| format!("{} {} {:?} {:?}", one.name, one.state, one.reason, one.since))
-                .collect();
+        let text: Vec<_> = status(
+            &desired,
+            &observed,
+            &BTreeMap::from([("eth0".to_owned(), dhcp)]),
+            &Refused::new(),
+        )
+        .iter()
+        .map(|one| format!("{} {} {:?} {:?}", one.name, one.state, one.reason, one.since))
+        .collect();
         expected.assert_eq(&text.join("\n"));
     }
 
@@ -229,6 +277,68 @@ mod tests {
                 eth0 waiting "No server answers" Some(3s)
                 eth1 unmanaged "" None"#]],
         );
+    }
+
+    #[test]
+    fn an_address_that_is_missing_is_told() {
+        let [four, six] = ["192.0.2.7/24", "2001:db8::7/64"].map(|text| text.parse().unwrap());
+        let wanted = DesiredLink { addresses: vec![four, six], ..DesiredLink::default() };
+        let desired =
+            Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]), ..Desired::default() };
+        let address =
+            |cidr| Address { index: 2, cidr, ours: true, tentative: false, duplicate: false };
+        let tell = |addresses: Vec<Address>, refused: Refused| {
+            let observed =
+                Observed { links: vec![link(2, "eth0")], addresses, ..Observed::default() };
+            let all = status(&desired, &observed, &BTreeMap::new(), &refused);
+            let text = all.iter().map(|one| format!("{} {}", one.state, one.reason));
+            text.collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(tell(vec![address(four), address(six)], Refused::new()), "ready ");
+        assert_eq!(tell(vec![], Refused::new()), "ready ", "just added");
+        assert_eq!(
+            tell(vec![address(six)], Refused::from([((2, four), "no room".to_owned())])),
+            "waiting It has not 192.0.2.7/24: no room"
+        );
+        assert_eq!(
+            tell(vec![address(six)], Refused::from([((3, four), "no room".to_owned())])),
+            "ready ",
+            "of another link"
+        );
+        let asking = Address { tentative: true, ..address(six) };
+        assert_eq!(
+            tell(vec![address(four), asking.clone()], Refused::new()),
+            "waiting It has not 2001:db8::7/64 yet: it is asking whether another machine has this address"
+        );
+        let duplicate = Address { duplicate: true, ..asking };
+        assert_eq!(
+            tell(vec![address(four), duplicate], Refused::new()),
+            "conflict Another machine has the address 2001:db8::7"
+        );
+    }
+
+    #[test]
+    fn a_leased_address_that_is_being_looked_for_does_not_hold_its_link() {
+        let lease = {
+            let claim = Claim {
+                address: Some(Ipv4Addr::new(192, 0, 2, 7)),
+                prefix: 24,
+                ..Claim::default()
+            };
+            Lease::try_from(claim).expect("a lease")
+        };
+        let cidr = lease.address();
+        let wanted = DesiredLink { addresses: vec![cidr], ..DesiredLink::default() };
+        let desired =
+            Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]), ..Desired::default() };
+        let mut dhcp = Dhcp::default();
+        dhcp.four.hear(Report::Leased(lease), Duration::ZERO);
+        let addresses =
+            vec![Address { index: 2, cidr, ours: true, tentative: true, duplicate: false }];
+        let observed = Observed { links: vec![link(2, "eth0")], addresses, ..Observed::default() };
+        let dhcp = BTreeMap::from([("eth0".to_owned(), dhcp)]);
+        let all = status(&desired, &observed, &dhcp, &Refused::new());
+        assert_eq!(all.first().map(|one| one.state), Some(State::Ready));
     }
 
     #[test]
