@@ -62,6 +62,21 @@ impl Active {
     }
 }
 
+/// For those who look at the configuration for other reasons as well: what they do is its doing once for each generation.
+#[derive(Debug, Default)]
+pub(crate) struct Causes {
+    seen: Option<u64>,
+}
+
+impl Causes {
+    /// The cause of what is done about this configuration now.
+    pub(crate) fn of(&mut self, active: Option<&Active>) -> Cause {
+        let new = active.filter(|active| self.seen != Some(active.stored.number));
+        self.seen = active.map(|active| active.stored.number);
+        new.map(Active::cause).unwrap_or_default()
+    }
+}
+
 /// The machine's configuration.
 #[derive(Debug)]
 pub(crate) struct Configuration {

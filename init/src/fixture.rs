@@ -7,6 +7,11 @@ use stele_config::{MachineConfig, canonical};
 /// A configuration of an Identity and these documents, each as the inside of a JSON object; without a version they are of the
 /// first.
 pub(crate) fn config<T: AsRef<str>>(documents: &[T]) -> MachineConfig {
+    canonical::read(self::documents(documents).as_bytes()).unwrap()
+}
+
+/// The same as it is kept.
+pub(crate) fn documents<T: AsRef<str>>(documents: &[T]) -> String {
     let pem = |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
     let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
     let identity = format!(
@@ -18,7 +23,7 @@ pub(crate) fn config<T: AsRef<str>>(documents: &[T]) -> MachineConfig {
         false => format!(r#"{{"apiVersion":"stele/v1",{body}}}"#),
     };
     let all: Vec<String> = bodies.map(whole).collect();
-    canonical::read(format!("[{}]", all.join(",")).as_bytes()).unwrap()
+    format!("[{}]", all.join(","))
 }
 
 /// An empty folder of this test's own.

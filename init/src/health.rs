@@ -15,7 +15,7 @@ mod rules;
 mod show;
 mod system;
 
-use crate::{boots::Reason, node::Node, report, upgrade};
+use crate::{boots::Reason, configuration::Causes, node::Node, report, upgrade};
 use probes::Probes;
 use std::{
     cell::{Cell, RefCell},
@@ -148,6 +148,7 @@ pub(crate) async fn keep(node: Rc<Node>) {
     let mut probes = Probes::new(Rc::clone(&node));
     let mut configuration = node.configuration.subscribe();
     let mut identity = node.identity.subscribe();
+    let mut causes = Causes::default();
     loop {
         let active = configuration.borrow_and_update().clone();
         let hostname = identity.borrow_and_update().hostname.clone();
@@ -157,7 +158,8 @@ pub(crate) async fn keep(node: Rc<Node>) {
         let gated = node.health.is_pending();
         let rules = rules::of(config, safe, gated);
         node.health.health.borrow_mut().set(|_| true, &rules.all, now());
-        probes.run(rules.probes(config, &hostname)).await;
+        let mut cause = causes.of(active.as_deref());
+        cause.clone().carry(probes.run(rules.probes(config, &hostname))).await;
         let mut next = Instant::now();
         loop {
             tokio::select! {
@@ -173,7 +175,10 @@ pub(crate) async fn keep(node: Rc<Node>) {
                     remember_networks(&node).await;
                 }
             }
-            show::checks(&node, &node.health.health.borrow(), &node.health.gate.borrow());
+            // The first time it shows which checks there are now.
+            std::mem::take(&mut cause).act(|| {
+                show::checks(&node, &node.health.health.borrow(), &node.health.gate.borrow());
+            });
             judge(&node).await;
             if gated != node.health.is_pending() {
                 break;
@@ -285,4 +290,46 @@ pub(crate) async fn fail(node: &Rc<Node>, reason: String) {
         tracing::warn!("recording why the gate failed takes too long; going on without");
     }
     node.end(End::Restart, Reason::own(format!("the health gate failed: {reason}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        configuration::{Intent, Understood},
+        fixture,
+        node::Release,
+        state,
+    };
+    use std::collections::BTreeMap;
+    use stele_proto::v1::Event;
+    use tokio::{runtime, task::LocalSet};
+
+    #[test]
+    fn new_checks_are_the_doing_of_whoever_applied_them() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let told: Vec<Event> = LocalSet::new().block_on(&runtime, async {
+            let node = Rc::new(Node::new(BTreeMap::new(), Release::default()));
+            node.logs.files().abandon();
+            node.store.events.start(1, 0, Rc::clone(node.logs.files()));
+            node.state.set(state::State { boot: 0, persistent: false }).unwrap();
+            tokio::task::spawn_local(keep(Rc::clone(&node)));
+            let check = r#""kind":"HealthCheck","name":"web","tcp":{"address":"127.0.0.1:1"}"#;
+            let understood = Understood::of_generation(&fixture::documents(&[check])).unwrap();
+            let mut intent = Intent::of_source("ada", 0);
+            intent.author.request = "a-1".to_owned();
+            let taken = node.configuration.accept_understood(&node, understood, &intent).await;
+            taken.unwrap();
+            let mut position = node.store.events.start_of_memory();
+            let mut told = Vec::new();
+            while !told.iter().any(|event: &Event| event.name == "web") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                told.extend(node.store.events.read(&mut position).unwrap());
+            }
+            told
+        });
+        let web = told.iter().find(|event| event.name == "web").unwrap();
+        assert_eq!((web.kind.as_str(), web.request.as_str()), ("HealthCheck", "a-1"), "{web:?}");
+        assert_eq!(web.subject, "ada");
+    }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::{
+    configuration::Causes,
     convergence::Part,
     node::Node,
     platform::Here,
@@ -190,12 +191,14 @@ pub(crate) async fn keep(node: Rc<Node>, here: Rc<Here>) {
     let mut configuration = node.configuration.subscribe();
     let mut leased = node.time_servers.subscribe();
     let mut agent = Agent { node: Rc::clone(&node), running: None, since: None };
+    let mut causes = Causes::default();
     let mut write = Instant::now();
     loop {
         let active = configuration.borrow_and_update().clone();
         let servers = leased.borrow_and_update().clone();
         let time = active.as_deref().and_then(|active| active.config.time());
-        let outcome = agent.run(Plan::derive(time, &servers, here.time_servers())).await;
+        let plan = Plan::derive(time, &servers, here.time_servers());
+        let outcome = causes.of(active.as_deref()).carry(agent.run(plan)).await;
         if let Some(active) = &active {
             let outcome = outcome.map_err(|error| format!("Time: {}", report::chain(&error)));
             node.convergence.report(Part::Time, active.stored.number, outcome);

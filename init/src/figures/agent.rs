@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The metrics agent: one process that gives the figures to everyone, on the address of the document.
 
-use crate::{convergence::Part, node::Node, report, store::Kind, supervisor::Handle};
+use crate::{
+    convergence::Part, events::Cause, node::Node, report, store::Kind, supervisor::Handle,
+};
 use prost::Message as _;
 use serde::Serialize;
 use std::{net::SocketAddr, rc::Rc, time::Duration};
@@ -31,11 +33,14 @@ struct Status<'a> {
 pub(crate) async fn keep(node: Rc<Node>) {
     let mut configuration = node.configuration.subscribe();
     let mut agent = Agent { node: Rc::clone(&node), running: None, owed: None };
+    let mut cause = Cause::default();
     loop {
         let active = configuration.borrow_and_update().clone();
         if let Some(active) = active {
             let generation = active.stored.number;
-            if agent.run(active.config.metrics().map(Metrics::address)).await {
+            cause = active.cause();
+            let address = active.config.metrics().map(Metrics::address);
+            if cause.clone().carry(agent.run(address)).await {
                 agent.owed = Some((generation, Instant::now() + PATIENCE));
                 agent.settle(false);
             } else {
@@ -50,7 +55,11 @@ pub(crate) async fn keep(node: Rc<Node>) {
                     Ok(()) => break,
                     Err(_ended) => return,
                 },
-                report = agent.report() => agent.tell(&report),
+                // What it says of a configuration that is not yet in force is that one's doing.
+                report = agent.report() => match owed {
+                    Some(_) => cause.clone().act(|| agent.tell(&report)),
+                    None => agent.tell(&report),
+                },
                 () = until(owed) => agent.settle(true),
             }
         }
