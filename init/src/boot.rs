@@ -17,14 +17,14 @@ use crate::{
     devices::Devices,
     dns, environment, etc_files, events,
     fault::{self, Fault},
-    fence, figures, health, identity, kernel_log, lag, network,
+    fence, figures, health, identity, kernel_log, lag, log_files, network,
     node::{Node, Release},
     platform::Here,
     power_button, readiness, report, shutdown, sinks, sources,
     state::State,
     time, trust, tuning, unit, upgrade, volumes, watchdog,
 };
-use std::{fs, io, rc::Rc};
+use std::{fs, io, path::Path, rc::Rc};
 use stele_kernel::{
     power,
     signals::{Signals, Told},
@@ -199,7 +199,8 @@ async fn come_up(node: Rc<Node>) {
         node.logs.files().abandon();
     }
     // It fails only by panicking.
-    let last = tokio::task::spawn_blocking(events::last_on_disk).await.unwrap_or(0);
+    let last = tokio::task::spawn_blocking(|| events::last_on_disk(Path::new(log_files::FOLDER)));
+    let last = last.await.unwrap_or(0);
     node.store.events.start(state.boot, last, Rc::clone(node.logs.files()));
     let restored =
         if state_kept { node.configuration.restore(&node).await } else { Restored::Nothing };

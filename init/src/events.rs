@@ -16,6 +16,7 @@ use crate::{
 use prost::Message as _;
 use std::{
     cell::{Cell, RefCell},
+    path::Path,
     rc::Rc,
 };
 use stele_machine::ring::{Position, Ring};
@@ -92,11 +93,11 @@ impl Default for Events {
     }
 }
 
-/// The number of the last event on disk. May block.
-pub(crate) fn last_on_disk() -> u64 {
+/// The number of the last event on disk, in this folder. May block.
+pub(crate) fn last_on_disk(folder: &Path) -> u64 {
     let mut last = 0;
     // What can't be read has no events.
-    let _unreadable = read_files(&mut |events| {
+    let _unreadable = read_files(folder, &mut |events| {
         last = events.iter().map(|event| event.number).fold(last, u64::max);
         true
     });
@@ -104,8 +105,11 @@ pub(crate) fn last_on_disk() -> u64 {
 }
 
 /// Reads the events on disk, oldest first, until `take` wants no more. May block.
-pub(crate) fn read_files(take: &mut dyn FnMut(Vec<Event>) -> bool) -> std::io::Result<()> {
-    for file in log_files::files_over_boots(FILE) {
+pub(crate) fn read_files(
+    folder: &Path,
+    take: &mut dyn FnMut(Vec<Event>) -> bool,
+) -> std::io::Result<()> {
+    for file in log_files::both_files(folder, FILE) {
         let mut reader = log_files::FileReader::open(&file)?;
         loop {
             let stretch = reader.next()?;

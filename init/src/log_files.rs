@@ -150,12 +150,8 @@ pub(crate) fn files_of(boot: u64, name: &str) -> Vec<PathBuf> {
     both_files(&Path::new(FOLDER).join(boot.to_string()), name)
 }
 
-/// The files of what goes on over boots, oldest first.
-pub(crate) fn files_over_boots(name: &str) -> Vec<PathBuf> {
-    both_files(Path::new(FOLDER), name)
-}
-
-fn both_files(folder: &Path, name: &str) -> Vec<PathBuf> {
+/// The files of a log in a folder, oldest first.
+pub(crate) fn both_files(folder: &Path, name: &str) -> Vec<PathBuf> {
     // The name may be anybody's: no log's has a folder in it.
     if name.contains('/') {
         return Vec::new();

@@ -5,9 +5,10 @@ use super::{Answer, only};
 use crate::{
     api::{Code, Refusal, Requests, Responses, while_connected},
     events::{self, Lost},
+    log_files,
     node::Node,
 };
-use std::{collections::VecDeque, rc::Rc};
+use std::{collections::VecDeque, path::Path, rc::Rc};
 use stele_proto::v1::{Event, EventsChunk, EventsRequest};
 use tokio::sync::mpsc;
 
@@ -44,7 +45,7 @@ pub(super) async fn stream(
             Err(lost) => return Ok(Err(fell_behind(&lost))),
         };
         let first = memory.first().map_or(u64::MAX, |event| event.number);
-        let mut last: VecDeque<Event> = match earlier(first).await {
+        let mut last: VecDeque<Event> = match earlier(Path::new(log_files::FOLDER), first).await {
             Ok(earlier) => earlier.into_iter().chain(memory).filter(|e| filter.takes(e)).collect(),
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -93,10 +94,11 @@ fn fell_behind(Lost(lost): &Lost) -> Refusal {
 }
 
 /// The events on disk before this number, the last that are kept.
-async fn earlier(first: u64) -> Result<VecDeque<Event>, Refusal> {
+async fn earlier(folder: &Path, first: u64) -> Result<VecDeque<Event>, Refusal> {
     let (sender, mut read) = mpsc::channel(4);
+    let folder = folder.to_owned();
     let reading = tokio::task::spawn_blocking(move || {
-        events::read_files(&mut |events| sender.blocking_send(events).is_ok())
+        events::read_files(&folder, &mut |events| sender.blocking_send(events).is_ok())
     });
     let mut last = VecDeque::new();
     while let Some(events) = read.recv().await {
@@ -113,7 +115,7 @@ async fn earlier(first: u64) -> Result<VecDeque<Event>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{api, node::Release};
+    use crate::{api, fixture, node::Release};
     use prost::Message as _;
     use std::collections::BTreeMap;
     use stele_proto::{
@@ -189,6 +191,31 @@ mod tests {
             }
             assert!(numbers.into_iter().eq(1..=1000));
         });
+    }
+
+    #[test]
+    fn events_are_there_after_a_restart_as_many_as_are_kept() {
+        let folder = fixture::folder("events");
+        let folder = folder.as_path();
+        let write = |file: &str, numbers: std::ops::RangeInclusive<u64>| {
+            let event = |number| Event { number, boot: 1, ..Event::default() };
+            let chunk = EventsChunk { events: numbers.map(event).collect() };
+            std::fs::write(folder.join(file), chunk.encode_to_vec()).unwrap();
+        };
+        run(async {
+            assert_eq!(events::last_on_disk(folder), 0, "of a new machine");
+            assert!(earlier(folder, u64::MAX).await.unwrap().is_empty());
+            write("events.log.1", 1..=9000);
+            write("events.log", 9001..=15_000);
+            // The next boot goes on counting, and its own come from memory.
+            let last = events::last_on_disk(folder);
+            let numbers = |kept: VecDeque<Event>| kept.iter().map(|e| e.number).collect::<Vec<_>>();
+            let kept = numbers(earlier(folder, last + 1).await.unwrap());
+            assert!(kept.into_iter().eq(5001..=15_000));
+            let kept = numbers(earlier(folder, 14_001).await.unwrap());
+            assert!(kept.into_iter().eq(4001..=14_000), "the last thousand are in memory");
+        });
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
