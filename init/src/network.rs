@@ -37,7 +37,7 @@ use stele_machine::network::{
     lease6::Lease6,
     names,
     plan::{Action, plan},
-    status::Refused,
+    status::{self, Refused, Times},
     wanted::Wanted,
 };
 use wireguard::Tunnels;
@@ -116,6 +116,7 @@ struct Network {
     /// The MTU of each link when it was first seen, by index.
     first_mtu: BTreeMap<u32, u32>,
     files: Files,
+    times: Times,
     failures: Failures,
 }
 
@@ -143,6 +144,7 @@ impl Network {
             links: BTreeMap::new(),
             first_mtu: BTreeMap::new(),
             files: Files::default(),
+            times: Times::default(),
             failures: Failures::default(),
         }
     }
@@ -328,12 +330,14 @@ impl Network {
         let others = config.map(MachineConfig::hosts).unwrap_or_default();
         errors.extend(self.files.write(&hostname, &resolver, &addresses, others));
         publish::hosts(&self.node, others);
+        let mut links = status::status(&desired, &observed, &self.dhcp, &refused);
+        self.times.tell(&mut links, now());
         let view = publish::View {
             desired: &desired,
             observed: &observed,
             dhcp: &self.dhcp,
+            links: &links,
             unmade: &unmade,
-            refused: &refused,
         };
         publish::publish(&self.node, &view, (&hostname, origin));
         let generation = active.as_ref().map(|active| active.stored.number);

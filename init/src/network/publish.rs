@@ -16,7 +16,7 @@ use stele_machine::network::{
     lease6::Lease6,
     names::{Origin, Resolver},
     rules::Rule,
-    status::{Refused, status},
+    status::Status,
     virtual_link::Form,
 };
 
@@ -25,9 +25,10 @@ pub(super) struct View<'a> {
     pub(super) desired: &'a Desired,
     pub(super) observed: &'a Observed,
     pub(super) dhcp: &'a BTreeMap<String, Dhcp>,
+    /// How the links are that the machine has or should have.
+    pub(super) links: &'a [Status],
     /// Why links that the kernel should make are not there.
     pub(super) unmade: &'a BTreeMap<String, String>,
-    pub(super) refused: &'a Refused,
 }
 
 #[derive(Serialize)]
@@ -199,7 +200,7 @@ pub(super) fn name_time_servers(node: &Node, servers: Vec<IpAddr>) {
 }
 
 fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
-    let describe = |status: stele_machine::network::status::Status| {
+    let describe = |status: &Status| {
         let link = view.observed.links.iter().find(|link| link.name == status.name);
         let mut addresses = view.observed.addresses.iter().collect::<Vec<_>>();
         addresses.retain(|address| link.is_some_and(|link| link.index == address.index));
@@ -221,13 +222,12 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
             max_mtu: link.and_then(|link| link.max_mtu),
             carrier: link.map(|link| link.carrier),
             addresses: addresses.into_iter().map(|address| address.cidr.to_string()).collect(),
-            reason: view.unmade.get(&status.name).cloned().unwrap_or(status.reason),
+            reason: view.unmade.get(&status.name).unwrap_or(&status.reason).clone(),
             since: status.since.map(|since| since.as_secs_f64()),
         };
-        (status.name, text)
+        (status.name.clone(), text)
     };
-    let all = status(view.desired, view.observed, view.dhcp, view.refused);
-    all.into_iter().map(describe).collect()
+    view.links.iter().map(describe).collect()
 }
 
 fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {

@@ -52,8 +52,27 @@ pub struct Status {
     pub state: State,
     /// Why, in a sentence; empty when there is nothing to explain.
     pub reason: String,
-    /// Since when it waits, as time since boot.
+    /// Since when it is not as it should be, as time since boot.
     pub since: Option<Duration>,
+}
+
+/// Since when each link has been in its state.
+#[derive(Debug, Default)]
+pub struct Times(BTreeMap<String, (State, Duration)>);
+
+impl Times {
+    /// Adds to each link that is not as it should be since when that is so, unless it is known better.
+    pub fn tell(&mut self, all: &mut [Status], now: Duration) {
+        let before = std::mem::take(&mut self.0);
+        for Status { name, state, since, .. } in all {
+            let entered = before.get(name).filter(|(old, _)| old == state).map(|(_, at)| *at);
+            let entered = entered.unwrap_or(now);
+            self.0.insert(name.clone(), (*state, entered));
+            if !matches!(state, State::Unmanaged | State::Ready) {
+                since.get_or_insert(entered);
+            }
+        }
+    }
 }
 
 /// Addresses that the kernel does not take on a link, by its index, with the reason.
@@ -194,7 +213,7 @@ fn one(
 
 #[cfg(test)]
 mod tests {
-    use super::{Refused, State, status};
+    use super::{Refused, State, Status, Times, status};
     use crate::network::{
         Address, Link, Observed,
         desired::{Desired, DesiredLink},
@@ -277,6 +296,23 @@ mod tests {
                 eth0 waiting "No server answers" Some(3s)
                 eth1 unmanaged "" None"#]],
         );
+    }
+
+    #[test]
+    fn the_time_is_kept_while_the_state_is_the_same() {
+        let mut times = Times::default();
+        let mut tell = |state, own: Option<u64>, now| {
+            let since = own.map(Duration::from_secs);
+            let one = Status { name: "eth0".to_owned(), state, reason: String::new(), since };
+            let mut all = [one];
+            times.tell(&mut all, Duration::from_secs(now));
+            all.first().and_then(|one| one.since).map(|since| since.as_secs())
+        };
+        assert_eq!(tell(State::NoCarrier, None, 3), Some(3));
+        assert_eq!(tell(State::NoCarrier, None, 5), Some(3));
+        assert_eq!(tell(State::Waiting, Some(4), 6), Some(4), "DHCP knows it better");
+        assert_eq!(tell(State::Ready, None, 7), None);
+        assert_eq!(tell(State::NoCarrier, None, 9), Some(9), "it was ready between");
     }
 
     #[test]
