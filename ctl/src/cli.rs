@@ -53,6 +53,7 @@ An editor with a YAML language server takes it from the first line of machine.ya
     #[command(after_help = "Examples:
   ctl apply-config -f machine.yaml --dry-run      what differs, and what each change does
   ctl apply-config -f machine.yaml
+  ctl get config > machine.yaml                   which is then edited, and applied
   ctl apply-config -f machine.yaml --confirm-within 5m
   ctl apply-config -f machine.yaml --mode staged  with the next start of the machine
   ctl apply-config -f machine.yaml --insecure --fingerprint SHA256:3f5a…
@@ -61,8 +62,10 @@ A node without a configuration (in maintenance mode) knows no one and has no cer
 console shows the fingerprint of the one it has. --insecure --fingerprint sends the configuration, which holds a \
 private key, to the holder of that certificate and to no one else.
 
-What was applied by another one meanwhile is not overwritten: the node refuses, and what changed is shown. With \
---confirm-within the node goes back to the configuration it had, whatever happens to it, unless ctl confirm comes in time.")]
+What was applied by another one meanwhile is not overwritten: the node refuses, and what changed is shown. The first \
+line of what ctl get config has written names the generation that it was made from, and that counts, unless --base names \
+another one. With --confirm-within the node goes back to the configuration it had, whatever happens to it, unless ctl \
+confirm comes in time.")]
     ApplyConfig(apply::Args),
     /// Keep a configuration that would go back by itself
     #[command(after_help = "Examples:

@@ -57,10 +57,37 @@ impl Kept {
         Ok(())
     }
 
+    /// True if a configuration says the same, as far as the node has told.
+    pub(crate) fn is(&self, config: &MachineConfig) -> Result<bool> {
+        let difference = difference(Some(self), config, "", Paint::new(false))?;
+        Ok(difference.is_empty() && !self.documents.is_redacted())
+    }
+
     /// What it is called.
     pub(crate) fn name(&self) -> String {
         format!("generation {}", self.generation.number)
     }
+}
+
+/// What stands at the top of a text that is made from the generation in force, for [`made_from`] to find.
+pub(crate) fn mark(number: u64) -> String {
+    format!("Generation {number}")
+}
+
+/// The generation that a text says it was made from, in the comments at its top.
+pub(crate) fn made_from(text: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(text);
+    let mut comments = text.lines().take_while(|line| line.is_empty() || line.starts_with('#'));
+    comments.find_map(|line| marked(line.trim_start_matches('#').trim()))
+}
+
+fn marked(comment: &str) -> Option<u64> {
+    let rest = comment.strip_prefix("Generation ")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let rest = rest.strip_prefix(digits.as_str())?;
+    // Someone else's comment goes on in another way.
+    let is_mark = rest.is_empty() || rest.starts_with(',') || rest.starts_with(" of ");
+    digits.parse().ok().filter(|number| is_mark && *number > 0)
 }
 
 fn has_code(error: &anyhow::Error, code: Code) -> bool {
@@ -79,4 +106,30 @@ pub(crate) fn difference(
     let old_name = active.map_or("none".to_owned(), Kept::name);
     let old = Side { name: &old_name, documents: active.map_or(&none, |active| &active.documents) };
     diff::render(old, Side { name, documents: &wanted }, paint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_says_which_generation_it_was_made_from() {
+        for (text, number) in [
+            (
+                format!("# {}, accepted 2026-01-01T00:00:00Z, from bob\nkind: Link\n", mark(6)),
+                Some(6),
+            ),
+            (format!("# {} of web1, from bob\r\nkind: Link\r\n", mark(6)), Some(6)),
+            (
+                format!("# yaml-language-server: $schema=a\n\n## {}\nkind: Link\n", mark(12)),
+                Some(12),
+            ),
+            (format!("kind: Link\n# {}\n", mark(6)), None),
+            ("# Generation 3 hardware\n".to_owned(), None),
+            ("# Generation 0\n# Generation\n# Generation x\n".to_owned(), None),
+            ("# Not in force: generation 6, from bob\n".to_owned(), None),
+        ] {
+            assert_eq!(made_from(text.as_bytes()), number, "{text}");
+        }
+    }
 }

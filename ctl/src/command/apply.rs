@@ -2,8 +2,8 @@
 //! `ctl apply-config`.
 
 use super::{
-    active::Kept,
-    submit::{self, Options, Refused},
+    active::{self, Kept},
+    submit::{self, Base, Options, Refused},
     validate::Source,
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     tls::{self, Fingerprint},
 };
 use anyhow::Result;
+use stele_config::yaml;
 
 /// Arguments of `ctl apply-config`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,8 @@ pub(crate) struct Args {
     /// The SHA-256 of the node's certificate, as on its console: SHA256:… or hexadecimal digits
     #[arg(long, requires = "insecure", value_name = "SHA256:…")]
     fingerprint: Option<Fingerprint>,
-    /// Refuse if another generation than this one is in force [default: the one that is when ctl begins]
+    /// Refuse if another generation than this one is in force [default: the one that the file's heading names, as ctl get
+    /// config writes it, or else the one that is when ctl begins]
     #[arg(long, value_name = "N", conflicts_with = "insecure")]
     base: Option<u64>,
     #[command(flatten)]
@@ -62,13 +64,26 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             async move {
                 // A node in maintenance mode has nothing to compare with.
                 let active = if insecure { None } else { Kept::readable(&session).await? };
-                let base = given.unwrap_or(submit::base(active.as_ref()));
+                let base = base(given, &source, active.as_ref())?;
                 submit::submit(&session, source, (active.as_ref(), base), &options, &app).await
             }
         })
         .await;
     let with_difference = options.dry_run && !insecure;
     submit::report(app, answers, &options, with_difference)
+}
+
+/// The generation that a configuration was made from.
+fn base(given: Option<u64>, source: &Source, active: Option<&Kept>) -> Result<Base> {
+    let begun = Base { can_be_named: true, ..Base::begun_from(active) };
+    let heading = active::made_from(&source.bytes);
+    let Some(number) = given.or(heading) else { return Ok(begun) };
+    // What is in force already overwrites nothing: a file is applied twice, or another one has applied the same.
+    let same = match (active, yaml::parse(&source.bytes)) {
+        (Some(active), Ok(config)) if given.is_none() => active.is(&config)?,
+        _ => false,
+    };
+    Ok(if same { begun } else { Base { number, ..begun } })
 }
 
 /// The one node in maintenance mode, by its fingerprint.

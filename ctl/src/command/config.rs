@@ -55,7 +55,10 @@ another fleet of the same name: it is replaced only with --force. The file's cur
     /// Show a configuration that a node has had
     #[command(after_help = "Examples:
   ctl config show 7
-  ctl config show 7 | ctl apply-config -f -")]
+  ctl config show 7 | ctl apply-config -f -
+
+Only the heading of the one in force makes apply-config refuse when another has come between: what is older is meant to \
+replace what there is.")]
     Show(generations::ShowArgs),
     /// Show what differs between two configurations of a node
     #[command(after_help = "Examples:

@@ -6,7 +6,7 @@
 
 use super::{
     active::Kept,
-    submit::{self, Options, Refused},
+    submit::{self, Base, Options, Refused},
     validate::Source,
 };
 use crate::{
@@ -121,7 +121,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     // Whoever edits takes time: the connection is made anew.
     let result = async {
         let session = targets.connect(node).await?;
-        let base = (Some(&active), active.generation.number);
+        let base = (Some(&active), Base::begun_from(Some(&active)));
         submit::submit(&session, source, base, &args.options, app).await
     };
     let result = result.await;

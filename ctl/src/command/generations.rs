@@ -4,7 +4,7 @@
 use super::{
     active::Kept,
     get,
-    submit::{self, Options, Submitted},
+    submit::{self, Base, Options, Submitted},
     validate::Source,
 };
 use crate::{
@@ -145,7 +145,7 @@ pub(crate) async fn rollback(app: &App, args: RollbackArgs) -> Result<Outcome> {
             let (app, options) = (here.clone(), how.clone());
             async move {
                 let active = Kept::active(&session).await?;
-                let base = submit::base(active.as_ref());
+                let base = Base::begun_from(active.as_ref());
                 let (name, difference) = match (number, &active) {
                     (Some(number), Some(active)) => {
                         let old = Kept::read(&session, number).await?;
@@ -160,7 +160,7 @@ pub(crate) async fn rollback(app: &App, args: RollbackArgs) -> Result<Outcome> {
                 let request = RestoreRequest {
                     generation: number.unwrap_or(0),
                     dry_run: options.dry_run,
-                    base,
+                    base: base.number,
                     mode: options.mode().into(),
                     confirm_within: options.confirm_within(),
                 };

@@ -3,7 +3,7 @@
 
 pub(crate) mod table;
 
-use super::{submit, watch};
+use super::{active, submit, watch};
 use crate::{
     app::{Answer, App, Misuse, Outcome, Reach},
     client::Session,
@@ -14,7 +14,9 @@ use crate::{
 use anyhow::Result;
 use serde_json::{Value, json};
 use stele_config::yaml;
-use stele_proto::v1::{GetRequest, GetResponse, Kind, ListKindsRequest, ListRequest, Resource};
+use stele_proto::v1::{
+    GenerationState, GetRequest, GetResponse, Kind, ListKindsRequest, ListRequest, Resource,
+};
 use table::Columns;
 
 /// Arguments of `ctl get`.
@@ -238,27 +240,31 @@ pub(crate) async fn configuration(app: &App, number: u64, view: &View) -> Result
         if many && !text.is_empty() {
             text.push_str("---\n");
         }
-        text.push_str(&heading(&many.then(|| node.name()), &response));
+        text.push_str(&heading(&many.then(|| node.name()), number, &response));
         text.push_str(&yaml::print(&response.documents));
     }
     output::print(&text)?;
     Ok(outcome)
 }
 
-/// The generation, as a comment: what is printed can be applied again.
-fn heading(node: &Option<String>, response: &GetResponse) -> String {
+/// The generation, as a comment: what is printed can be applied again. The one in force is what that is then made from.
+fn heading(node: &Option<String>, asked: u64, response: &GetResponse) -> String {
     let Some(generation) = &response.generation else { return String::new() };
+    let state = generation.state();
+    let in_force =
+        asked == 0 || matches!(state, GenerationState::Active | GenerationState::Pending);
+    let number = generation.number;
+    let mark = match in_force {
+        true => active::mark(number),
+        false => format!("Not in force: generation {number}"),
+    };
     let of = node.as_ref().map(|node| format!(" of {node}")).unwrap_or_default();
     let time = generation
         .time
         .as_ref()
         .map(|time| format!(", accepted {}", span::format_timestamp(time)))
         .unwrap_or_default();
-    format!(
-        "# Generation {}{of}{time}, from {}\n",
-        generation.number,
-        output::plain(&generation.author)
-    )
+    format!("# {mark}{of}{time}, from {}\n", output::plain(&generation.author))
 }
 
 fn documents(response: &GetResponse) -> Result<Value> {

@@ -3,7 +3,7 @@
 
 use super::{
     active::Kept,
-    submit::{self, Options},
+    submit::{self, Base, Options},
     validate::Source,
 };
 use crate::{
@@ -69,7 +69,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
                     bytes: documents.restore(&shown)?.into(),
                     shown: Some(shown),
                 };
-                let base = active.generation.number;
+                let base = Base::begun_from(Some(&active));
                 submit::submit(&session, source, (Some(&active), base), &options, &app).await
             }
         })

@@ -15,7 +15,7 @@ use crate::{
     output::{self, Format, Paint, plain},
     span,
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::{
     error::Error,
@@ -102,7 +102,7 @@ pub(crate) enum Refused {
     /// It is not valid, and so was not sent.
     Invalid { source: Source, findings: Vec<Finding> },
     /// Another came between.
-    Conflict { failure: Failure, difference: String },
+    Conflict { failure: Failure, difference: String, advice: String },
 }
 
 impl fmt::Display for Refused {
@@ -111,13 +111,13 @@ impl fmt::Display for Refused {
             Refused::Invalid { source, findings } => {
                 write!(f, "{}. Nothing was sent.", findings::count(findings, &source.name))
             }
-            Refused::Conflict { failure, difference } => {
+            Refused::Conflict { failure, difference, advice } => {
                 let hint = if difference.is_empty() {
                     "Look at it with ctl get config"
                 } else {
                     "Above is what it changed"
                 };
-                write!(f, "{failure}\n  {hint}. Nothing was done; begin again from it")
+                write!(f, "{failure}\n  {hint}. Nothing was done; {advice}")
             }
         }
     }
@@ -132,8 +132,25 @@ impl Refused {
             Refused::Invalid { source, findings } => {
                 eprint!("{}", source.render(findings, app.paint_error));
             }
-            Refused::Conflict { failure: _, difference } => eprint!("{difference}"),
+            Refused::Conflict { difference, .. } => eprint!("{difference}"),
         }
+    }
+}
+
+/// The generation that has to be in force still when a configuration comes; 0 for any.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Base {
+    /// Its number.
+    pub(crate) number: u64,
+    /// Whether the command has --base, by which a user can name another one.
+    pub(crate) can_be_named: bool,
+}
+
+impl Base {
+    /// The one that a command has begun from.
+    pub(crate) fn begun_from(active: Option<&Kept>) -> Base {
+        let number = active.map_or(0, |active| active.generation.number);
+        Base { number, can_be_named: false }
     }
 }
 
@@ -141,7 +158,7 @@ impl Refused {
 pub(crate) async fn submit(
     session: &Session,
     source: Source,
-    (active, base): (Option<&Kept>, u64),
+    (active, base): (Option<&Kept>, Base),
     options: &Options,
     app: &App,
 ) -> Result<Submitted> {
@@ -153,7 +170,7 @@ pub(crate) async fn submit(
     let request = ApplyRequest {
         documents: source.bytes.clone(),
         dry_run: options.dry_run,
-        base,
+        base: base.number,
         mode: options.mode().into(),
         confirm_within: options.confirm_within(),
     };
@@ -167,22 +184,30 @@ pub(crate) async fn submit(
 /// What came between, if that is why a node refused.
 pub(crate) async fn conflict(
     session: &Session,
-    base: u64,
+    base: Base,
     failure: Failure,
     paint: Paint,
 ) -> anyhow::Error {
-    if failure.code != Some(Code::Aborted) || base == 0 {
+    if failure.code != Some(Code::Aborted) || base.number == 0 {
         return failure.into();
     }
+    let new = Kept::read(session, 0).await.ok();
+    let advice = match new.as_ref().filter(|_| base.can_be_named) {
+        Some(new) => format!(
+            "begin again from it, or put into yours what is to stay of it and add --base {}",
+            new.generation.number
+        ),
+        None => "begin again from it".to_owned(),
+    };
     let difference = async {
-        let (old, new) = (Kept::read(session, base).await?, Kept::read(session, 0).await?);
+        let (old, new) = (Kept::read(session, base.number).await?, new.context("It is gone")?);
         let (old_name, new_name) = (old.name(), new.name());
         let old = Side { name: &old_name, documents: &old.documents };
         diff::render(old, Side { name: &new_name, documents: &new.documents }, paint)
     };
     // The generation that it was made from may be gone by now.
     let difference = difference.await.unwrap_or_default();
-    Refused::Conflict { failure, difference }.into()
+    Refused::Conflict { failure, difference, advice }.into()
 }
 
 /// Says what came of it, with the difference if that is wanted.
@@ -311,9 +336,4 @@ fn value(submitted: &Submitted) -> Value {
         "warnings": warnings,
         "difference": difference,
     })
-}
-
-/// The base of a configuration that is made from the active one, whatever that is.
-pub(crate) fn base(active: Option<&Kept>) -> u64 {
-    active.map_or(0, |active| active.generation.number)
 }

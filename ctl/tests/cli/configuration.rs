@@ -11,6 +11,7 @@ use crate::{
 };
 use prost::Message as _;
 use std::{
+    collections::BTreeMap,
     fs,
     sync::{Arc, Mutex},
 };
@@ -71,35 +72,49 @@ fn history() -> Vec<Generation> {
     ]
 }
 
-/// A node with a configuration, and what it was sent last.
+/// A node with generations, the last of them in force, and what it was sent last.
 struct Configured {
     user: User,
     _node: Node,
-    kept: Arc<Mutex<Vec<u8>>>,
+    kept: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
     sent: Arc<Mutex<Option<ApplyRequest>>>,
 }
 
 impl Configured {
     fn start() -> Configured {
-        let kept = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::new(Mutex::new(BTreeMap::<u64, Vec<u8>>::new()));
         let sent = Arc::new(Mutex::new(None));
-        let (documents, last) = (Arc::clone(&kept), Arc::clone(&sent));
+        let (generations, last) = (Arc::clone(&kept), Arc::clone(&sent));
         let generation = |number| Some(Generation { number, ..Generation::default() });
         let (user, node) = fleet("web1", move |path, body| match path {
             "/stele.v1.ConfigService/Get" => {
                 let asked = GetRequest::decode(&body[5..]).unwrap().generation;
-                let mut documents = documents.lock().unwrap().clone();
-                if asked == 5 {
-                    let text = String::from_utf8(documents).unwrap();
-                    documents = text.replace("\"web1\"", "\"web5\"").into_bytes();
-                }
-                let number = if asked == 0 { 6 } else { asked };
-                Reply::one(&GetResponse { generation: generation(number), documents })
+                let generations = generations.lock().unwrap();
+                let (active, documents) = generations.last_key_value().unwrap();
+                let number = if asked == 0 { *active } else { asked };
+                let text = String::from_utf8(documents.clone()).unwrap();
+                let old = || text.replace("\"web1\"", &format!("\"web{number}\"")).into_bytes();
+                let documents = generations.get(&number).cloned().unwrap_or_else(old);
+                let state = match number == *active {
+                    true => GenerationState::Active,
+                    false => GenerationState::Superseded,
+                };
+                let generation = Generation {
+                    number,
+                    state: state.into(),
+                    author: "bob".to_owned(),
+                    persistent: true,
+                    ..Generation::default()
+                };
+                Reply::one(&GetResponse { generation: Some(generation), documents })
             }
             "/stele.v1.ConfigService/Apply" => {
                 let request = ApplyRequest::decode(&body[5..]).unwrap();
-                let answer = if request.base == 5 {
-                    Reply::refused(10, "generation 6 of bob is in force, not 5", Vec::new())
+                let (active, base) =
+                    (*generations.lock().unwrap().keys().max().unwrap(), request.base);
+                let answer = if base > 0 && base != active {
+                    let why = format!("generation {active} of bob is in force, not {base}");
+                    Reply::refused(10, &why, Vec::new())
                 } else {
                     answer(&request)
                 };
@@ -135,9 +150,14 @@ impl Configured {
             _ => unknown(path),
         });
         let configured = Configured { user, _node: node, kept, sent };
-        let text = configured.text();
-        *configured.kept.lock().unwrap() = canonical::write(&yaml::parse(text.as_bytes()).unwrap());
+        configured.keep(6, &configured.text());
         configured
+    }
+
+    /// Makes a configuration a generation; the last one is in force.
+    fn keep(&self, number: u64, text: &str) {
+        let documents = canonical::write(&yaml::parse(text.as_bytes()).unwrap());
+        self.kept.lock().unwrap().insert(number, documents);
     }
 
     fn text(&self) -> String {
@@ -199,7 +219,7 @@ fn a_patch_changes_what_it_names_and_leaves_the_rest() {
         assert!(node.sent.lock().unwrap().is_none(), "{patch}");
     }
     let redacted = canonical::redact(&yaml::parse(node.text().as_bytes()).unwrap());
-    *node.kept.lock().unwrap() = redacted;
+    node.kept.lock().unwrap().insert(6, redacted);
     node.user.ctl(&["patch", "-p", "{kind: Hostname, hostname: a}"]).says(1, &["os:admin"]);
 }
 
@@ -232,6 +252,43 @@ fn an_apply_names_what_it_was_made_from_and_says_what_each_change_takes() {
 }
 
 #[test]
+fn a_file_is_of_the_generation_that_its_heading_names() {
+    let node = Configured::start();
+    let file = node.user.path("f.yaml");
+    let apply = |text: &str, more: &[&str]| {
+        fs::write(&file, text).unwrap();
+        node.user.ctl(&[&["apply-config", "-f", "f.yaml"], more].concat())
+    };
+    let base = || node.sent.lock().unwrap().take().unwrap().base;
+    let text = node.user.ctl(&["get", "config"]).says(0, &["# Generation 6, from bob\n"]).out;
+    let mine = text.replace("hostname: web1", "hostname: web2");
+    apply(&mine, &[]).says(0, &["accepted"]);
+    assert_eq!(base(), 6);
+
+    node.keep(7, &node.text().replace("hostname: web1", "hostname: web3"));
+    for more in [&[][..], &["--dry-run"]] {
+        let run = apply(&mine, more).says(
+            1,
+            &["-hostname: web1\n+hostname: web3\n", "generation 7 of bob", "add --base 7"],
+        );
+        assert!(!run.err.contains("web2"), "{}", run.err);
+        assert_eq!(base(), 6);
+    }
+    apply(&mine, &["--base", "7"]).says(0, &["accepted"]);
+    assert_eq!(base(), 7);
+    let (_, without) = mine.split_once('\n').unwrap();
+    apply(without, &[]).says(0, &["accepted"]);
+    assert_eq!(base(), 7);
+    apply(&text.replace("hostname: web1", "hostname: web3"), &[]).says(0, &["accepted"]);
+    assert_eq!(base(), 7, "what is in force already overwrites nothing");
+
+    let old = node.user.ctl(&["config", "show", "6"]).says(0, &["# Not in force: generation 6"]);
+    apply(&old.out, &[]).says(0, &["accepted"]);
+    assert_eq!(base(), 7);
+    node.user.ctl(&["config", "show", "7"]).says(0, &["# Generation 7"]);
+}
+
+#[test]
 fn the_past_is_listed_compared_and_gone_back_to() {
     let node = Configured::start();
     let run = node.user.ctl(&["config", "history"]).says(0, &[]);
@@ -241,7 +298,9 @@ fn the_past_is_listed_compared_and_gone_back_to() {
          6           active    -     bob     1.0.0  0123456789ab  -\n\
          5           reverted  -     bob     1.0.0  0123456789ab  was not confirmed in time\n"
     );
-    node.user.ctl(&["config", "show", "5"]).says(0, &["# Generation 5", "hostname: web5"]);
+    node.user
+        .ctl(&["config", "show", "5"])
+        .says(0, &["# Not in force: generation 5, from bob\n", "hostname: web5"]);
     node.user.ctl(&["config", "diff", "5"]).says(
         0,
         &[
@@ -294,7 +353,6 @@ fn drift_is_what_the_machine_is_and_should_not_be() {
         "DOCUMENT  FIELD     CONFIGURED  ACTUAL  REASON\n\
          Hostname  hostname  web1        web9    -\n"
     );
-    let documents = String::from_utf8(node.kept.lock().unwrap().clone()).unwrap();
-    *node.kept.lock().unwrap() = documents.replace("\"web1\"", "\"web9\"").into_bytes();
+    node.keep(6, &node.text().replace("hostname: web1", "hostname: web9"));
     node.user.ctl(&["drift"]).says(0, &["web1: it is what generation 6 says"]);
 }
