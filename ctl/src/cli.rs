@@ -78,9 +78,11 @@ It is taken over a connection that is newer than the configuration: so the node 
     #[command(after_help = "Examples:
   ctl edit -n web1
   EDITOR='code --wait' ctl edit --confirm-within 5m
+  ctl edit -f /tmp/stele-edit-Ab3dEf/machine.yaml   a text that was kept
 
 The editor is $VISUAL, or else $EDITOR, or else vi. What it leaves is checked before it is sent, and the editor comes \
-again with what is wrong. Secrets are not in the text: marks stand in their places. A text that could not be sent is kept.")]
+again with what is wrong. Secrets are not in the text: marks stand in their places. A text that could not be sent is kept. If another configuration has come into force since \
+it was made, what that changed is shown instead of the editor, and --base says that the text is to replace it.")]
     Edit(edit::Args),
     /// Change some documents of a node's configuration
     #[command(after_help = "Examples:

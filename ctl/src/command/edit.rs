@@ -5,13 +5,15 @@
 //! thrown away only once the node has taken it.
 
 use super::{
-    active::Kept,
+    active::{self, Kept},
     submit::{self, Base, Options, Refused},
     validate::Source,
 };
 use crate::{
     app::{Answer, App, Misuse, Outcome, Reach},
-    output,
+    client::Session,
+    failure::Failure,
+    output::{self, plain},
 };
 use anyhow::{Context as _, Result};
 use std::{
@@ -22,6 +24,7 @@ use std::{
 };
 use stele_config::Finding;
 use tempfile::TempDir;
+use tonic::Code;
 
 /// Arguments of `ctl edit`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +32,9 @@ pub(crate) struct Args {
     /// Go on with a text that an earlier ctl edit has kept
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Refuse if another generation than this one is in force [default: the one that the file's heading names]
+    #[arg(long, value_name = "N", requires = "file")]
+    base: Option<u64>,
     #[command(flatten)]
     options: Options,
 }
@@ -98,18 +104,27 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             Misuse("One configuration is edited at a time. Say whose with -n".to_owned()).into()
         );
     };
-    let active = Kept::active(&targets.connect(node).await?)
-        .await?
-        .context("The node has no configuration to be edited")?;
+    let session = targets.connect(node).await?;
+    let active =
+        Kept::active(&session).await?.context("The node has no configuration to be edited")?;
     active.refuse_redacted()?;
     let original = active.documents.print()?;
     let begin = match &args.file {
-        Some(file) => without_notes(&Source::read_text(file)?),
-        None => original.clone(),
+        Some(file) => {
+            let text = Source::read_text(file)?;
+            let base = args.base.or_else(|| active::made_from(text.as_bytes()));
+            if let Some(conflict) = conflict(app, &session, file, base, &active).await {
+                let answer = Answer { node: node.clone(), result: Err(conflict) };
+                return submit::report(app, vec![answer], &args.options, true);
+            }
+            without_notes(&text)
+        }
+        None => original,
     };
-    let name = active.name();
-    let draft = Draft::new(&format!("{}{begin}", heading(&node.name(), &name)))?;
-    let source = match edit(app, &draft, &active, &begin) {
+    drop(session);
+    let heading = heading(&node.name(), active.generation.number);
+    let draft = Draft::new(&format!("{heading}{begin}"))?;
+    let source = match edit(app, &draft, &active, (&heading, &begin)) {
         Ok(Edited::Ready(source)) => source,
         Ok(Edited::Unchanged) if args.file.is_none() => {
             output::print("Nothing was changed.\n")?;
@@ -121,8 +136,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     // Whoever edits takes time: the connection is made anew.
     let result = async {
         let session = targets.connect(node).await?;
-        let base = (Some(&active), Base::begun_from(Some(&active)));
-        submit::submit(&session, source, base, &args.options, app).await
+        let base = Base { can_be_named: true, ..Base::begun_from(Some(&active)) };
+        submit::submit(&session, source, (Some(&active), base), &args.options, app).await
     };
     let result = result.await;
     let kept = (result.is_err() || args.options.dry_run).then(|| draft.keep());
@@ -134,6 +149,28 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Why a text that was kept would undo what came after the generation that it was made from.
+async fn conflict(
+    app: &App,
+    session: &Session,
+    file: &Path,
+    base: Option<u64>,
+    active: &Kept,
+) -> Option<anyhow::Error> {
+    let number = base.filter(|base| *base != active.generation.number)?;
+    let author = plain(&active.generation.author);
+    let why = format!(
+        "it was made from generation {number}, and {} by {author} is in force now",
+        active.name()
+    );
+    let failure = Failure {
+        code: Some(Code::Aborted),
+        ..Failure::new(format!("Going on with {}", file.display()), why, None)
+    };
+    let base = Base { number, can_be_named: true };
+    Some(submit::conflict(session, base, failure, app.paint_error).await)
+}
+
 /// What came of editing.
 enum Edited {
     Unchanged,
@@ -141,7 +178,7 @@ enum Edited {
 }
 
 /// Lets the user edit until the text is valid, or stays as it was.
-fn edit(app: &App, draft: &Draft, active: &Kept, begin: &str) -> Result<Edited> {
+fn edit(app: &App, draft: &Draft, active: &Kept, (heading, begin): (&str, &str)) -> Result<Edited> {
     let mut last = begin.to_owned();
     let mut refused = None;
     loop {
@@ -156,7 +193,7 @@ fn edit(app: &App, draft: &Draft, active: &Kept, begin: &str) -> Result<Edited> 
             Ok(source) => return Ok(Edited::Ready(source)),
             Err(error) => {
                 if let Some(Refused::Invalid { findings, .. }) = error.downcast_ref() {
-                    draft.write(&format!("{}{text}", notes(findings)))?;
+                    draft.write(&format!("{heading}{}{text}", notes(findings, heading)))?;
                 }
                 if let Some(refused) = error.downcast_ref::<Refused>() {
                     refused.render(app);
@@ -184,18 +221,19 @@ fn fail(app: &App, draft: Draft, error: anyhow::Error) -> Result<Outcome> {
     Ok(if invalid { Outcome::Invalid } else { Outcome::Failed })
 }
 
-fn heading(node: &str, generation: &str) -> String {
+fn heading(node: &str, generation: u64) -> String {
+    let mark = active::mark(generation);
     format!(
         "# yaml-language-server: $schema=machine.schema.json\n\
-         {NOTE}The configuration of {node}, {generation}. It is sent when the editor ends; unchanged, nothing is.\n\
+         {NOTE}{mark} of {node}. It is sent when the editor ends; unchanged, nothing is.\n\
          {NOTE}(secret …) leaves a secret as it is. Another value in its place is a new secret.\n"
     )
 }
 
-/// What is wrong with the text that follows, for its top.
-fn notes(findings: &[Finding]) -> String {
+/// What is wrong with the text that follows, for its top, below the heading.
+fn notes(findings: &[Finding], heading: &str) -> String {
     // The findings count the lines of the text alone.
-    let above = u32::try_from(findings.len()).unwrap_or(0) + 1;
+    let above = u32::try_from(findings.len() + heading.lines().count()).unwrap_or(0) + 1;
     let mut text =
         format!("{NOTE}It is not valid, and was not sent. Unchanged, it is given up, and kept.\n");
     for Finding { line, message, expected, path, .. } in findings {
@@ -240,10 +278,11 @@ mod tests {
             warning: false,
         };
         let body = "kind: Link\nmtu: big\n# a comment of the user\n";
-        let text = format!("{}{body}", notes(&[finding]));
-        assert!(text.contains("## line 4, mtu: is text; expected a number\n"), "{text}");
-        assert_eq!(text.lines().nth(3), Some("mtu: big"));
+        let heading = heading("web1", 6);
+        let text = format!("{heading}{}{body}", notes(&[finding], &heading));
+        assert!(text.contains("## line 7, mtu: is text; expected a number\n"), "{text}");
+        assert_eq!(text.lines().nth(6), Some("mtu: big"));
         assert_eq!(without_notes(&text), body);
-        assert_eq!(without_notes(&format!("{}{body}", heading("web1", "generation 6"))), body);
+        assert_eq!(active::made_from(text.as_bytes()), Some(6));
     }
 }

@@ -340,8 +340,35 @@ fn an_edited_configuration_is_checked_and_never_lost() {
     let file = draft.join("machine.yaml");
     let kept = fs::read_to_string(&file).unwrap();
     assert!(kept.contains("hostname: -") && !kept.contains("PRIVATE KEY"), "{kept}");
-    edit("sed -i 's/hostname: -/hostname: web3/'", &["-f", &file.to_string_lossy()])
-        .says(0, &["+hostname: web3"]);
+    let name = file.to_string_lossy().into_owned();
+    edit("sed -i 's/hostname: -/hostname: web3/'", &["-f", &name]).says(0, &["+hostname: web3"]);
+}
+
+#[test]
+fn a_text_that_was_kept_undoes_nothing_unasked() {
+    let node = Configured::start();
+    let edit = |editor: &str, more: &[&str]| {
+        let mut command = node.user.command(&[&["edit"], more].concat());
+        Run::new(&command.env("EDITOR", editor).env("TMPDIR", node.user.home()).output().unwrap())
+    };
+    let run = edit("sed -i 's/hostname: web1/hostname: -/'", &[]).says(2, &["Nothing was sent"]);
+    let (_, kept) = run.err.split_once("ctl edit -f ").unwrap();
+    let kept = kept.trim_end();
+    let text = fs::read_to_string(kept).unwrap();
+    assert!(text.contains("\n## Generation 6 of web1. "), "{text}");
+    fs::write(kept, text.replace("hostname: -", "hostname: web2")).unwrap();
+
+    node.keep(7, &node.text().replace("hostname: web1", "hostname: web3"));
+    let meanwhile = "-hostname: web1\n+hostname: web3\n";
+    let run = edit("touch opened", &["-f", kept])
+        .says(1, &[meanwhile, "generation 6, and generation 7 by bob", "add --base 7"]);
+    assert!(!run.err.contains("web2") && !node.user.path("opened").exists(), "{}", run.err);
+    edit("true", &["-f", kept, "--base", "8"]).says(1, &["made from generation 8"]);
+    assert!(node.sent.lock().unwrap().is_none());
+
+    edit("grep -q 'Generation 7 of web1'", &["-f", kept, "--base", "7"])
+        .says(0, &["-hostname: web3\n+hostname: web2\n", "accepted"]);
+    assert_eq!(node.sent.lock().unwrap().take().unwrap().base, 7);
 }
 
 #[test]
