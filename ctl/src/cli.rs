@@ -55,8 +55,12 @@ An editor with a YAML language server takes it from the first line of machine.ya
   ctl apply-config -f machine.yaml
   ctl get config > machine.yaml                   which is then edited, and applied
   ctl apply-config -f machine.yaml --confirm-within 5m
-  ctl apply-config -f machine.yaml --mode staged  with the next start of the machine
+  ctl apply-config -f machine.yaml --mode staged  all of it with the next start of the machine
+  ctl apply-config -f machine.yaml --mode reboot  the same, and restart it
   ctl apply-config -f machine.yaml --insecure --fingerprint SHA256:3f5a…
+
+Without --mode all of it is done at once, and a change that needs a restart of the machine is refused: the node says \
+which, as --dry-run does.
 
 A node without a configuration (in maintenance mode) knows no one and has no certificate of the operator's: its \
 console shows the fingerprint of the one it has. --insecure --fingerprint sends the configuration, which holds a \

@@ -167,7 +167,10 @@ pub(crate) async fn rollback(app: &App, args: RollbackArgs) -> Result<Outcome> {
                 let tried = format!("Going back to {name}");
                 let source = Source { name, bytes: Vec::new(), shown: None };
                 match session.answer(&tried, session.config().restore(request)).await {
-                    Ok(response) => Ok(Submitted { source, difference, response }),
+                    Ok(response) => {
+                        let before = active.map(|active| active.generation);
+                        Ok(Submitted { source, difference, before, response })
+                    }
                     Err(failure) => {
                         Err(submit::conflict(&session, base, failure, app.paint_error).await)
                     }

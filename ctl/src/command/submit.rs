@@ -34,7 +34,7 @@ pub(crate) struct Options {
     /// Check it and say what would happen, change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// When it takes effect [default: now; what needs a restart of the machine, with the next one]
+    /// When it takes effect [default: live]
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<Mode>,
     /// Go back by itself unless ctl confirm comes in time, from 10s to 24h
@@ -64,6 +64,11 @@ fn parse_confirm_within(text: &str) -> Result<Duration> {
 }
 
 impl Options {
+    /// Whether all of it is to be done now.
+    fn is_live(&self) -> bool {
+        matches!(self.mode, None | Some(Mode::Live))
+    }
+
     /// The mode on the wire.
     pub(crate) fn mode(&self) -> ApplyMode {
         match self.mode {
@@ -92,8 +97,32 @@ pub(crate) struct Submitted {
     pub(crate) source: Source,
     /// In what it differs from the one before.
     pub(crate) difference: String,
+    /// The one before, as far as it may be read.
+    pub(crate) before: Option<Generation>,
     /// The answer.
     pub(crate) response: ApplyResponse,
+}
+
+impl Submitted {
+    /// Why a node that was only asked would refuse: it takes nothing live that needs a restart.
+    fn refusal(&self, options: &Options) -> Option<String> {
+        // The first configuration of a machine needs none.
+        let before = self.before.as_ref().filter(|_| options.dry_run && options.is_live())?;
+        let changes = self.response.changes.iter();
+        let rebooting = changes.filter(|change| change.effect() == Effect::Reboot);
+        let documents: Vec<_> = rebooting.map(|change| plain(&change.document)).collect();
+        if documents.is_empty() {
+            return None;
+        }
+        let how = match before.persistent {
+            true => "apply it with --mode reboot, or with --mode staged for the next start",
+            false => "and the machine has no STATE partition to keep it on meanwhile",
+        };
+        Some(format!(
+            "It would be refused: {} needs a restart of the machine; {how}",
+            documents.join(", ")
+        ))
+    }
 }
 
 /// A configuration that did not get as far as being judged by the node.
@@ -176,7 +205,10 @@ pub(crate) async fn submit(
     };
     let tried = "Applying the configuration";
     match session.answer(tried, session.config().apply(request)).await {
-        Ok(response) => Ok(Submitted { source, difference, response }),
+        Ok(response) => {
+            let before = active.map(|active| active.generation.clone());
+            Ok(Submitted { source, difference, before, response })
+        }
         Err(failure) => Err(conflict(session, base, failure, app.paint_error).await),
     }
 }
@@ -226,14 +258,18 @@ pub(crate) fn report(
     }
     let outcome = if options.format.output == Format::Table {
         let (good, outcome) = app.sort(answers);
-        for (node, Submitted { source, difference, response }) in good {
+        for (node, submitted) in good {
+            let Submitted { source, difference, response, .. } = &submitted;
             let warnings: Vec<_> =
                 response.warnings.iter().cloned().map(findings::from_wire).collect();
             eprint!("{}", source.render(&warnings, app.paint_error));
             if with_difference {
-                output::print(&difference)?;
+                output::print(difference)?;
             }
-            output::print(&describe(&node.name(), &response, options))?;
+            output::print(&describe(&node.name(), response, options))?;
+            if let Some(refusal) = submitted.refusal(options) {
+                output::print(&format!("{refusal}\n"))?;
+            }
         }
         outcome
     } else {
@@ -320,7 +356,7 @@ pub(crate) fn generation(generation: &Generation) -> Value {
 }
 
 fn value(submitted: &Submitted) -> Value {
-    let Submitted { source: _, difference, response } = submitted;
+    let Submitted { difference, response, .. } = submitted;
     let warnings: Vec<_> = response.warnings.iter().cloned().map(findings::from_wire).collect();
     let change = |change: &ConfigChange| {
         let effect = match change.effect() {

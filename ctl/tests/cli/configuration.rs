@@ -22,6 +22,7 @@ use stele_proto::v1::{
     ListRequest, ListResponse, Resource, RestoreRequest,
 };
 
+/// What a node answers that this is valid for: as init's `Intent::fits` has it, nothing is done live that needs a restart.
 fn answer(request: &ApplyRequest) -> Reply {
     let confirm_by = request
         .confirm_within
@@ -44,11 +45,19 @@ fn answer(request: &ApplyRequest) -> Reply {
         effect: effect.into(),
         services: services.iter().map(ToString::to_string).collect(),
     };
-    let changes = vec![
+    let mut changes = vec![
         change("Hostname", Effect::Live, &[]),
         change("Environment", Effect::Restart, &["app", "web"]),
-        change("KernelArgs", Effect::Reboot, &[]),
     ];
+    if String::from_utf8_lossy(&request.documents).contains("kind: KernelArgs") {
+        changes.push(change("KernelArgs", Effect::Reboot, &[]));
+        let live = matches!(request.mode(), ApplyMode::Unspecified | ApplyMode::Live);
+        if live && !request.dry_run {
+            let why = "these changes take a restart of the machine; apply them with the mode reboot, or staged for the \
+                       next one:\nKernelArgs: changes";
+            return Reply::refused(9, why, Vec::new());
+        }
+    }
     Reply::one(&ApplyResponse {
         generation: (!request.dry_run).then_some(generation),
         changes,
@@ -232,11 +241,7 @@ fn an_apply_names_what_it_was_made_from_and_says_what_each_change_takes() {
     let run = apply(&[]).says(0, &["web1: accepted as generation 7\n"]);
     assert_eq!(
         run.out.lines().skip(1).collect::<Vec<_>>(),
-        [
-            "  - Hostname: changes, live",
-            "  - Environment: changes, restarts app, web",
-            "  - KernelArgs: changes, with the next start of the machine",
-        ]
+        ["  - Hostname: changes, live", "  - Environment: changes, restarts app, web",]
     );
     assert_eq!(node.sent.lock().unwrap().take().unwrap().base, 6);
     apply(&["--confirm-within", "5m"]).says(0, &["2027-01-15T08:05:00Z", "ctl confirm -n web1"]);
@@ -249,6 +254,27 @@ fn an_apply_names_what_it_was_made_from_and_says_what_each_change_takes() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["changes"][1]["services"][1], "web");
     assert_eq!(json["generation"]["state"], "active");
+}
+
+#[test]
+fn what_needs_a_restart_is_refused_live_and_a_dry_run_says_so() {
+    let node = Configured::start();
+    let args = "---\napiVersion: stele/v1\nkind: KernelArgs\nargs: [mitigations=auto]\n";
+    let file = node.user.path("f.yaml");
+    fs::write(&file, format!("{}{args}", node.text())).unwrap();
+    let apply = |more: &[&str]| node.user.ctl(&[&["apply-config", "-f", "f.yaml"], more].concat());
+    let change = "KernelArgs: changes, with the next start of the machine\n";
+    let needed = "It would be refused: KernelArgs needs a restart of the machine; apply it with --mode reboot";
+    apply(&["--dry-run"]).says(0, &["valid", change, needed]);
+    apply(&["--dry-run", "--mode", "live"]).says(0, &[change, needed]);
+    for mode in ["staged", "reboot"] {
+        let run = apply(&["--dry-run", "--mode", mode]).says(0, &[change]);
+        assert!(!run.out.contains("refused"), "{}", run.out);
+        apply(&["--mode", mode]).says(0, &["accepted as generation 7", change]);
+    }
+    apply(&[]).says(1, &["take a restart of the machine", "KernelArgs", "FAILED_PRECONDITION"]);
+    let run = node.user.ctl(&["apply-config", "-f", "web1/machine.yaml", "--dry-run"]);
+    assert!(!run.says(0, &["valid"]).out.contains("refused"));
 }
 
 #[test]

@@ -257,12 +257,10 @@ where
         }
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from(reply.code));
-        trailers.insert("grpc-message", HeaderValue::from_str(&reply.message).unwrap());
-        if let Some(details) = reply.details {
-            let status =
-                tonic::Status::with_details(tonic::Code::from(reply.code), reply.message, details);
-            status.add_header(&mut trailers).unwrap();
-        }
+        let details = reply.details.unwrap_or_default();
+        let status =
+            tonic::Status::with_details(tonic::Code::from(reply.code), reply.message, details);
+        status.add_header(&mut trailers).unwrap();
         let _ = sender.send(Frame::trailers(trailers)).await;
     });
     let body = BoxBody::new(StreamBody::new(ReceiverStream::new(frames).map(Ok::<_, Infallible>)));
