@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     app::{Answer, App, FormatArg, Outcome, Reach},
+    client::Session,
     diff::{self, Side},
     output::{self, Format, Table},
     span,
@@ -16,7 +17,8 @@ use crate::{
 };
 use anyhow::Result;
 use serde_json::{Value, json};
-use stele_proto::v1::{ConfirmRequest, HistoryRequest, RestoreRequest};
+use stele_proto::v1::{ConfirmRequest, GenerationState, HistoryRequest, RestoreRequest};
+use tonic::Code;
 
 /// Arguments of `ctl config history`.
 #[derive(Debug, clap::Args)]
@@ -146,7 +148,11 @@ pub(crate) async fn rollback(app: &App, args: RollbackArgs) -> Result<Outcome> {
             async move {
                 let active = Kept::active(&session).await?;
                 let base = Base::begun_from(active.as_ref());
-                let (name, difference) = match (number, &active) {
+                let before = match (number, &active) {
+                    (None, Some(active)) => one_before(&session, active).await?,
+                    (named, _) => named,
+                };
+                let (name, difference) = match (before, &active) {
                     (Some(number), Some(active)) => {
                         let old = Kept::read(&session, number).await?;
                         let (active_name, old_name) = (active.name(), old.name());
@@ -179,6 +185,18 @@ pub(crate) async fn rollback(app: &App, args: RollbackArgs) -> Result<Outcome> {
         })
         .await;
     submit::report(app, answers, &options, true)
+}
+
+/// The generation to which a node goes back when none is named: the last one that was kept. None if there is none, or the
+/// client may not list them.
+async fn one_before(session: &Session, active: &Kept) -> Result<Option<u64>> {
+    let tried = "Listing the generations";
+    let response = match session.answer(tried, session.config().history(HistoryRequest {})).await {
+        Err(failure) if failure.code == Some(Code::PermissionDenied) => return Ok(None),
+        response => response?,
+    };
+    let mut older = response.generations.iter().filter(|one| one.number < active.generation.number);
+    Ok(older.find(|one| one.state() == GenerationState::Superseded).map(|one| one.number))
 }
 
 /// Keeps a generation that waits for it.

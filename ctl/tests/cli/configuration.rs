@@ -78,6 +78,7 @@ fn history() -> Vec<Generation> {
     vec![
         one(6, GenerationState::Active, ""),
         one(5, GenerationState::Reverted, "was not confirmed in time"),
+        one(4, GenerationState::Superseded, ""),
     ]
 }
 
@@ -132,7 +133,7 @@ impl Configured {
             }
             "/stele.v1.ConfigService/Restore" => {
                 let request = RestoreRequest::decode(&body[5..]).unwrap();
-                assert_eq!((request.generation, request.base), (5, 6));
+                assert!(matches!(request.generation, 0 | 5) && request.base == 6);
                 answer(&ApplyRequest::default())
             }
             "/stele.v1.ConfigService/Confirm" => {
@@ -320,9 +321,10 @@ fn the_past_is_listed_compared_and_gone_back_to() {
     let run = node.user.ctl(&["config", "history"]).says(0, &[]);
     assert_eq!(
         run.out,
-        "GENERATION  STATE     TIME  AUTHOR  IMAGE  SHA256        REASON\n\
-         6           active    -     bob     1.0.0  0123456789ab  -\n\
-         5           reverted  -     bob     1.0.0  0123456789ab  was not confirmed in time\n"
+        "GENERATION  STATE       TIME  AUTHOR  IMAGE  SHA256        REASON\n\
+         6           active      -     bob     1.0.0  0123456789ab  -\n\
+         5           reverted    -     bob     1.0.0  0123456789ab  was not confirmed in time\n\
+         4           superseded  -     bob     1.0.0  0123456789ab  -\n"
     );
     node.user
         .ctl(&["config", "show", "5"])
@@ -337,6 +339,12 @@ fn the_past_is_listed_compared_and_gone_back_to() {
     node.user
         .ctl(&["config", "rollback", "5"])
         .says(0, &["+hostname: web5", "accepted as generation 7"]);
+    // The one before that was kept.
+    for more in [&[][..], &["--dry-run"]] {
+        node.user
+            .ctl(&[&["config", "rollback"], more].concat())
+            .says(0, &["+++ Hostname (generation 4)\n", "-hostname: web1\n+hostname: web4\n"]);
+    }
     node.user.ctl(&["confirm"]).says(0, &["web1: generation 7 stays"]);
 }
 
