@@ -108,10 +108,13 @@ of it. Operations of RFC 6902 find a document at /KIND, or at /KIND/NAME.")]
   ctl get link eth0 -o jsonpath='{.status.state}'
   ctl get links -o jsonpath='{range [*]}{.name}{\"\\t\"}{.status.mac}{\"\\n\"}{end}'
   ctl get service -w              and every change as it happens
+  ctl get service -w -o jsonpath='{.change} {.resource.name} {.resource.status.state}'
   ctl get config                  the configuration that the node has, as YAML
   ctl get config --generation 3
 
-A JSON path is one of RFC 9535, into what -o json prints.")]
+A JSON path is one of RFC 9535, into what -o json prints: a list of resources, or the one that is named. With -w it is \
+filled in for each change, which is an object of node, change (added, modified, removed or synced) and resource; with \
+config, for an object of generation and documents.")]
     Get(get::Args),
     /// Show the services and how they are
     #[command(after_help = "Examples:
