@@ -18,6 +18,7 @@ mod monitor;
 mod router_options;
 mod routes;
 mod rules;
+mod solicitation;
 mod virtual_links;
 mod wireguard;
 
@@ -132,6 +133,14 @@ pub enum NetError {
     DelRule {
         /// The rule.
         rule: Rule,
+        /// Why it failed.
+        source: Refusal,
+    },
+    /// Routers could not be asked.
+    #[error("Soliciting the routers of link {index}")]
+    Solicit {
+        /// The link.
+        index: u32,
         /// Why it failed.
         source: Refusal,
     },

@@ -2,11 +2,16 @@
 //! The network module against the real kernel, each test in a network namespace of its own thread.
 
 use nix::sched::{CloneFlags, unshare};
-use std::{net::IpAddr, thread};
+use std::{
+    fs,
+    net::IpAddr,
+    thread,
+    time::{Duration, Instant},
+};
 use stele_kernel::net::{
-    BondForm, BridgeForm, Fence, Firewall, FirewallRule, LOOPBACK, LinkForm, LinkInfo, MAIN_TABLE,
-    Monitor, NetError, Netlink, NewLink, OWNER, Route, Rule, Transport, Verdict, WireGuardPeer,
-    WireGuardSettings,
+    AddressInfo, BondForm, BridgeForm, Fence, Firewall, FirewallRule, LOOPBACK, LinkForm, LinkInfo,
+    MAIN_TABLE, Monitor, NetError, Netlink, NewLink, OWNER, Route, Rule, Transport, Verdict,
+    WireGuardPeer, WireGuardSettings,
 };
 
 /// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
@@ -497,5 +502,46 @@ fn a_fence_is_around_an_address_on_any_link() {
         assert_ne!(kind(&mut netlink, None), refused);
         let fence = Fence { address: ip("fe80::a9fe:a9fe"), port: 80, user: 210 };
         assert_eq!(kind(&mut netlink, Some(fence)), refused);
+    });
+}
+
+/// How often the routers of any link were asked.
+fn solicitations() -> u32 {
+    let counters = fs::read_to_string("/proc/thread-self/net/snmp6").expect("counters");
+    let mut words =
+        counters.split_whitespace().skip_while(|word| *word != "Icmp6OutRouterSolicits");
+    words.nth(1).and_then(|count| count.parse().ok()).expect("a number")
+}
+
+#[test]
+fn routers_are_asked_where_they_are_heeded() {
+    in_namespace(|mut netlink| {
+        let write = |file: &str, text: &str| {
+            fs::write(format!("/proc/sys/net/ipv6/conf/{file}"), text).expect("a setting");
+        };
+        // The link's own address is there at once, and nobody asks by himself.
+        write("default/accept_dad", "0");
+        write("default/accept_ra", "0");
+        let form = LinkForm::Veth;
+        let new = NewLink { name: "near", form: &form, parent: None, peer: Some("far") };
+        netlink.make_link(new).expect("a cable");
+        let links = netlink.links().expect("links");
+        let ends: Vec<_> = links.iter().filter(|link| link.index != LOOPBACK).collect();
+        for end in &ends {
+            netlink.set_up(end.index).expect("up");
+        }
+        let near = ends.iter().find(|end| end.name == "near").expect("an end").index;
+        let begun = Instant::now();
+        let own = |one: &AddressInfo| one.index == near && !one.tentative;
+        while !netlink.addresses().expect("addresses").iter().any(own) {
+            assert!(begun.elapsed() < Duration::from_secs(5), "no address of its own");
+            thread::sleep(Duration::from_millis(10));
+        }
+        netlink.solicit_routers(near).expect("nothing");
+        assert_eq!(solicitations(), 0);
+        write("near/accept_ra", "1");
+        netlink.solicit_routers(near).expect("asking");
+        assert_eq!(solicitations(), 1);
+        assert!(netlink.solicit_routers(77).is_err(), "there is no such link");
     });
 }

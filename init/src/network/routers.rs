@@ -4,7 +4,12 @@
 use super::NetworkError;
 use crate::{node::Node, report, supervisor::Handle};
 use prost::Message as _;
-use std::{collections::BTreeSet, fs, net::Ipv6Addr, rc::Rc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs,
+    net::Ipv6Addr,
+    rc::Rc,
+};
 use stele_config::Cidr;
 use stele_kernel::net::{AddressInfo, NetError, Netlink, Route};
 use stele_machine::network::{Observed, advertised::Advertisement, desired::Desired};
@@ -22,17 +27,25 @@ const ADDRESS: u8 = 2;
 /// What the task has of them.
 pub(super) struct Routers {
     node: Rc<Node>,
-    /// The links that do not heed them, because we said so.
-    ignoring: BTreeSet<u32>,
+    /// The links that do not heed them, because we said so, by index.
+    ignoring: BTreeMap<u32, Ignoring>,
     agent: Option<Handle>,
     sender: mpsc::Sender<(u32, Advertisement)>,
     heard: mpsc::Receiver<(u32, Advertisement)>,
 }
 
+/// A link that does not heed routers.
+struct Ignoring {
+    /// What its setting was before.
+    before: String,
+    /// Whether what had come of advertisements is gone.
+    forgotten: bool,
+}
+
 impl Routers {
     pub(super) fn new(node: Rc<Node>) -> Routers {
         let (sender, heard) = mpsc::channel(QUEUE);
-        Routers { node, ignoring: BTreeSet::new(), agent: None, sender, heard }
+        Routers { node, ignoring: BTreeMap::new(), agent: None, sender, heard }
     }
 
     /// The next thing that a router advertises, and on which link.
@@ -69,17 +82,21 @@ impl Routers {
         observed: &Observed,
     ) -> Vec<NetworkError> {
         let mut errors = Vec::new();
-        self.ignoring.retain(|index| observed.links.iter().any(|link| link.index == *index));
+        self.ignoring.retain(|index, _| observed.links.iter().any(|link| link.index == *index));
         for link in &observed.links {
             let ignores = desired.links.get(&link.name).is_some_and(|link| link.ignores_routers);
-            let result = match (ignores, self.ignoring.contains(&link.index)) {
-                (true, false) => heed(&link.name, false)
-                    .and_then(|()| forget(netlink, link.index).map_err(NetworkError::Apply))
-                    .map(|()| _ = self.ignoring.insert(link.index)),
-                (false, true) => {
-                    heed(&link.name, true).map(|()| _ = self.ignoring.remove(&link.index))
+            let result = match self.ignoring.entry(link.index) {
+                Entry::Vacant(entry) if ignores => ignore(&link.name).and_then(|before| {
+                    entry.insert(Ignoring { before, forgotten: false }).forget(netlink, link.index)
+                }),
+                Entry::Occupied(mut entry) if ignores => {
+                    entry.get_mut().forget(netlink, link.index)
                 }
-                (true, true) | (false, false) => Ok(()),
+                Entry::Occupied(entry) => {
+                    heed(netlink, &link.name, link.index, &entry.get().before)
+                        .map(|()| _ = entry.remove())
+                }
+                Entry::Vacant(_) => Ok(()),
             };
             errors.extend(result.err());
         }
@@ -87,10 +104,34 @@ impl Routers {
     }
 }
 
-fn heed(link: &str, heeds: bool) -> Result<(), NetworkError> {
-    let file = format!("/proc/sys/net/ipv6/conf/{link}/accept_ra");
-    fs::write(&file, if heeds { "1" } else { "0" })
+impl Ignoring {
+    fn forget(&mut self, netlink: &mut Netlink, index: u32) -> Result<(), NetworkError> {
+        if !self.forgotten {
+            forget(netlink, index).map_err(NetworkError::Apply)?;
+            self.forgotten = true;
+        }
+        Ok(())
+    }
+}
+
+/// Where the kernel is told whether to heed the routers of a link.
+fn setting(link: &str) -> String {
+    format!("/proc/sys/net/ipv6/conf/{link}/accept_ra")
+}
+
+/// Has the kernel heed the routers of a link no more. Returns what its setting was.
+fn ignore(link: &str) -> Result<String, NetworkError> {
+    let file = setting(link);
+    fs::read_to_string(&file)
+        .and_then(|before| fs::write(&file, "0").map(|()| before))
         .map_err(|source| NetworkError::Routers { file, source })
+}
+
+/// Has it heed them as before, and ask them at once: the next advertisement by itself may be half an hour away.
+fn heed(netlink: &mut Netlink, link: &str, index: u32, before: &str) -> Result<(), NetworkError> {
+    let file = setting(link);
+    fs::write(&file, before).map_err(|source| NetworkError::Routers { file, source })?;
+    netlink.solicit_routers(index).map_err(NetworkError::Apply)
 }
 
 /// Removes the addresses and routes that came of advertisements. The kernel would keep them until they end.
