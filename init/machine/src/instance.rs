@@ -37,8 +37,9 @@ pub fn judge(kept: &[Instance], now: &Instance) -> Verdict {
     match (same, kept.last()) {
         (Some(kept), _) if kept.id == now.id => Verdict::Same,
         (Some(kept), _) => Verdict::Another(kept.id.clone()),
-        // The same machine, on a platform that goes by another name now.
-        (None, Some(last)) if last.source == now.source && last.id == now.id => Verdict::Unheard,
+        // The same machine, on a platform that this image has another name for. The name is left as it is: the image before,
+        // to which a trial may fall back, knows no other.
+        (None, Some(last)) if last.source == now.source && last.id == now.id => Verdict::Same,
         (None, Some(last)) if here.next().is_none() => Verdict::Another(last.id.clone()),
         (None, _) => Verdict::Unheard,
     }
@@ -68,7 +69,7 @@ mod tests {
         assert_eq!(judge(&instance("aws", "metadata", "i-2")), Verdict::Another("i-1".to_owned()));
         assert_eq!(judge(&instance("aws", "cidata", "iid-1")), Verdict::Unheard);
         assert_eq!(judge(&instance("gcp", "metadata", "42")), Verdict::Another("i-1".to_owned()));
-        assert_eq!(judge(&instance("gcp", "metadata", "i-1")), Verdict::Unheard);
+        assert_eq!(judge(&instance("gcp", "metadata", "i-1")), Verdict::Same);
         assert_eq!(super::judge(&[], &instance("gcp", "metadata", "42")), Verdict::Unheard);
     }
 
