@@ -378,8 +378,9 @@ impl Network {
         self.dhcp.retain(|name, _| observed.link(name).is_some() && wanted(name));
         for link in observed.links.iter().filter(|link| wanted(&link.name)) {
             let Dhcp { four, six, routers } = self.dhcp.entry(link.name.clone()).or_default();
-            // What the routers of another network said is not true any more.
-            if !link.carrier || !desired.heeds_routers(&link.name) {
+            // A link without a carrier keeps what was advertised, as the kernel does: nothing asks the routers again when it
+            // comes back.
+            if !desired.heeds_routers(&link.name) {
                 *routers = Advertised::default();
             }
             routers.expire(now());
