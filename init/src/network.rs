@@ -30,7 +30,7 @@ use stele_kernel::{
     net::{Monitor, NetError, Netlink},
 };
 use stele_machine::network::{
-    Address, Observed,
+    Observed,
     advertised::{Advertised, Advertisement},
     desired::Desired,
     lease::{Dhcp, Held, Lasts as _, Lease, Report},
@@ -38,6 +38,7 @@ use stele_machine::network::{
     names,
     plan::{Action, plan},
     status::{self, Refused, Times},
+    usable::{Usable, usable},
     wanted::Wanted,
 };
 use wireguard::Tunnels;
@@ -359,13 +360,12 @@ impl Network {
         let outcome = match errors.first() {
             Some(error) => Err(report::chain(error)),
             None if !plan(desired, observed).is_empty() => return,
-            None => match unusable(observed) {
-                Some(address) if address.duplicate => {
-                    Err(format!("address {}: another machine on the link has it", address.cidr))
+            None => match usable(observed, &self.dhcp) {
+                Usable::All => Ok(()),
+                Usable::NotYet => return,
+                Usable::Never(address) => {
+                    Err(format!("address {address}: another machine on the link has it"))
                 }
-                // The kernel is still asking whether another machine has it.
-                Some(_) => return,
-                None => Ok(()),
             },
         };
         self.node.convergence.report(Part::Network, active.stored.number, outcome);
@@ -431,10 +431,4 @@ async fn pause(wait: Option<Duration>) {
 
 fn now() -> Duration {
     clock::since_boot().unwrap_or_default()
-}
-
-/// An address of ours that can't be used, or not yet.
-fn unusable(observed: &Observed) -> Option<&Address> {
-    let mut ours = observed.addresses.iter().filter(|address| address.ours);
-    ours.find(|address| address.duplicate || address.tentative)
 }

@@ -29,6 +29,7 @@ pub mod names;
 pub mod plan;
 pub mod rules;
 pub mod status;
+pub mod usable;
 pub mod virtual_link;
 pub mod wanted;
 pub mod wireguard;
