@@ -8,8 +8,10 @@ use std::{
 };
 use stele_config::Domain;
 
-/// Most entries that are kept of each for a link. Who has them all taken only has its own taken.
+/// Most entries that are kept of each for a link. Beyond that the one that ends first makes room.
 const MOST: usize = 8;
+/// For how long something is kept at most. Routers repeat themselves within half an hour (RFC 4861, section 6.2.1).
+const LONGEST: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What an agent says that a router advertises.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,19 +32,20 @@ pub struct Advertised {
 }
 
 impl Advertised {
-    /// Takes an advertisement in. What is wrong in it is left out.
-    pub fn hear(&mut self, advertisement: &Advertisement, now: Duration) {
-        let until = match advertisement.seconds {
-            0 => None,
-            u32::MAX => Some(Duration::MAX),
-            seconds => Some(now.saturating_add(Duration::from_secs(seconds.into()))),
-        };
-        for server in advertisement.servers.iter().filter(|server| usable(**server)) {
-            set(&mut self.servers, IpAddr::V6(*server), until);
+    /// Takes an advertisement in. What is wrong in it is left out. Returns whether there are other servers or domains now.
+    pub fn hear(&mut self, advertisement: &Advertisement, now: Duration) -> bool {
+        let lasts = Duration::from_secs(advertisement.seconds.into()).min(LONGEST);
+        let until = (!lasts.is_zero()).then(|| now.saturating_add(lasts));
+        let mut changed = false;
+        let servers = advertisement.servers.iter().filter(|server| usable(**server));
+        for server in servers.take(MOST) {
+            changed |= set(&mut self.servers, IpAddr::V6(*server), until);
         }
-        for domain in advertisement.domains.iter().filter_map(|domain| domain.parse().ok()) {
-            set(&mut self.domains, domain, until);
+        let domains = advertisement.domains.iter().filter_map(|domain| domain.parse().ok());
+        for domain in domains.take(MOST) {
+            changed |= set(&mut self.domains, domain, until);
         }
+        changed
     }
 
     /// Lets go what has ended.
@@ -55,8 +58,7 @@ impl Advertised {
     #[must_use]
     pub fn until(&self) -> Option<Duration> {
         let servers = self.servers.iter().map(|(_, until)| *until);
-        let ends = servers.chain(self.domains.iter().map(|(_, until)| *until));
-        ends.filter(|until| *until < Duration::MAX).min()
+        servers.chain(self.domains.iter().map(|(_, until)| *until)).min()
     }
 
     /// Whether nothing holds.
@@ -85,21 +87,39 @@ fn usable(server: Ipv6Addr) -> bool {
         && !server.is_unicast_link_local()
 }
 
-fn set<T: PartialEq>(all: &mut Vec<(T, Duration)>, item: T, until: Option<Duration>) {
-    let room = all.len() < MOST;
-    let known = all.iter_mut().find(|(old, _)| *old == item);
+/// Keeps an item until then, or not any more. Returns whether it was not there before, or is gone.
+fn set<T: PartialEq>(all: &mut Vec<(T, Duration)>, item: T, until: Option<Duration>) -> bool {
+    let known = all.iter().position(|(old, _)| *old == item);
     match (known, until) {
-        (Some((_, end)), Some(until)) => *end = until,
-        (Some(_), None) => all.retain(|(old, _)| *old != item),
-        (None, Some(until)) if room => all.push((item, until)),
-        (None, _) => {}
+        (Some(known), Some(until)) => {
+            if let Some((_, end)) = all.get_mut(known) {
+                *end = until;
+            }
+            false
+        }
+        (Some(known), None) => {
+            all.remove(known);
+            true
+        }
+        (None, Some(until)) => {
+            let first = (0..all.len()).min_by_key(|place| all.get(*place).map(|(_, end)| *end));
+            if let Some(first) = first.filter(|_| all.len() >= MOST) {
+                all.remove(first);
+            }
+            all.push((item, until));
+            true
+        }
+        (None, None) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Advertised, Advertisement, MOST};
-    use std::{net::Ipv6Addr, time::Duration};
+    use super::{Advertised, Advertisement, LONGEST, MOST};
+    use std::{
+        net::{IpAddr, Ipv6Addr},
+        time::Duration,
+    };
 
     fn server(last: u16) -> Ipv6Addr {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
@@ -113,14 +133,27 @@ mod tests {
     fn it_holds_until_it_ends_or_is_ended() {
         let at = Duration::from_secs;
         let mut all = Advertised::default();
-        all.hear(&heard(&[server(1)], 60), at(1));
-        all.hear(&heard(&[server(2)], u32::MAX), at(1));
-        all.hear(&heard(&[server(1)], 60), at(31));
+        assert!(all.hear(&heard(&[server(1)], 60), at(1)));
+        assert!(all.hear(&heard(&[server(2)], u32::MAX), at(1)));
+        assert!(!all.hear(&heard(&[server(1)], 60), at(31)), "only its end has moved");
         assert_eq!((all.servers().len(), all.until()), (2, Some(at(91))));
         all.expire(at(91));
-        assert_eq!((all.servers(), all.until()), (vec![server(2).into()], None));
-        all.hear(&heard(&[server(2)], 0), at(92));
+        let longest = at(1) + LONGEST;
+        assert_eq!((all.servers(), all.until()), (vec![server(2).into()], Some(longest)));
+        assert!(all.hear(&heard(&[server(2)], 0), at(92)));
+        assert!(!all.hear(&heard(&[server(2)], 0), at(92)));
         assert_eq!(all, Advertised::default());
+    }
+
+    #[test]
+    fn what_ends_first_makes_room() {
+        let mut all = Advertised::default();
+        let old: Vec<_> = (0..8).map(server).collect();
+        all.hear(&heard(&old, 600), Duration::ZERO);
+        all.hear(&heard(&[server(3)], 60), Duration::ZERO);
+        assert!(all.hear(&heard(&[server(9)], 300), Duration::ZERO));
+        let left = [0, 1, 2, 4, 5, 6, 7, 9].map(|last| IpAddr::V6(server(last)));
+        assert_eq!(all.servers(), left);
     }
 
     #[test]
@@ -134,7 +167,7 @@ mod tests {
             Duration::ZERO,
         );
         assert_eq!(all.domains().map(|one| one.as_str()).collect::<Vec<_>>(), ["b.example"]);
-        assert_eq!(all.servers(), [] as [std::net::IpAddr; 0]);
+        assert_eq!(all.servers(), [] as [IpAddr; 0]);
         let many: Vec<_> = (1..100).map(server).collect();
         all.hear(&heard(&many, 60), Duration::ZERO);
         assert_eq!(all.servers().len(), MOST);
