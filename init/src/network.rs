@@ -7,6 +7,7 @@
 
 mod agents;
 mod arguments;
+mod failures;
 mod files;
 mod firewall;
 pub(crate) mod given;
@@ -20,6 +21,7 @@ use crate::{
     configuration::Active, convergence::Part, events::Cause, node::Node, readiness, report,
 };
 use agents::{Agents, Word};
+use failures::Failures;
 use files::Files;
 use modules::Modules;
 use routers::Routers;
@@ -42,11 +44,6 @@ use stele_machine::network::{
     wanted::Wanted,
 };
 use wireguard::Tunnels;
-
-/// The first wait after a failed pass.
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-/// The longest.
-const BACKOFF_LONGEST: Duration = Duration::from_secs(60);
 
 /// Why the network is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +75,7 @@ pub(crate) fn start(node: &Rc<Node>) {
                 error = report::chain(&error),
                 "keeping the network failed; starting again"
             );
-            tokio::time::sleep(BACKOFF_FIRST).await;
+            tokio::time::sleep(failures::FIRST).await;
         }
     });
 }
@@ -126,7 +123,6 @@ enum Woken {
     Changed,
     Configured,
     Reported(String, Word),
-    Advertised(u32, Advertisement),
 }
 
 impl Network {
@@ -164,25 +160,33 @@ impl Network {
                 Some(cause) => cause.act(|| self.pass()),
                 None => self.pass(),
             }
-            let wait = self.wait();
-            let woken = tokio::select! {
-                ready = monitor.readable() => {
-                    let mut ready = ready.map_err(NetworkError::Wait)?;
-                    // Cleared first: what comes after this is told again.
-                    ready.clear_ready();
-                    monitor.get_ref().drain().map_err(NetworkError::Observe)?;
-                    Woken::Changed
-                }
-                // An error would mean that the sender is gone, which the node of this task holds.
-                _changed = configuration.changed() => Woken::Configured,
-                _changed = given.changed() => Woken::Changed,
-                heard = self.agents.hear() => match heard {
-                    Some((link, word)) => Woken::Reported(link, word),
-                    None => Woken::Changed,
-                },
-                (link, heard) = self.routers.hear() => Woken::Advertised(link, heard),
-                () = self.modules.tried() => Woken::Changed,
-                () = pause(wait) => Woken::Changed,
+            let woken = loop {
+                let wait = self.wait();
+                break tokio::select! {
+                    ready = monitor.readable() => {
+                        let mut ready = ready.map_err(NetworkError::Wait)?;
+                        // Cleared first: what comes after this is told again.
+                        ready.clear_ready();
+                        monitor.get_ref().drain().map_err(NetworkError::Observe)?;
+                        Woken::Changed
+                    }
+                    // An error would mean that the sender is gone, which the node of this task holds.
+                    _changed = configuration.changed() => Woken::Configured,
+                    _changed = given.changed() => Woken::Changed,
+                    heard = self.agents.hear() => match heard {
+                        Some((link, word)) => Woken::Reported(link, word),
+                        None => Woken::Changed,
+                    },
+                    heard = self.routers.hear() => {
+                        // Routers repeat themselves, and anyone on a link can be one.
+                        if !self.heed(heard) {
+                            continue;
+                        }
+                        Woken::Changed
+                    }
+                    () = self.modules.tried() => Woken::Changed,
+                    () = pause(wait) => Woken::Changed,
+                };
             };
             match woken {
                 Woken::Changed => {}
@@ -191,7 +195,6 @@ impl Network {
                     cause = self.node.configuration.active().map(|active| active.cause());
                 }
                 Woken::Reported(link, Word::Four(report)) => self.hear(&link, report),
-                Woken::Advertised(link, heard) => self.heed(link, &heard),
                 Woken::Reported(link, Word::Six(report)) => self.hear6(&link, report),
             }
         }
@@ -246,12 +249,18 @@ impl Network {
         dhcp.hear(report, now());
     }
 
-    /// Takes what a router advertises, if its link is one that somebody wants.
-    fn heed(&mut self, link: u32, heard: &Advertisement) {
-        let Some(name) = self.links.get(&link) else { return };
-        if let Some(dhcp) = self.dhcp.get_mut(name) {
-            dhcp.routers.hear(heard, now());
+    /// Takes what routers advertise, and all of it that waits, where its link is one that somebody wants. Returns whether
+    /// there is anything new in it.
+    fn heed(&mut self, heard: (u32, Advertisement)) -> bool {
+        let (mut next, mut new) = (Some(heard), false);
+        while let Some((link, heard)) = next {
+            let name = self.links.get(&link);
+            if let Some(dhcp) = name.and_then(|name| self.dhcp.get_mut(name)) {
+                new |= dhcp.routers.hear(&heard, now());
+            }
+            next = self.routers.waiting();
         }
+        new
     }
 
     /// How long there is nothing to be done by itself.
@@ -260,18 +269,18 @@ impl Network {
             .dhcp
             .values()
             .flat_map(|dhcp| [dhcp.four.until, dhcp.six.until, dhcp.routers.until()]);
-        let lease = ends.flatten().min();
         // A moment more, so that the lease has ended when the wait has.
-        let lease = lease
-            .map(|until| until.saturating_sub(now()).saturating_add(Duration::from_millis(10)));
-        [lease, self.failures.wait].into_iter().flatten().min()
+        let lease =
+            ends.flatten().min().map(|until| until.saturating_add(Duration::from_millis(10)));
+        let next = [lease, self.failures.again()].into_iter().flatten().min();
+        next.map(|next| next.saturating_sub(now()))
     }
 
     /// One pass over everything.
     fn pass(&mut self) {
         match self.reconcile() {
             errors if errors.is_empty() => self.failures = Failures::default(),
-            errors => self.failures.take(&errors),
+            errors => self.failures.take(&errors, now()),
         }
     }
 
@@ -397,28 +406,6 @@ impl Network {
                 );
             }
         }
-    }
-}
-
-/// What failed, and how long to wait before it is tried again.
-#[derive(Default)]
-struct Failures {
-    wait: Option<Duration>,
-    told: Vec<String>,
-}
-
-impl Failures {
-    /// Says each failure once, until everything has gone well.
-    fn take(&mut self, errors: &[NetworkError]) {
-        for error in errors.iter().map(|error| report::chain(error)) {
-            if !self.told.contains(&error) {
-                tracing::error!(error, "the network is not as it should be; trying again");
-                self.told.push(error);
-            }
-        }
-        self.wait = Some(
-            self.wait.map_or(BACKOFF_FIRST, |wait| wait.saturating_mul(2).min(BACKOFF_LONGEST)),
-        );
     }
 }
 

@@ -57,6 +57,11 @@ impl Routers {
         }
     }
 
+    /// One more, if it has come already.
+    pub(super) fn waiting(&mut self) -> Option<(u32, Advertisement)> {
+        self.heard.try_recv().ok()
+    }
+
     /// Starts the agent once there is a link that heeds routers.
     pub(super) fn run(&mut self, desired: &Desired, observed: &Observed) {
         let heeded = observed.links.iter().any(|link| desired.heeds_routers(&link.name));
