@@ -10,8 +10,10 @@ use super::{
     event::{Effect, Event, Lease, Report},
     message::{self, Given, Wants},
 };
-use crate::dhcp::link::{Link, LinkError};
-use prost::Message as _;
+use crate::{
+    dhcp::link::{Link, LinkError},
+    pid1::framed,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     rand::{GetRandomFlags, getrandom},
@@ -231,11 +233,8 @@ impl Agent {
     }
 
     fn report(&mut self, report: Report) -> Result<(), AgentError> {
-        let message = LeaseReport { report: Some(encode(report)) }.encode_to_vec();
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-        let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend(message);
-        self.reports.write_all(&bytes).map_err(AgentError::Report)
+        let report = LeaseReport { report: Some(encode(report)) };
+        self.reports.write_all(&framed(&report)).map_err(AgentError::Report)
     }
 }
 
