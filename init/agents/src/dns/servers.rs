@@ -22,11 +22,13 @@ use std::{
 };
 use tokio::{
     net::UdpSocket,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 
 /// For how long all servers together may be asked: the resolvers of C libraries wait for five seconds.
 const WHOLE: Duration = Duration::from_millis(4500);
+/// What of that is left over, so that the last server's silence is noticed as well.
+const SPARE: Duration = Duration::from_millis(500);
 /// How long a datagram is waited for before it is taken for lost.
 const LOST: Duration = Duration::from_millis(1500);
 /// For how long a server that has failed is asked after the others.
@@ -88,7 +90,7 @@ impl Servers {
     }
 
     async fn ask_all(&self, question: &Question) -> Option<Message> {
-        let patience = WHOLE / u32::try_from(self.0.len()).unwrap_or(u32::MAX).max(1);
+        let patience = patience(self.0.len());
         loop {
             let mut silent = false;
             let mut order: Vec<&Server> = self.iter().collect();
@@ -217,17 +219,22 @@ impl Server {
         patience: Duration,
     ) -> Result<Message, AskError> {
         let bytes = question.encode(0, true).map_err(AskError::Encode)?;
+        let end = Instant::now() + patience;
+        let mut first = true;
         loop {
             let connection = self.connection();
             let begun = Instant::now();
-            match timeout(patience, connection.ask(bytes.clone())).await {
+            match timeout_at(end, connection.ask(bytes.clone())).await {
                 Ok(Ok(answer)) if question.is_answered_by(&answer) => return Ok(answer),
                 Ok(Ok(_)) => {
                     self.drop_connection(&connection);
                     return Err(AskError::Elsewhere);
                 }
                 // A server may end at any time what has served for a while.
-                Ok(Err(_)) if connection.has_served() => self.drop_connection(&connection),
+                Ok(Err(_)) if first && connection.has_served() => {
+                    self.drop_connection(&connection);
+                    first = false;
+                }
                 Ok(Err(reason)) => {
                     self.drop_connection(&connection);
                     return Err(AskError::Connection(reason));
@@ -269,6 +276,11 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.address)
     }
+}
+
+/// How long each of so many servers may take.
+fn patience(servers: usize) -> Duration {
+    WHOLE.saturating_sub(SPARE) / u32::try_from(servers).unwrap_or(u32::MAX).max(1)
 }
 
 /// What a server says of itself is no answer.
