@@ -32,6 +32,10 @@ const QUEUE: usize = 4;
 const LONGEST_TEXT: usize = 300;
 /// How long listening may take after a configuration asks for it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The first wait after the agent could not be started.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest.
+const BACKOFF_LONGEST: Duration = Duration::from_secs(60);
 
 /// Whom the network says to ask, and the generation that it has seen by then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub(crate) enum DnsError {
     Folder(#[source] io::Error),
     #[error("writing the dns agent's task")]
     Task(#[source] io::Error),
+    #[error("the image has no unit {UNIT}")]
+    Unit,
 }
 
 /// What `ctl get resolver` shows.
@@ -98,42 +104,38 @@ pub(crate) fn prepare() -> Result<(), DnsError> {
 /// Keeps the agent in step with the network for as long as the machine runs.
 pub(crate) async fn keep(node: Rc<Node>) {
     let mut wanted = node.resolver.subscribe();
-    let mut agent =
-        Agent { node: Rc::clone(&node), resolver: Resolver::default(), running: None, owed: None };
+    let mut configuration = node.configuration.subscribe();
+    let mut agent = Agent::new(Rc::clone(&node));
     loop {
         let Wanted { generation, resolver } = wanted.borrow_and_update().clone();
         let active = node.configuration.active();
         let cause = active.filter(|active| generation == Some(active.stored.number));
+        agent.generation = generation;
         let begun = agent.run(resolver).await;
+        agent.note(begun);
         match cause {
             Some(active) => active.cause().act(|| agent.publish()),
             None => agent.publish(),
         }
-        if let Some(generation) = generation {
-            match begun {
-                Ok(true) => agent.owed = Some((generation, Instant::now() + PATIENCE)),
-                // What is missing was missing before.
-                Ok(false) => agent.tell(generation, Ok(())),
-                Err(error) => agent.tell(generation, Err(report::chain(&error))),
-            }
-            agent.settle(false);
-        }
+        agent.account();
         loop {
-            let owed = agent.owed;
+            let (starting, again) = (agent.starting, agent.again());
             tokio::select! {
-                // The node has the sender.
+                // The node has the senders.
                 _changed = wanted.changed() => break,
+                // One that was in force before changes nothing of what is wanted.
+                _changed = configuration.changed() => agent.account(),
                 report = agent.report() => agent.hear(&report),
-                () = until(owed) => agent.settle(true),
+                () = until(starting) => agent.settle(true),
+                () = until(again) => break,
             }
         }
     }
 }
 
-/// Waits for the end of the time in which the agent should be listening.
-async fn until(owed: Option<(u64, Instant)>) {
-    match owed {
-        Some((_, end)) => tokio::time::sleep_until(end).await,
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
         None => std::future::pending().await,
     }
 }
@@ -141,9 +143,19 @@ async fn until(owed: Option<(u64, Instant)>) {
 struct Agent {
     node: Rc<Node>,
     resolver: Resolver,
+    /// The generation that wants it so.
+    generation: Option<u64>,
     running: Option<Running>,
-    /// The generation of which it has yet to be told whether it is in force, and by when.
-    owed: Option<(u64, Instant)>,
+    /// By when it should be listening; none once that has been told.
+    starting: Option<Instant>,
+    failed: Option<Failed>,
+}
+
+/// The agent could not be started.
+struct Failed {
+    reason: String,
+    wait: Duration,
+    again: Instant,
 }
 
 struct Running {
@@ -156,28 +168,49 @@ struct Running {
 }
 
 impl Agent {
-    /// Makes the agent ask these, if there is to be one. False if it does already.
-    async fn run(&mut self, resolver: Resolver) -> Result<bool, DnsError> {
+    fn new(node: Rc<Node>) -> Agent {
+        let resolver = Resolver::default();
+        Agent { node, resolver, generation: None, running: None, starting: None, failed: None }
+    }
+
+    /// Makes the agent ask these, if there is to be one.
+    async fn run(&mut self, resolver: Resolver) -> Result<(), DnsError> {
         let servers = resolver.stub.then(|| resolver.servers.clone());
         self.resolver = resolver;
         if self.running.as_ref().map(|running| &running.servers) == servers.as_ref() {
-            return Ok(false);
+            return Ok(());
         }
-        self.owed = None;
+        self.starting = None;
         if self.running.take().is_some() {
             self.node.supervisor.retire(UNIT).await;
         }
-        let Some(servers) = servers else { return Ok(false) };
-        let Some(unit) = self.node.units.get(UNIT).cloned() else {
-            tracing::error!(unit.name = UNIT, "the image has no such unit");
-            return Ok(false);
-        };
+        let Some(servers) = servers else { return Ok(()) };
+        let unit = self.node.units.get(UNIT).cloned().ok_or(DnsError::Unit)?;
         write(&servers).map_err(DnsError::Task)?;
         let (sender, reports) = mpsc::channel(QUEUE);
         let service = self.node.supervisor.add(&self.node, UNIT, unit, Some(sender));
         service.start();
         self.running = Some(Running { servers, reports, said: None, _service: service });
-        Ok(true)
+        self.starting = Some(Instant::now() + PATIENCE);
+        Ok(())
+    }
+
+    /// Notes whether it could be started. What fails is tried again, later and later.
+    fn note(&mut self, begun: Result<(), DnsError>) {
+        let before = self.failed.take();
+        let Err(error) = begun else { return };
+        let reason = report::chain(&error);
+        if before.as_ref().is_none_or(|before| before.reason != reason) {
+            tracing::error!(error = reason, "the dns agent could not be started; trying again");
+        }
+        let wait = before.map_or(BACKOFF_FIRST, |before| before.wait.saturating_mul(2));
+        let wait = wait.min(BACKOFF_LONGEST);
+        self.failed = Some(Failed { reason, wait, again: Instant::now() + wait });
+    }
+
+    /// When it is tried again.
+    fn again(&self) -> Option<Instant> {
+        self.failed.as_ref().map(|failed| failed.again)
     }
 
     /// The next thing that the agent says.
@@ -212,9 +245,21 @@ impl Agent {
         self.settle(false);
     }
 
-    /// Tells whether the configuration is in force, if that is known; at the end of its time it is.
+    /// Says whether the configuration is in force, as far as it is known now.
+    fn account(&mut self) {
+        match &self.failed {
+            Some(failed) => self.tell(Err(failed.reason.clone())),
+            None if self.starting.is_some() => self.settle(false),
+            // What is missing was missing before.
+            None => self.tell(Ok(())),
+        }
+    }
+
+    /// Tells whether the agent listens, if that is known; at the end of its time it is.
     fn settle(&mut self, end: bool) {
-        let Some((generation, _)) = self.owed else { return };
+        if self.starting.is_none() {
+            return;
+        }
         let outcome = match self.running.as_ref().map(|running| running.said.as_ref()) {
             None => Ok(()),
             Some(Some(said)) if said.listening => Ok(()),
@@ -222,18 +267,23 @@ impl Agent {
             Some(Some(said)) => Err(said.reason.clone()),
             Some(None) => Err("the dns agent has not said that it listens".to_owned()),
         };
-        self.owed = None;
-        self.tell(generation, outcome);
+        self.starting = None;
+        self.tell(outcome);
     }
 
-    fn tell(&self, generation: u64, outcome: Result<(), String>) {
+    /// Nobody listens who is told of a generation that is not the active one.
+    fn tell(&self, outcome: Result<(), String>) {
+        let Some(generation) = self.generation else { return };
         let outcome = outcome.map_err(|reason| format!("Resolver: {reason}"));
         self.node.convergence.report(Part::Resolver, generation, outcome);
     }
 
     fn publish(&self) {
         let said = self.running.as_ref().map(|running| running.said.as_ref());
-        let (state, reason) = judge(&self.resolver, said);
+        let (state, reason) = match &self.failed {
+            Some(failed) => ("failed", failed.reason.clone()),
+            None => judge(&self.resolver, said),
+        };
         let status = Status {
             state,
             servers: self.resolver.servers.iter().map(NameServer::to_string).collect(),
@@ -301,12 +351,37 @@ fn describe<'a>(resolver: &Resolver, said: Option<&'a DnsReport>) -> Stub<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Release;
+    use std::collections::BTreeMap;
 
     fn said(listening: bool, reasons: &[&str]) -> DnsReport {
         let server = |reason: &&str| DnsServerReport { answers: 1, reason: (*reason).to_owned() };
         let reason = if listening { String::new() } else { "in use".to_owned() };
         let servers = reasons.iter().map(server).collect();
         DnsReport { listening, reason, servers, ..DnsReport::default() }
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_can_not_be_started_is_told_of_each_time_and_tried_again() {
+        let node = Rc::new(Node::new(BTreeMap::new(), Release::default()));
+        let mut agent = Agent::new(Rc::clone(&node));
+        agent.generation = Some(1);
+        let wanted = Resolver { stub: true, ..Resolver::default() };
+        let begun = agent.run(wanted.clone()).await;
+        agent.note(begun);
+        // The second time the configuration goes back to it, and nothing else is wanted.
+        for _ in 0..2 {
+            node.convergence.begin(1);
+            agent.account();
+            let told = Err("Resolver: the image has no unit dns".to_owned());
+            assert_eq!(node.convergence.reached().await, told);
+        }
+        let begun = agent.run(wanted).await;
+        agent.note(begun);
+        assert_eq!(agent.failed.as_ref().map(|failed| failed.wait), Some(BACKOFF_FIRST * 2));
+        let begun = agent.run(Resolver::default()).await;
+        agent.note(begun);
+        assert_eq!(agent.again(), None);
     }
 
     #[test]
