@@ -6,16 +6,17 @@
 //!                             └─────► task ─► dns agent ─► reports ─► the resource Resolver
 //! ```
 
-use crate::{convergence::Part, node::Node, report, store::Kind, supervisor::Handle};
+use crate::{
+    agent::{self, Folder, until},
+    convergence::Part,
+    node::Node,
+    report,
+    store::Kind,
+    supervisor::Handle,
+};
 use prost::Message as _;
 use serde::Serialize;
-use std::{
-    fs, io,
-    os::unix::fs::{PermissionsExt as _, chown},
-    path::Path,
-    rc::Rc,
-    time::Duration,
-};
+use std::{io, rc::Rc, time::Duration};
 use stele_config::{NameServer, Resolver as Document};
 use stele_machine::network::names::Resolver;
 use stele_proto::internal::{DnsReport, DnsServer, DnsServerReport, DnsTask};
@@ -23,9 +24,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 const UNIT: &str = "dns";
 /// Where the agent finds its task.
-const FOLDER: &str = "/run/stele/dns";
-/// Its user.
-const USER: u32 = 212;
+const FOLDER: Folder = Folder { path: "/run/stele/dns", user: 212 };
 /// Reports that wait; an agent that has more to say waits.
 const QUEUE: usize = 4;
 /// The longest text of an agent that is kept.
@@ -47,7 +46,7 @@ pub(crate) struct Wanted {
 /// Why names can't be resolved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DnsError {
-    #[error("making the folder {FOLDER}")]
+    #[error("making the folder {}", FOLDER.path)]
     Folder(#[source] io::Error),
     #[error("writing the dns agent's task")]
     Task(#[source] io::Error),
@@ -95,10 +94,7 @@ struct Asked<'a> {
 
 /// Makes the folder that the agent reads.
 pub(crate) fn prepare() -> Result<(), DnsError> {
-    fs::create_dir_all(FOLDER)
-        .and_then(|()| chown(FOLDER, Some(USER), Some(USER)))
-        .and_then(|()| fs::set_permissions(FOLDER, fs::Permissions::from_mode(0o700)))
-        .map_err(DnsError::Folder)
+    FOLDER.make().map_err(DnsError::Folder)
 }
 
 /// Keeps the agent in step with the network for as long as the machine runs.
@@ -125,18 +121,11 @@ pub(crate) async fn keep(node: Rc<Node>) {
                 _changed = wanted.changed() => break,
                 // One that was in force before changes nothing of what is wanted.
                 _changed = configuration.changed() => agent.account(),
-                report = agent.report() => agent.hear(&report),
+                report = agent::said(agent.reports()) => agent.hear(&report),
                 () = until(starting) => agent.settle(true),
                 () = until(again) => break,
             }
         }
-    }
-}
-
-async fn until(end: Option<Instant>) {
-    match end {
-        Some(end) => tokio::time::sleep_until(end).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -186,7 +175,7 @@ impl Agent {
         }
         let Some(servers) = servers else { return Ok(()) };
         let unit = self.node.units.get(UNIT).cloned().ok_or(DnsError::Unit)?;
-        write(&servers).map_err(DnsError::Task)?;
+        FOLDER.give(&task(&servers)).map_err(DnsError::Task)?;
         let (sender, reports) = mpsc::channel(QUEUE);
         let service = self.node.supervisor.add(&self.node, UNIT, unit, Some(sender));
         service.start();
@@ -213,16 +202,8 @@ impl Agent {
         self.failed.as_ref().map(|failed| failed.again)
     }
 
-    /// The next thing that the agent says.
-    async fn report(&mut self) -> Vec<u8> {
-        match &mut self.running {
-            // The sender lives as long as the service.
-            Some(running) => match running.reports.recv().await {
-                Some(report) => report,
-                None => std::future::pending().await,
-            },
-            None => std::future::pending().await,
-        }
+    fn reports(&mut self) -> Option<&mut mpsc::Receiver<Vec<u8>>> {
+        self.running.as_mut().map(|running| &mut running.reports)
     }
 
     /// Takes the agent's word.
@@ -296,17 +277,12 @@ impl Agent {
     }
 }
 
-/// Writes the task, for the agent alone.
-fn write(servers: &[NameServer]) -> io::Result<()> {
+fn task(servers: &[NameServer]) -> DnsTask {
     let server = |server: &NameServer| DnsServer {
         address: server.socket().to_string(),
         name: server.name().unwrap_or_default(),
     };
-    let task = DnsTask { servers: servers.iter().map(server).collect() };
-    let (file, beside) = (Path::new(FOLDER).join("task"), Path::new(FOLDER).join("task.new"));
-    fs::write(&beside, task.encode_to_vec())?;
-    chown(&beside, Some(USER), Some(USER))?;
-    fs::rename(beside, file)
+    DnsTask { servers: servers.iter().map(server).collect() }
 }
 
 /// The state, and why it is not better. `said` is what the agent said, where there is one.

@@ -15,14 +15,13 @@ use prost::Message as _;
 use serde::Serialize;
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use stele_config::{Host, LogSink};
+use stele_machine::service::AWAITS_CLOCK;
 use stele_proto::internal::{SinkReport, SinkTask};
 use tokio::sync::mpsc;
 
 const UNIT: &str = "log-sink";
 /// Reports that wait; an agent that has more to say waits.
 const QUEUE: usize = 4;
-/// Why a sink is told nothing yet.
-const WAITS: &str = "waiting for the clock to be right";
 /// The longest text of an agent that is kept.
 const LONGEST_TEXT: usize = 300;
 
@@ -147,7 +146,7 @@ async fn run(node: &Rc<Node>, wanted: BTreeMap<String, LogSink>) -> Result<(), S
             // What was sent to the place before is not sent to the next.
             let progress = known.remove(&name).map(|sink| sink.progress).unwrap_or_default();
             let waits = document.after_clock() && !*node.clock.right().borrow();
-            let reason = if waits { WAITS.to_owned() } else { String::new() };
+            let reason = if waits { AWAITS_CLOCK.to_owned() } else { String::new() };
             let progress = SinkReport { connected: false, reason, ..progress };
             let sink = Sink { document, progress };
             sink.publish(node, &name);

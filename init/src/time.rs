@@ -7,6 +7,7 @@
 //! ```
 
 use crate::{
+    agent::{self, Folder},
     configuration::Causes,
     convergence::Part,
     node::Node,
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     cell::{Cell, RefCell},
     fs, io,
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::fs::chown,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -36,9 +37,7 @@ use tokio::{
 
 const UNIT: &str = "time";
 /// Where the agent finds its task, and has its files.
-const FOLDER: &str = "/run/stele/time";
-/// Its user.
-const USER: u32 = 211;
+const FOLDER: Folder = Folder { path: "/run/stele/time", user: 211 };
 /// Reports that wait; an agent that has more to say waits.
 const QUEUE: usize = 4;
 /// The longest text of an agent that is kept, and most of its sources.
@@ -64,7 +63,7 @@ pub(crate) struct Clock {
 /// Why the clock can't be kept right.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TimeError {
-    #[error("making the folder {FOLDER}")]
+    #[error("making the folder {}", FOLDER.path)]
     Folder(#[source] io::Error),
     #[error("writing the time agent's task")]
     Task(#[source] io::Error),
@@ -119,10 +118,7 @@ struct Source<'a> {
 
 /// Makes the folder that the agent works in.
 pub(crate) fn prepare() -> Result<(), TimeError> {
-    fs::create_dir_all(FOLDER)
-        .and_then(|()| chown(FOLDER, Some(USER), Some(USER)))
-        .and_then(|()| fs::set_permissions(FOLDER, fs::Permissions::from_mode(0o700)))
-        .map_err(TimeError::Folder)
+    FOLDER.make().map_err(TimeError::Folder)
 }
 
 /// The clock is never earlier than what is known to have passed: a dead battery must not make every certificate one from the
@@ -211,7 +207,7 @@ pub(crate) async fn keep(node: Rc<Node>, here: Rc<Here>) {
                 },
                 // The node has the sender.
                 _changed = leased.changed() => break,
-                report = agent.report() => {
+                report = agent::said(agent.reports()) => {
                     if agent.hear(&report) {
                         write = Instant::now();
                     }
@@ -297,24 +293,13 @@ impl Agent {
             floor: self.node.clock.floor.get(),
         };
         if let Some(ptp) = ptp {
-            chown(ptp, Some(USER), None)?;
+            chown(ptp, Some(FOLDER.user), None)?;
         }
-        let (file, beside) = (Path::new(FOLDER).join("task"), Path::new(FOLDER).join("task.new"));
-        fs::write(&beside, task.encode_to_vec())?;
-        chown(&beside, Some(USER), Some(USER))?;
-        fs::rename(beside, file)
+        FOLDER.give(&task)
     }
 
-    /// The next thing that the agent says.
-    async fn report(&mut self) -> Vec<u8> {
-        match self.running.as_mut().and_then(|running| running.reports.as_mut()) {
-            // The sender lives as long as the service.
-            Some(reports) => match reports.recv().await {
-                Some(report) => report,
-                None => std::future::pending().await,
-            },
-            None => std::future::pending().await,
-        }
+    fn reports(&mut self) -> Option<&mut mpsc::Receiver<Vec<u8>>> {
+        self.running.as_mut()?.reports.as_mut()
     }
 
     /// Takes the agent's word. True when the clock has become right for the first time.

@@ -21,6 +21,8 @@ use serde::Serialize;
 /// Milliseconds since boot.
 pub type Millis = u64;
 
+/// Why nothing is done yet that needs a clock that is right.
+pub const AWAITS_CLOCK: &str = "waiting for the clock to be right";
 /// The first wait after a failure.
 pub const BACKOFF_FIRST: Millis = 250;
 /// The longest.
@@ -178,7 +180,7 @@ impl Service {
                 None
             }
             (State::Stopped, Event::Start) if self.awaits_clock => {
-                let reason = "waiting for the clock to be right".to_owned();
+                let reason = AWAITS_CLOCK.to_owned();
                 self.enter(State::Held, now, None, reason);
                 None
             }

@@ -2,7 +2,13 @@
 //! The metrics agent: one process that gives the figures to everyone, on the address of the document.
 
 use crate::{
-    convergence::Part, events::Cause, node::Node, report, store::Kind, supervisor::Handle,
+    agent::{said, until},
+    convergence::Part,
+    events::Cause,
+    node::Node,
+    report,
+    store::Kind,
+    supervisor::Handle,
 };
 use prost::Message as _;
 use serde::Serialize;
@@ -56,21 +62,13 @@ pub(crate) async fn keep(node: Rc<Node>) {
                     Err(_ended) => return,
                 },
                 // What it says of a configuration that is not yet in force is that one's doing.
-                report = agent.report() => match owed {
+                report = said(agent.reports()) => match owed {
                     Some(_) => cause.clone().act(|| agent.tell(&report)),
                     None => agent.tell(&report),
                 },
-                () = until(owed) => agent.settle(true),
+                () = until(owed.map(|(_, end)| end)) => agent.settle(true),
             }
         }
-    }
-}
-
-/// Waits for the end of the time in which the agent should be listening.
-async fn until(owed: Option<(u64, Instant)>) {
-    match owed {
-        Some((_, end)) => tokio::time::sleep_until(end).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -131,16 +129,8 @@ impl Agent {
         true
     }
 
-    /// The next thing that the agent says.
-    async fn report(&mut self) -> Vec<u8> {
-        match &mut self.running {
-            // The sender lives as long as the service.
-            Some(running) => match running.reports.recv().await {
-                Some(report) => report,
-                None => std::future::pending().await,
-            },
-            None => std::future::pending().await,
-        }
+    fn reports(&mut self) -> Option<&mut mpsc::Receiver<Vec<u8>>> {
+        self.running.as_mut().map(|running| &mut running.reports)
     }
 
     fn tell(&mut self, report: &[u8]) {

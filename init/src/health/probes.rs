@@ -2,7 +2,7 @@
 //! The probe agent: one process that makes all checks that need a network.
 
 use super::rules::Task;
-use crate::{node::Node, report, supervisor::Handle};
+use crate::{agent, node::Node, report, supervisor::Handle};
 use prost::Message as _;
 use serde::Serialize;
 use std::rc::Rc;
@@ -72,9 +72,7 @@ impl Probes {
     /// The next thing that the agent saw.
     pub(super) async fn seen(&mut self) -> Seen {
         loop {
-            let Some((_, reports)) = &mut self.agent else { return std::future::pending().await };
-            // The sender lives as long as the service.
-            let Some(message) = reports.recv().await else { return std::future::pending().await };
+            let message = agent::said(self.agent.as_mut().map(|(_, reports)| reports)).await;
             match ProbeReport::decode(message.as_slice()) {
                 // It reads the bytes of strangers: it speaks for the checks that it was given, and for no other.
                 Ok(ProbeReport { check, .. })

@@ -204,6 +204,8 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
         let link = view.observed.links.iter().find(|link| link.name == status.name);
         let mut addresses = view.observed.addresses.iter().collect::<Vec<_>>();
         addresses.retain(|address| link.is_some_and(|link| link.index == address.index));
+        let mac = link.and_then(|link| link.mac).map(Mac::from);
+        let device = link.map(|link| &link.device);
         let text = LinkStatus {
             state: status.state.to_string(),
             document: (view.desired.links.get(&status.name))
@@ -212,12 +214,12 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
             made_by: view.desired.made.get(&status.name).map(Form::kind),
             master: link.and_then(|link| link.master).map(|master| name(view, master)),
             index: link.map(|link| link.index),
-            mac: link.and_then(|link| link.mac).map(|mac| Mac::from(mac).to_string()),
-            permanent_mac: link
-                .and_then(|link| link.device.mac.filter(|mac| Some(mac.bytes()) != link.mac))
-                .map(|mac| mac.to_string()),
-            path: link.and_then(|link| Some(link.device.path.as_ref()?.to_string())),
-            driver: link.and_then(|link| Some(link.device.driver.as_ref()?.to_string())),
+            mac: mac.map(|mac| mac.to_string()),
+            permanent_mac: device
+                .and_then(|device| device.mac.filter(|own| Some(*own) != mac))
+                .map(|own| own.to_string()),
+            path: device.and_then(|device| Some(device.path.as_ref()?.to_string())),
+            driver: device.and_then(|device| Some(device.driver.as_ref()?.to_string())),
             mtu: link.map(|link| link.mtu),
             max_mtu: link.and_then(|link| link.max_mtu),
             carrier: link.map(|link| link.carrier),
@@ -233,10 +235,7 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
 fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {
     let describe = |address: &stele_machine::network::Address| {
         let link = name(view, address.index);
-        let leased = view.dhcp.get(&link).is_some_and(|Dhcp { four, six, .. }| {
-            four.lease.as_ref().is_some_and(|lease| lease.address() == address.cidr)
-                || six.lease.as_ref().is_some_and(|lease| lease.addresses().contains(&address.cidr))
-        });
+        let leased = view.dhcp.get(&link).is_some_and(|dhcp| dhcp.gives(&address.cidr));
         let origin = if leased { Origin::Lease.as_str() } else { origin(address.ours) };
         let text = address.cidr.to_string();
         (format!("{link}/{text}"), AddressStatus { link, address: text, origin })

@@ -2,6 +2,7 @@
 //! Name servers and search domains that routers advertise (RFC 8106), and how long they hold. The agent that hears them reads
 //! the bytes of strangers, so what it says is checked before it is believed.
 
+use super::lease6::is_elsewhere;
 use std::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
@@ -37,7 +38,7 @@ impl Advertised {
         let lasts = Duration::from_secs(advertisement.seconds.into()).min(LONGEST);
         let until = (!lasts.is_zero()).then(|| now.saturating_add(lasts));
         let mut changed = false;
-        let servers = advertisement.servers.iter().filter(|server| usable(**server));
+        let servers = advertisement.servers.iter().filter(|server| is_elsewhere(server));
         for server in servers.take(MOST) {
             changed |= set(&mut self.servers, IpAddr::V6(*server), until);
         }
@@ -77,14 +78,6 @@ impl Advertised {
     pub fn domains(&self) -> impl Iterator<Item = &Domain> {
         self.domains.iter().map(|(domain, _)| domain)
     }
-}
-
-/// One that other links than its own don't have as well.
-fn usable(server: Ipv6Addr) -> bool {
-    !server.is_unspecified()
-        && !server.is_multicast()
-        && !server.is_loopback()
-        && !server.is_unicast_link_local()
 }
 
 /// Keeps an item until then, or not any more. Returns whether it was not there before, or is gone.

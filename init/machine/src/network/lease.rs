@@ -169,6 +169,23 @@ pub struct Dhcp {
     pub routers: Advertised,
 }
 
+impl Dhcp {
+    /// Whether a lease holds that gives this address.
+    #[must_use]
+    pub fn gives(&self, address: &Cidr) -> bool {
+        self.four.lease.as_ref().is_some_and(|lease| lease.address() == *address)
+            || self.six.gives(address)
+    }
+}
+
+impl Held<Lease6> {
+    /// Whether the lease gives this address.
+    #[must_use]
+    pub fn gives(&self, address: &Cidr) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.addresses().contains(address))
+    }
+}
+
 /// What is known about the lease that an agent works for. Times are since boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held<L> {

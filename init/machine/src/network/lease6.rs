@@ -52,12 +52,13 @@ impl From<Claim6> for Lease6 {
             let length = u8::try_from(*length).ok().filter(|length| (1..=64).contains(length))?;
             Some(Cidr::new(IpAddr::V6(*address), length)?.network())
         };
-        let given = |address: &&Ipv6Addr| usable(address) && !address.is_unicast_link_local();
         let server = claim.server.chars().filter(char::is_ascii_hexdigit);
         Lease6 {
-            addresses: each_once(claim.addresses.iter().filter(given).filter_map(host)),
+            addresses: each_once(
+                claim.addresses.iter().filter(|it| is_elsewhere(it)).filter_map(host),
+            ),
             prefixes: each_once(
-                claim.prefixes.iter().filter(|(address, _)| given(&address)).filter_map(network),
+                claim.prefixes.iter().filter(|(it, _)| is_elsewhere(it)).filter_map(network),
             ),
             dns_servers: servers(&claim.dns_servers),
             domains: each_once(claim.domains.iter().filter_map(|domain| domain.parse().ok())),
@@ -116,15 +117,16 @@ impl Lasts for Lease6 {
     }
 }
 
-/// An address that one machine can have.
-fn usable(address: &Ipv6Addr) -> bool {
-    !address.is_unspecified() && !address.is_multicast() && !address.is_loopback()
+/// One that a single machine can have, and that other links than its own don't have as well.
+pub(super) fn is_elsewhere(address: &Ipv6Addr) -> bool {
+    !address.is_unspecified()
+        && !address.is_multicast()
+        && !address.is_loopback()
+        && !address.is_unicast_link_local()
 }
 
-/// A server on the link itself could be on any link.
 fn servers(claimed: &[Ipv6Addr]) -> Vec<IpAddr> {
-    let reachable = |server: &&Ipv6Addr| usable(server) && !server.is_unicast_link_local();
-    each_once(claimed.iter().filter(reachable).copied().map(IpAddr::V6))
+    each_once(claimed.iter().filter(|server| is_elsewhere(server)).copied().map(IpAddr::V6))
 }
 
 fn each_once<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {

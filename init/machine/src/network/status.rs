@@ -123,14 +123,10 @@ fn unusable(
     refused: &Refused,
     link: &Link,
 ) -> Option<String> {
-    let leased = |cidr: &Cidr| {
-        dhcp.four.lease.as_ref().is_some_and(|lease| lease.address() == *cidr)
-            || dhcp.six.lease.as_ref().is_some_and(|lease| lease.addresses().contains(cidr))
-    };
     let unusable = |cidr: &Cidr| {
         let mut there = observed.addresses.iter().filter(|address| address.index == link.index);
         match there.find(|address| address.cidr == *cidr) {
-            Some(address) if address.tentative && !leased(cidr) => Some(format!(
+            Some(address) if address.tentative && !dhcp.gives(cidr) => Some(format!(
                 "It has not {cidr} yet: it is asking whether another machine has this address"
             )),
             Some(_) => None,
@@ -183,7 +179,8 @@ fn one(
         let reason = format!("Another machine has the address {}", address.cidr.address());
         return status(State::Conflict, &reason);
     }
-    let dhcp = dhcp.get(&link.name).cloned().unwrap_or_default();
+    let unknown = Dhcp::default();
+    let dhcp = dhcp.get(&link.name).unwrap_or(&unknown);
     let missing4 = wanted.dhcp4.is_some() && dhcp.four.lease.is_none();
     let missing6 = wanted.dhcp6.is_some() && dhcp.six.lease.is_none();
     let awaited = [
@@ -199,7 +196,7 @@ fn one(
             return Status { since: Some(since), ..status(State::Waiting, word) };
         }
     }
-    if let Some(reason) = unusable(wanted, observed, &dhcp, refused, link) {
+    if let Some(reason) = unusable(wanted, observed, dhcp, refused, link) {
         return status(State::Waiting, &reason);
     }
     match missing(desired, observed, &link.name) {

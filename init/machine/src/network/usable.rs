@@ -21,8 +21,7 @@ pub enum Usable {
 pub fn usable(observed: &Observed, dhcp: &BTreeMap<String, Dhcp>) -> Usable {
     let leased = |address: &Address| {
         let link = observed.links.iter().find(|link| link.index == address.index);
-        link.and_then(|link| dhcp.get(&link.name)?.six.lease.as_ref())
-            .is_some_and(|lease| lease.addresses().contains(&address.cidr))
+        link.and_then(|link| dhcp.get(&link.name)).is_some_and(|dhcp| dhcp.six.gives(&address.cidr))
     };
     let ours = || observed.addresses.iter().filter(|address| address.ours);
     if let Some(address) = ours().find(|address| address.duplicate && !leased(address)) {
