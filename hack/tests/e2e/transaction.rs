@@ -289,7 +289,8 @@ fn tried(world: &World, label: &str, deadline: &str) -> Result<(Kept, Web)> {
     let image = world.variants.next();
     node.ctl.run(["upgrade", "--no-reboot", "--image", &image.to_string_lossy()])?;
     let boot = node.boot_id()?;
-    node.ctl.run(["reboot"])?;
+    // Who waits for the node to be back may come too late: its checks pass soon.
+    node.ctl.run(["reboot", "--no-wait"])?;
     node.vm.wait_for_launch(2, BOOT)?;
     web.feel(Mood::Bad);
     node.wait_for_another_boot(&boot)?;
