@@ -11,6 +11,7 @@
 //! There are no IP sockets here: everything is asked over `AF_NETLINK`.
 
 mod addresses;
+mod bridge_vlans;
 mod fence;
 mod firewall;
 mod links;
@@ -23,6 +24,7 @@ mod virtual_links;
 mod wireguard;
 
 pub use addresses::AddressInfo;
+pub use bridge_vlans::{VlanEnd, VlanRange};
 pub use fence::Fence;
 pub use firewall::{Firewall, FirewallRule, Transport, Verdict};
 pub use links::LinkInfo;
@@ -184,6 +186,8 @@ pub enum LinkChange {
     Master(Option<u32>),
     /// Other settings of its form.
     Form,
+    /// Into other VLANs of a bridge.
+    Vlans,
 }
 
 impl fmt::Display for LinkChange {
@@ -195,6 +199,7 @@ impl fmt::Display for LinkChange {
             Self::Master(Some(master)) => write!(f, "into link {master}"),
             Self::Master(None) => f.write_str("out of the link that it is in"),
             Self::Form => f.write_str("to other settings"),
+            Self::Vlans => f.write_str("to other VLANs"),
         }
     }
 }

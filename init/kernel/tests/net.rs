@@ -11,7 +11,7 @@ use std::{
 use stele_kernel::net::{
     AddressInfo, BondForm, BridgeForm, Fence, Firewall, FirewallRule, LOOPBACK, LinkForm, LinkInfo,
     MAIN_TABLE, Monitor, NetError, Netlink, NewLink, OWNER, Route, Rule, Transport, Verdict,
-    WireGuardPeer, WireGuardSettings,
+    VlanEnd, VlanRange, WireGuardPeer, WireGuardSettings,
 };
 
 /// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
@@ -242,6 +242,49 @@ fn links_come_into_others_and_out_of_them_while_these_work() {
         }
         netlink.set_master(inner.index, None).expect("out of it");
         assert_eq!(link(&mut netlink, "inner").master, None);
+    });
+}
+
+#[test]
+fn ports_come_into_vlans_and_go_out_of_them() {
+    in_namespace(|mut netlink| {
+        let cable = NewLink { peer: Some("outer"), ..new("inner", &LinkForm::Veth) };
+        let form = LinkForm::Bridge(BridgeForm { vlan_filtering: true, ..bridge() });
+        let port = made(&mut netlink, cable).expect("a cable").index;
+        if let Err(error) = netlink.make_link(new("br0", &form)) {
+            println!("this kernel's bridges don't filter: {:?}", std::error::Error::source(&error));
+            return;
+        }
+        let whole = link(&mut netlink, "br0").index;
+        netlink.set_master(port, Some(whole)).expect("into it");
+        let range = |first, last, both| VlanRange { first, last, untagged: both, native: both };
+        let both = |netlink: &mut Netlink| {
+            let all = netlink.vlans().expect("looking");
+            (
+                all.get(&port).cloned().unwrap_or_default(),
+                all.get(&whole).cloned().unwrap_or_default(),
+            )
+        };
+        // What the kernel does by itself.
+        assert_eq!(both(&mut netlink), (vec![range(1, 1, true)], vec![range(1, 1, true)]));
+        let (here, there) = (VlanEnd::Port(port), VlanEnd::Bridge(whole));
+        netlink.add_vlans(here, range(10, 10, true)).expect("adding");
+        netlink.add_vlans(here, range(20, 29, false)).expect("adding");
+        netlink.add_vlans(there, range(20, 20, false)).expect("adding");
+        netlink.del_vlans(here, range(1, 1, true)).expect("removing");
+        netlink.del_vlans(here, range(1, 1, true)).expect("removing it again");
+        netlink.del_vlans(here, range(25, 27, false)).expect("removing");
+        let expected = vec![range(10, 10, true), range(20, 24, false), range(28, 29, false)];
+        assert_eq!(both(&mut netlink), (expected, vec![range(1, 1, true), range(20, 20, false)]));
+        // As many as there can be: more than fit into one answer of the usual size.
+        for id in (1..4094).step_by(2) {
+            netlink.add_vlans(here, range(id, id, false)).expect("adding");
+        }
+        netlink.del_vlans(here, range(2, 2, false)).expect("removing");
+        assert!(both(&mut netlink).0.len() > 2000);
+        netlink.links().expect("links");
+        let error = netlink.add_vlans(VlanEnd::Port(LOOPBACK), range(5, 5, false));
+        assert_eq!(error.expect_err("no port").to_string(), "Setting link 1 to other VLANs");
     });
 }
 

@@ -11,6 +11,7 @@
 //! * [`advertised`]: name servers that routers advertise.
 //! * [`desired`]: what the links should have.
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
+//! * [`vlans`]: which VLANs the ports of a bridge are in.
 //! * [`wireguard`]: the keys and peers of tunnels.
 //! * [`plan`]: the steps from what they have to what they should have.
 //! * [`rules`]: which packets are routed by which table.
@@ -31,6 +32,7 @@ pub mod rules;
 pub mod status;
 pub mod usable;
 pub mod virtual_link;
+pub mod vlans;
 pub mod wanted;
 pub mod wireguard;
 
@@ -38,6 +40,7 @@ use rules::Rule;
 use std::net::IpAddr;
 use stele_config::{Cidr, Device};
 use virtual_link::Form;
+use vlans::Vlans;
 
 /// What the kernel has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub struct Link {
     pub ours: bool,
     /// The link that it is in.
     pub master: Option<u32>,
+    /// The VLANs that it is in, where it is a bridge of ours that looks at tags, or in one.
+    pub vlans: Option<Vlans>,
 }
 
 /// An address as the kernel has it.

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Between what the kernel crate says of the network and what the decisions are made on: by number there, by name here.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 use stele_config::{Cidr, Device, Mac};
 use stele_kernel::net::{
-    self, BondForm, BridgeForm, LinkForm, LinkInfo, NetError, Netlink, NewLink,
+    self, BondForm, BridgeForm, LinkForm, LinkInfo, NetError, Netlink, NewLink, VlanEnd, VlanRange,
 };
 use stele_machine::network::{
-    Address, Link, Observed, Route, plan::Action, rules::Rule, virtual_link::Form,
+    Address, Link, Observed, Route,
+    plan::Action,
+    rules::Rule,
+    virtual_link::Form,
+    vlans::{Membership, Range, Vlans},
 };
 
 /// What is behind a link.
@@ -28,6 +35,7 @@ pub(super) fn observe(
     first_mtu.retain(|index, _| links.iter().any(|link| link.index == *index));
     let names: BTreeMap<u32, &str> =
         links.iter().map(|link| (link.index, link.name.as_str())).collect();
+    let vlans = observe_vlans(netlink, &links)?;
     let links = links.iter().map(|link| Link {
         first_mtu: *first_mtu.entry(link.index).or_insert(link.mtu),
         index: link.index,
@@ -42,6 +50,7 @@ pub(super) fn observe(
         form: form(link, &names),
         ours: link.ours,
         master: link.master,
+        vlans: vlans.get(&link.index).cloned(),
     });
     let addresses = netlink.addresses()?.into_iter().filter_map(|address| {
         Some(Address {
@@ -81,6 +90,44 @@ pub(super) fn observe(
         routes: routes.collect(),
         rules: rules.collect(),
     })
+}
+
+/// The VLANs of our bridges that look at tags, and of all links in them. Where there is none, nothing is asked.
+fn observe_vlans(
+    netlink: &mut Netlink,
+    links: &[LinkInfo],
+) -> Result<BTreeMap<u32, Vlans>, NetError> {
+    let looks = |link: &&LinkInfo| match &link.form {
+        Some(LinkForm::Bridge(bridge)) => link.ours && bridge.vlan_filtering,
+        Some(_) | None => false,
+    };
+    let bridges: BTreeSet<u32> = links.iter().filter(looks).map(|link| link.index).collect();
+    if bridges.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut all = netlink.vlans()?;
+    let inside = |link: &&LinkInfo| {
+        bridges.contains(&link.index) || link.master.is_some_and(|whole| bridges.contains(&whole))
+    };
+    let vlans = |link: &LinkInfo| {
+        let ranges = all.remove(&link.index).unwrap_or_default();
+        (link.index, ranges.into_iter().map(range).collect())
+    };
+    Ok(links.iter().filter(inside).map(vlans).collect())
+}
+
+fn range(range: VlanRange) -> Range {
+    let VlanRange { first, last, untagged, native } = range;
+    Range { first, last, membership: Membership { untagged, native } }
+}
+
+fn to_range(range: Range) -> VlanRange {
+    let Range { first, last, membership: Membership { untagged, native } } = range;
+    VlanRange { first, last, untagged, native }
+}
+
+fn vlan_end(index: u32, bridge: bool) -> VlanEnd {
+    if bridge { VlanEnd::Bridge(index) } else { VlanEnd::Port(index) }
 }
 
 /// None where the kernel says what is no network.
@@ -143,6 +190,12 @@ pub(super) fn apply(netlink: &mut Netlink, action: &Action) -> Result<(), NetErr
         Action::RemoveLink { index } => netlink.remove_link(*index),
         Action::SetDown { index } => netlink.set_down(*index),
         Action::SetMaster { index, master } => netlink.set_master(*index, *master),
+        Action::AddVlans { index, bridge, range } => {
+            netlink.add_vlans(vlan_end(*index, *bridge), to_range(*range))
+        }
+        Action::DelVlans { index, bridge, range } => {
+            netlink.del_vlans(vlan_end(*index, *bridge), to_range(*range))
+        }
         Action::SetUp { index } => netlink.set_up(*index),
         Action::SetMtu { index, mtu } => netlink.set_mtu(*index, *mtu),
         Action::AddAddress { index, cidr } => {

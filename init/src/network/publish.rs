@@ -18,6 +18,7 @@ use stele_machine::network::{
     rules::Rule,
     status::Status,
     virtual_link::Form,
+    vlans::Vlans,
 };
 
 /// What there is to show.
@@ -63,6 +64,12 @@ struct LinkStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     carrier: Option<bool>,
     addresses: Vec<String>,
+    /// The VLAN of packets without a tag, in a bridge that looks at tags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pvid: Option<u16>,
+    /// Its other VLANs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vlans: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
     /// Seconds after boot.
@@ -206,6 +213,7 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
         addresses.retain(|address| link.is_some_and(|link| link.index == address.index));
         let mac = link.and_then(|link| link.mac).map(Mac::from);
         let device = link.map(|link| &link.device);
+        let vlans = link.and_then(|link| link.vlans.as_ref());
         let text = LinkStatus {
             state: status.state.to_string(),
             document: (view.desired.links.get(&status.name))
@@ -224,6 +232,10 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
             max_mtu: link.and_then(|link| link.max_mtu),
             carrier: link.map(|link| link.carrier),
             addresses: addresses.into_iter().map(|address| address.cidr.to_string()).collect(),
+            pvid: vlans.and_then(Vlans::native),
+            vlans: vlans
+                .map(|vlans| vlans.others().iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             reason: view.unmade.get(&status.name).unwrap_or(&status.reason).clone(),
             since: status.since.map(|since| since.as_secs_f64()),
         };

@@ -87,6 +87,7 @@ mod document;
 mod integer;
 mod list;
 mod node;
+mod range;
 mod record;
 mod report;
 #[cfg_attr(
@@ -147,7 +148,7 @@ pub use upgrade::UpgradePolicy;
 pub use url::{Url, UrlError};
 pub use virtual_link::{
     Bond, BondMode, Bridge, BridgePort, Dummy, HashPolicy, LacpRate, Veth, VirtualLink, Vlan,
-    VlanProtocol, Vrf, WireGuard, WireGuardPeer,
+    VlanProtocol, VlanRange, Vrf, WireGuard, WireGuardPeer,
 };
 pub use watchdog::Watchdog;
 pub use wireguard_key::{WireGuardKey, WireGuardKeyError, WireGuardSecret};

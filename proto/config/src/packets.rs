@@ -2,9 +2,10 @@
 //! What rules of a firewall say of packets: their ports, and how many they may be.
 
 use crate::node::{Node, Tree};
-use crate::report::{Report, quote};
+use crate::range;
+use crate::report::Report;
 use crate::shape::Shape;
-use crate::value::{Secrets, Text, Value, refuse_type};
+use crate::value::{Secrets, Text, Value};
 use std::fmt;
 use std::str::FromStr;
 
@@ -43,10 +44,6 @@ impl Ports {
     #[must_use]
     pub fn last(self) -> u16 {
         self.last
-    }
-
-    fn new(first: u16, last: u16) -> Option<Ports> {
-        (first > 0 && first <= last).then_some(Ports { first, last })
     }
 }
 
@@ -94,31 +91,11 @@ impl Value for Ports {
     }
 
     fn read(node: &Node, report: &mut Report) -> Option<Ports> {
-        let text = match &node.tree {
-            Tree::Integer(number) => number.to_string(),
-            Tree::Text(text) => text.clone(),
-            _ => {
-                refuse_type(node, &Self::shape(), report);
-                return None;
-            }
-        };
-        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
-        let ports = match (first.parse(), last.parse()) {
-            (Ok(first), Ok(last)) => Ports::new(first, last),
-            _ => None,
-        };
-        if ports.is_none() {
-            let message = format!("{} is no port and no range of them", quote(&text));
-            report.find(node.line, message, Self::shape().expected());
-        }
-        ports
+        let ends = range::read(node, (&Self::shape(), "port"), &(1..=u16::MAX), report);
+        ends.map(|(first, last)| Ports { first, last })
     }
 
     fn write(&self, _: Secrets) -> Option<Tree> {
-        Some(if self.first == self.last {
-            Tree::Integer(self.first.into())
-        } else {
-            Tree::Text(format!("{}-{}", self.first, self.last))
-        })
+        Some(range::write(self.first, self.last))
     }
 }

@@ -9,6 +9,7 @@ mod bridge;
 mod dummy;
 mod veth;
 mod vlan;
+mod vlan_range;
 mod vrf;
 mod wireguard;
 
@@ -17,6 +18,7 @@ pub use bridge::{Bridge, BridgePort};
 pub use dummy::Dummy;
 pub use veth::Veth;
 pub use vlan::{Vlan, VlanProtocol};
+pub use vlan_range::VlanRange;
 pub use vrf::Vrf;
 pub use wireguard::{WireGuard, WireGuardPeer};
 

@@ -130,7 +130,9 @@ impl Netlink {
         let (flags, mask) = match change {
             LinkChange::Up => (up, up),
             LinkChange::Down => (0, up),
-            LinkChange::Mtu(_) | LinkChange::Master(_) | LinkChange::Form => (0, 0),
+            LinkChange::Mtu(_) | LinkChange::Master(_) | LinkChange::Form | LinkChange::Vlans => {
+                (0, 0)
+            }
         };
         let header = Ifinfomsg {
             ifi_index: index as i32,
@@ -147,7 +149,7 @@ impl Netlink {
             LinkChange::Master(master) => {
                 request.encode().push_master(master.unwrap_or_default());
             }
-            LinkChange::Up | LinkChange::Down | LinkChange::Form => {}
+            LinkChange::Up | LinkChange::Down | LinkChange::Form | LinkChange::Vlans => {}
         }
         self.change(&request).map_err(|source| NetError::Link { index, change, source })
     }

@@ -6,6 +6,7 @@ use super::{
     lease::Dhcp,
     rules::{self, Rule},
     virtual_link::{self, Form},
+    vlans::{self, Vlans},
     wanted::Wanted,
 };
 use std::{
@@ -50,6 +51,8 @@ pub struct DesiredLink {
     pub ignores_routers: bool,
     /// The link that it is in.
     pub master: Option<String>,
+    /// The VLANs that it should be in; none where it is no bridge that looks at tags and in none.
+    pub vlans: Option<Vlans>,
     /// The name of the document that says so; empty where none does.
     pub document: String,
 }
@@ -174,6 +177,11 @@ fn virtual_link(
             member.dhcp4 = None;
         }
     }
+    if let VirtualLink::Bridge(bridge) = document {
+        for (name, vlans) in vlans::of_bridge(bridge) {
+            desired.entry(actual(name)).or_default().vlans = Some(vlans);
+        }
+    }
 }
 
 fn configured(document: &stele_config::Link) -> DesiredLink {
@@ -196,6 +204,7 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
         dhcp6: document.dhcp6().cloned(),
         ignores_routers: document.ignores_routers(),
         master: None,
+        vlans: None,
         document: document.name().to_string(),
     }
 }

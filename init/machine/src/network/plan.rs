@@ -10,6 +10,7 @@ use super::{
     desired::Desired,
     rules::{self, Rule},
     virtual_link::{self, Form},
+    vlans::{self, Range},
 };
 use std::{collections::BTreeSet, fmt};
 use stele_config::{Cidr, Table};
@@ -49,6 +50,24 @@ pub enum Action {
         index: u32,
         /// What it should be in.
         master: Option<u32>,
+    },
+    /// Put a link into VLANs of the bridge that it is or is in, in one way, whatever it was before.
+    AddVlans {
+        /// The link.
+        index: u32,
+        /// Whether it is the bridge.
+        bridge: bool,
+        /// The VLANs.
+        range: Range,
+    },
+    /// Take a link out of VLANs.
+    DelVlans {
+        /// The link.
+        index: u32,
+        /// Whether it is the bridge.
+        bridge: bool,
+        /// The VLANs; how it was in them does not matter.
+        range: Range,
     },
     /// Remove a route that is ours.
     DelRoute(Route),
@@ -102,6 +121,13 @@ impl fmt::Display for Action {
                 write!(f, "put link {index} into link {master}")
             }
             Self::SetMaster { index, master: None } => write!(f, "take link {index} out"),
+            Self::AddVlans { index, range, .. } => {
+                let how = if range.membership.untagged { ", without a tag" } else { "" };
+                write!(f, "put link {index} into VLAN {range}{how}")
+            }
+            Self::DelVlans { index, range, .. } => {
+                write!(f, "take link {index} out of VLAN {range}")
+            }
             Self::DelRoute(old) => route(f, "remove", old),
             Self::SetUp { index } => write!(f, "set link {index} up"),
             Self::SetMtu { index, mtu } => write!(f, "set the MTU of link {index} to {mtu}"),
@@ -160,6 +186,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
         .map(|old| Action::DelAddress { index: old.index, cidr: old.cidr });
     made.into_iter()
         .chain(joined.iter().cloned())
+        .chain(vlans::plan(desired, observed))
         .chain(old_routes)
         .chain(set_up)
         .chain(new_addresses)

@@ -165,6 +165,9 @@ fn one(
     {
         return status(State::Waiting, &format!("It is not in {whole} yet"));
     }
+    if wanted.vlans.is_some() && wanted.vlans != link.vlans {
+        return status(State::Waiting, "It is not in its VLANs yet");
+    }
     if !link.up {
         return status(State::Down, "It is being set up");
     }
@@ -235,6 +238,7 @@ mod tests {
             form: None,
             ours: false,
             master: None,
+            vlans: None,
         }
     }
 

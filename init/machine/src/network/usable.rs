@@ -57,6 +57,7 @@ mod tests {
             form: None,
             ours: false,
             master: None,
+            vlans: None,
         }
     }
 

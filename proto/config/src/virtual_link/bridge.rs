@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
 use crate::span::Span;
-use crate::virtual_link::VirtualLink;
+use crate::virtual_link::{VirtualLink, VlanRange, vlan_range};
 use std::time::Duration;
 
 record! {
@@ -30,6 +30,12 @@ record! {
         /// Look at the VLAN tags of packets, and pass each on to those ports alone that are in its VLAN. Without it, tags
         /// mean nothing to the bridge.
         vlan_filtering as "vlanFiltering": bool,
+        /// The VLAN in which the machine itself sends and takes packets without a tag: those of the link of this name. 0 for
+        /// none; without it, 1. With `vlanFiltering` alone.
+        pvid: Option<Integer<0, 4094>>,
+        /// The VLANs in which the machine itself sends and takes packets with a tag, as a `VLAN` on this link does: numbers,
+        /// or ranges such as `20-29`. With `vlanFiltering` alone.
+        vlans: List<VlanRange, 0, 64>,
     }
 }
 
@@ -38,6 +44,11 @@ record! {
     pub struct BridgePort as "BridgePort" {
         /// The link: its name, or that of its `Link` document.
         link: InterfaceName,
+        /// The VLAN of packets without a tag, both those that come in and those that go out. 0 for none: the port is for
+        /// packets with a tag alone. Without it, 1. With `vlanFiltering` alone.
+        pvid: Option<Integer<0, 4094>>,
+        /// The VLANs of packets with a tag: numbers, or ranges such as `20-29`. With `vlanFiltering` alone.
+        vlans: List<VlanRange, 0, 64>,
     }
 }
 
@@ -77,6 +88,18 @@ impl Bridge {
     pub fn vlan_filtering(&self) -> bool {
         self.vlan_filtering
     }
+
+    /// The VLAN in which the machine itself sends and takes packets without a tag.
+    #[must_use]
+    pub fn pvid(&self) -> Option<u16> {
+        vlan_range::native(number(self.pvid))
+    }
+
+    /// The VLANs in which it does so with a tag.
+    #[must_use]
+    pub fn vlans(&self) -> &[VlanRange] {
+        &self.vlans
+    }
 }
 
 impl BridgePort {
@@ -85,6 +108,22 @@ impl BridgePort {
     pub fn link(&self) -> &InterfaceName {
         &self.link
     }
+
+    /// The VLAN of packets without a tag.
+    #[must_use]
+    pub fn pvid(&self) -> Option<u16> {
+        vlan_range::native(number(self.pvid))
+    }
+
+    /// The VLANs of packets with a tag.
+    #[must_use]
+    pub fn vlans(&self) -> &[VlanRange] {
+        &self.vlans
+    }
+}
+
+fn number(pvid: Option<Integer<0, 4094>>) -> Option<u16> {
+    pvid.and_then(|pvid| u16::try_from(pvid.value()).ok())
 }
 
 impl Check for Bridge {
@@ -95,8 +134,22 @@ impl Check for Bridge {
                 let message = format!("{} is a port already", port.link);
                 report.find_item(node, ("ports", index), message, "each link once");
             }
+            if !self.vlan_filtering && (port.pvid.is_some() || !port.vlans.is_empty()) {
+                let message = "VLANs of a port mean nothing to a bridge that does not look at tags";
+                report.find_item(node, ("ports", index), message, "vlanFiltering: true");
+            }
         }
+        let own = [("pvid", self.pvid.is_some()), ("vlans", !self.vlans.is_empty())];
+        for (key, _) in own.into_iter().filter(|(_, there)| *there && !self.vlan_filtering) {
+            let message = "VLANs mean nothing to a bridge that does not look at tags";
+            report.find_at(node, key, message, "vlanFiltering: true");
+        }
+        vlan_range::check(number(self.pvid), &self.vlans, node, report);
     }
 }
 
-impl Check for BridgePort {}
+impl Check for BridgePort {
+    fn check(&self, node: &Node, report: &mut Report) {
+        vlan_range::check(number(self.pvid), &self.vlans, node, report);
+    }
+}

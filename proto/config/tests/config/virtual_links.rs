@@ -133,7 +133,7 @@ name: lo
             document 7 (Bridge), line 36, ports[1]: is the same as item [0]; expected each item once
             document 7 (Bridge), line 37, forwardDelay: "1s" is out of range; expected a time span such as 1m30s, from 2s to 30s
             document 7 (Bridge), line 38, priority: 65536 is out of range; expected a whole number from 0 to 65535
-            document 8 (Bridge), line 43, ports[1].vlan: there is no key "vlan" here; expected one of link
+            document 8 (Bridge), line 43, ports[1].vlan: there is no key "vlan" here (did you mean "vlans"?); expected one of link, pvid, vlans
             document 8 (Bridge), line 43, ports[1]: is the same as item [0]; expected each item once
             document 9 (VRF), line 48, table: 254 is the main table; expected another table
             document 10 (VRF), line 53, table: 255 is the kernel's own table; expected a whole number from 1 to 4294967295
@@ -217,6 +217,67 @@ dhcp4: {}
             configuration, line 51: Bridge br9 is in or on itself; expected links that are in or on others, and not in a circle
             configuration, line 56: Link eth0 has addresses or DHCP, and is in Bond bond0; expected them in the document Link bond0
             configuration, line 56: Link eth0 has addresses or DHCP, and is in Bridge bond0; expected them in the document Link bond0
+        "#]],
+    );
+}
+
+#[test]
+fn vlans_of_bridges() {
+    check(
+        "
+apiVersion: stele/v1
+kind: Bridge
+name: br0
+vlanFiltering: true
+pvid: 0
+vlans: [10, 20-29]
+ports:
+- {link: eth0, pvid: 10}
+- {link: eth1, vlans: [10, 2-5, '7']}
+- {link: eth2, pvid: 4094, vlans: [1-4093]}
+",
+        &expect![[r#"
+            good
+        "#]],
+    );
+    check(
+        "
+apiVersion: stele/v1
+kind: Bridge
+name: br0
+pvid: 2
+vlans: [3]
+ports: [{link: eth0, vlans: [4]}, {link: eth1}, {link: eth2, pvid: 0}]
+---
+apiVersion: stele/v1
+kind: Bridge
+name: br1
+vlanFiltering: true
+pvid: 4095
+vlans: [0, 5-4095, 9-8, x]
+---
+apiVersion: stele/v1
+kind: Bridge
+name: br2
+vlanFiltering: true
+vlans: [1, 20-29]
+ports:
+- {link: eth5, pvid: 25, vlans: [20-29, 29-31, 40]}
+- {link: eth6, pvid: 25, vlans: [20-24, 26-29]}
+",
+        &expect![[r#"
+            document 2 (Bridge), line 6, pvid: VLANs mean nothing to a bridge that does not look at tags; expected vlanFiltering: true
+            document 2 (Bridge), line 7, vlans: VLANs mean nothing to a bridge that does not look at tags; expected vlanFiltering: true
+            document 2 (Bridge), line 8, ports[0]: VLANs of a port mean nothing to a bridge that does not look at tags; expected vlanFiltering: true
+            document 2 (Bridge), line 8, ports[2]: VLANs of a port mean nothing to a bridge that does not look at tags; expected vlanFiltering: true
+            document 3 (Bridge), line 14, pvid: 4095 is out of range; expected a whole number from 0 to 4094
+            document 3 (Bridge), line 15, vlans[0]: "0" is no VLAN and no range of them; expected a VLAN or a range of VLANs, such as 20-29
+            document 3 (Bridge), line 15, vlans[1]: "5-4095" is no VLAN and no range of them; expected a VLAN or a range of VLANs, such as 20-29
+            document 3 (Bridge), line 15, vlans[2]: "9-8" is no VLAN and no range of them; expected a VLAN or a range of VLANs, such as 20-29
+            document 3 (Bridge), line 15, vlans[3]: "x" is no VLAN and no range of them; expected a VLAN or a range of VLANs, such as 20-29
+            document 4 (Bridge), line 21, vlans[0]: VLAN 1 is that of packets without a tag; expected other VLANs here, or another pvid (0 for none)
+            document 4 (Bridge), line 23, ports[0].vlans[0]: VLAN 25 is that of packets without a tag; expected other VLANs here, or another pvid (0 for none)
+            document 4 (Bridge), line 23, ports[0].vlans[1]: 29-31 and 20-29 have VLANs in common; expected each VLAN once
         "#]],
     );
 }

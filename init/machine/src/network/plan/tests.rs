@@ -7,6 +7,7 @@ use crate::network::{
     desired::{Desired, DesiredLink, DesiredRoute},
     lease::{Claim, Dhcp, Lease, Report},
     virtual_link::Form,
+    vlans::{Membership, Range, Vlans},
     wanted::Wanted,
 };
 use proptest::prelude::*;
@@ -15,6 +16,38 @@ use stele_config::{Cidr, Device, Dhcp4, MachineConfig, canonical};
 
 /// Does what the kernel would; refuses what it would refuse.
 fn apply(state: &mut Observed, action: &Action) {
+    act(state, action);
+    let looks = |link: &&Link| {
+        link.ours && matches!(link.form, Some(Form::Bridge { vlan_filtering: true, .. }))
+    };
+    let bridges: Vec<u32> = state.links.iter().filter(looks).map(|link| link.index).collect();
+    for link in &mut state.links {
+        let inside = bridges.contains(&link.index)
+            || link.master.is_some_and(|master| bridges.contains(&master));
+        link.vlans = inside.then(|| link.vlans.take().unwrap_or_else(|| all_native([1])));
+    }
+}
+
+/// VLANs of packets without a tag.
+fn all_native<const COUNT: usize>(ids: [u16; COUNT]) -> Vlans {
+    let membership = Membership { untagged: true, native: true };
+    ids.into_iter().map(|id| Range { first: id, last: id, membership }).collect()
+}
+
+/// Each VLAN alone.
+fn each(vlans: &Vlans) -> Vec<Range> {
+    let native = vlans.native().map(|id| Range {
+        first: id,
+        last: id,
+        membership: Membership { untagged: true, native: true },
+    });
+    let alone = |range: Range| {
+        (range.first..=range.last).map(move |id| Range { first: id, last: id, ..range })
+    };
+    vlans.others().into_iter().flat_map(alone).chain(native).collect()
+}
+
+fn act(state: &mut Observed, action: &Action) {
     fn link(state: &mut Observed, index: u32) -> &mut Link {
         state.links.iter_mut().find(|link| link.index == index).expect("the link")
     }
@@ -50,6 +83,24 @@ fn apply(state: &mut Observed, action: &Action) {
                 (link.up, link.mtu) = (true, mtu);
             }
             link.master = *master;
+        }
+        Action::AddVlans { index, bridge, range } => {
+            let link = link(state, *index);
+            assert_eq!(matches!(link.form, Some(Form::Bridge { .. })), *bridge);
+            let before = link.vlans.take().expect("a bridge that looks at tags");
+            // Of a link one VLAN is native at most.
+            let demote = |mut old: Range| {
+                old.membership.native &= !range.membership.native;
+                old
+            };
+            link.vlans = Some(each(&before).into_iter().map(demote).chain([*range]).collect());
+        }
+        Action::DelVlans { index, range, .. } => {
+            let link = link(state, *index);
+            let before = link.vlans.take().expect("a bridge that looks at tags");
+            let gone = range.first..=range.last;
+            let kept = each(&before).into_iter().filter(|old| !gone.contains(&old.first));
+            link.vlans = Some(kept.collect());
         }
         Action::SetUp { index } => link(state, *index).up = true,
         Action::SetMtu { index, mtu } => link(state, *index).mtu = *mtu,
@@ -131,6 +182,7 @@ fn link(index: u32, name: &str) -> Link {
         form: None,
         ours: false,
         master: None,
+        vlans: None,
     }
 }
 
@@ -228,6 +280,57 @@ fn a_bond_takes_over_from_the_links_in_it_and_gives_back() {
     "#]];
     expected.assert_debug_eq(&steps(&derive(&alone, &state), &mut state));
     assert_eq!(state, before);
+}
+
+#[test]
+fn the_ports_of_a_bridge_are_in_the_vlans_that_it_says_and_no_other() {
+    let bridge = |more: &str| {
+        configured(&format!(
+            r#""name":"eth0"}},
+            {{"apiVersion":"stele/v1","kind":"Bridge","name":"br0","vlanFiltering":true,{more}"#
+        ))
+    };
+    let mut state = Observed { links: vec![link(2, "eth0")], ..Observed::default() };
+    let derive =
+        |config, state: &Observed| Desired::derive(Some(config), &BTreeMap::new(), &state.links);
+    let ports =
+        bridge(r#""pvid":0,"vlans":[42],"ports":[{"link":"eth0","pvid":10,"vlans":["20-29",40]}]"#);
+    let expected = expect_test::expect![[r#"
+        [
+            [
+                "make the Bridge br0",
+                "set link 2 up",
+            ],
+            [
+                "put link 2 into link 4",
+                "put link 4 into VLAN 42",
+                "take link 4 out of VLAN 1",
+                "set link 4 up",
+            ],
+            [
+                "put link 2 into VLAN 10, without a tag",
+                "put link 2 into VLAN 20-29",
+                "put link 2 into VLAN 40",
+                "take link 2 out of VLAN 1",
+            ],
+        ]
+    "#]];
+    expected.assert_debug_eq(&steps(&derive(&ports, &state), &mut state));
+    let expected = expect_test::expect![[r#"
+        [
+            [
+                "put link 2 into VLAN 30",
+                "take link 2 out of VLAN 29",
+                "put link 4 into VLAN 1, without a tag",
+                "take link 4 out of VLAN 42",
+            ],
+        ]
+    "#]];
+    let other = bridge(r#""ports":[{"link":"eth0","pvid":10,"vlans":["20-28",30,40]}]"#);
+    expected.assert_debug_eq(&steps(&derive(&other, &state), &mut state));
+    let plain = bridge(r#""ports":[{"link":"eth0"}]"#);
+    converge(&derive(&plain, &state), &mut state);
+    assert_eq!(state.link("eth0").and_then(|link| link.vlans.clone()), Some(all_native([1])));
 }
 
 #[test]
@@ -418,8 +521,9 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
     });
     let addresses =
         prop::collection::btree_set(cidr(), 0..4).prop_map(|set| set.into_iter().collect());
-    (prop::option::of(1280..1283_u32), addresses, prop::collection::vec(route, 0..4), any::<bool>())
-        .prop_map(|(mtu, addresses, routes, dhcp4)| DesiredLink {
+    let routes = prop::collection::vec(route, 0..4);
+    (prop::option::of(1280..1283_u32), addresses, routes, any::<bool>(), vlans()).prop_map(
+        |(mtu, addresses, routes, dhcp4, vlans)| DesiredLink {
             mtu,
             addresses,
             routes,
@@ -427,8 +531,26 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
             dhcp6: None,
             ignores_routers: false,
             master: None,
+            vlans: Some(vlans),
             document: String::new(),
-        })
+        },
+    )
+}
+
+/// Few VLANs, with a tag and without.
+fn vlans() -> impl Strategy<Value = Vlans> {
+    let tagged = Membership { untagged: false, native: false };
+    let range = (1..6_u16, 0..3_u16).prop_map(move |(first, more)| Range {
+        first,
+        last: first + more,
+        membership: tagged,
+    });
+    let native = prop::option::of(1..6_u16).prop_map(|id| match id {
+        Some(id) => each(&all_native([id])),
+        None => vec![],
+    });
+    (prop::collection::vec(range, 0..3), native)
+        .prop_map(|(ranges, native)| ranges.into_iter().chain(native).collect())
 }
 
 fn desired() -> impl Strategy<Value = Desired> {
@@ -454,6 +576,12 @@ fn desired() -> impl Strategy<Value = Desired> {
         if let Some(Form::Vlan { link, .. }) = made.get("vlan") {
             links.entry(link.clone()).or_default();
         }
+        let filters = matches!(made.get("br0"), Some(Form::Bridge { vlan_filtering: true, .. }));
+        for (name, link) in &mut links {
+            let inside = name == "br0" || link.master.as_deref() == Some("br0");
+            let chosen = link.vlans.take().unwrap_or_else(|| all_native([3]));
+            link.vlans = (filters && inside).then_some(chosen);
+        }
         Desired { links, made, ..Desired::default() }
     })
 }
@@ -461,11 +589,11 @@ fn desired() -> impl Strategy<Value = Desired> {
 /// Links to be made, of which no two are of one name.
 fn made() -> impl Strategy<Value = BTreeMap<String, Form>> {
     let veth = |peer: &str| Form::Veth { peer: peer.to_owned() };
-    let bridge = any::<bool>().prop_map(|stp| Form::Bridge {
+    let bridge = any::<[bool; 2]>().prop_map(|[stp, vlan_filtering]| Form::Bridge {
         stp,
         forward_delay: 1500,
         priority: 1,
-        vlan_filtering: false,
+        vlan_filtering,
     });
     let bond = (0..2_u8, 1..3_u32).prop_map(|(mode, miimon)| Form::Bond {
         mode,
