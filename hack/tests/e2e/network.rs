@@ -189,13 +189,25 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         Ok(())
     });
     checks.check("the link that carries the change comes into a bond, and out of it", || {
-        let bond = "---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nlinks: [eth0]
+        let bond =
+            "---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nlinks: [eth0]\nprimary: eth0
 ---\napiVersion: stele/v2\nkind: Link\nname: bond0\ndhcp4: {}\n";
         apply(&node, bond)?;
         becomes(&node, "bond0", "ready")?;
-        says(&resource(&node, "link", "bond0")?.to_string(), &["10.0.2.15"])?;
-        let other = bond.replace("links: [eth0]", "links: [eth0]\nmode: balance-xor");
-        apply(&node, &other)?;
+        let bond0 = resource(&node, "link", "bond0")?;
+        says(&bond0.to_string(), &["10.0.2.15"])?;
+        ensure!(field(&bond0, "primary")? == "eth0", "{bond0}");
+        // The gateway is asked whether the link works, and then its carrier is looked at again.
+        let index = field(&bond0, "index")?;
+        let said = |more: &str| bond.replace("primary: eth0\n", more);
+        for more in ["arpInterval: 500\narpTargets: [10.0.2.2]\n", "upDelay: 200\n"] {
+            apply(&node, &said(more))?;
+            becomes(&node, "bond0", "ready")?;
+            let bond0 = resource(&node, "link", "bond0")?;
+            ensure!(field(&bond0, "index")? == index, "it was made anew");
+            ensure!(field(&bond0, "primary").is_err(), "{bond0}");
+        }
+        apply(&node, &said("mode: balance-xor\n"))?;
         becomes(&node, "bond0", "ready")?;
         apply(&node, "")?;
         becomes(&node, "eth0", "ready")?;

@@ -175,14 +175,57 @@ fn bridge() -> BridgeForm {
     BridgeForm { stp: true, forward_delay: 400, priority: 4096, vlan_filtering: false }
 }
 
+fn bond(mode: u8) -> BondForm {
+    BondForm {
+        mode,
+        miimon: 50,
+        up_delay: 0,
+        down_delay: 0,
+        arp_interval: 0,
+        arp_targets: vec![],
+        lacp_fast: false,
+        hash_policy: 0,
+    }
+}
+
+fn by_arp() -> BondForm {
+    let arp_targets = vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+    BondForm { miimon: 0, arp_interval: 500, arp_targets, ..bond(1) }
+}
+
+#[test]
+fn a_bond_looks_at_its_links_in_one_way_and_then_in_another() {
+    in_namespace(|mut netlink| {
+        let one = made(&mut netlink, new("bond0", &LinkForm::Bond(bond(1))));
+        let cable = NewLink { peer: Some("outer"), ..new("inner", &LinkForm::Veth) };
+        let (Some(whole), Some(inner)) = (one, made(&mut netlink, cable)) else { return };
+        netlink.set_up(whole.index).expect("up");
+        for name in ["inner", "outer"] {
+            let index = link(&mut netlink, name).index;
+            netlink.set_master(index, Some(whole.index)).expect("into it");
+        }
+        let delayed = BondForm { up_delay: 300, down_delay: 150, ..bond(1) };
+        for form in [by_arp(), delayed, by_arp(), bond(1)] {
+            let form = LinkForm::Bond(form);
+            netlink.change_form(whole.index, &form).expect("changing");
+            assert_eq!(link(&mut netlink, "bond0").form, Some(form));
+        }
+        for primary in [Some(inner.index), None] {
+            netlink.set_primary(whole.index, primary).expect("preferring");
+            assert_eq!(link(&mut netlink, "bond0").primary, primary);
+        }
+    });
+}
+
 #[test]
 fn links_are_what_they_were_made_as_and_go() {
     in_namespace(|mut netlink| {
         let forms = [
             LinkForm::Dummy,
             LinkForm::Bridge(bridge()),
-            LinkForm::Bond(BondForm { mode: 4, miimon: 50, lacp_fast: true, hash_policy: 1 }),
-            LinkForm::Bond(BondForm { mode: 1, miimon: 100, lacp_fast: false, hash_policy: 0 }),
+            LinkForm::Bond(BondForm { lacp_fast: true, hash_policy: 1, ..bond(4) }),
+            LinkForm::Bond(BondForm { up_delay: 200, down_delay: 100, ..bond(1) }),
+            LinkForm::Bond(by_arp()),
             LinkForm::Vrf { table: 1000 },
             LinkForm::WireGuard,
         ];

@@ -92,6 +92,8 @@ pub struct Link {
     pub ours: bool,
     /// The link that it is in.
     pub master: Option<u32>,
+    /// The link that it uses whenever it can, if it is a bond that has such a one.
+    pub primary: Option<u32>,
     /// The VLANs that it is in, where it is a bridge of ours that looks at tags, or in one.
     pub vlans: Option<Vlans>,
 }

@@ -50,6 +50,7 @@ pub(super) fn observe(
         form: form(link, &names),
         ours: link.ours,
         master: link.master,
+        primary: link.primary,
         vlans: vlans.get(&link.index).cloned(),
     });
     let addresses = netlink.addresses()?.into_iter().filter_map(|address| {
@@ -147,25 +148,57 @@ fn form(link: &LinkInfo, names: &BTreeMap<u32, &str>) -> Option<Form> {
         LinkForm::Bridge(BridgeForm { stp, forward_delay, priority, vlan_filtering }) => {
             Form::Bridge { stp, forward_delay, priority, vlan_filtering }
         }
-        LinkForm::Bond(BondForm { mode, miimon, lacp_fast, hash_policy }) => {
-            Form::Bond { mode, miimon, lacp_fast, hash_policy }
-        }
+        LinkForm::Bond(BondForm {
+            mode,
+            miimon,
+            up_delay,
+            down_delay,
+            arp_interval,
+            arp_targets,
+            lacp_fast,
+            hash_policy,
+        }) => Form::Bond {
+            mode,
+            miimon,
+            up_delay,
+            down_delay,
+            arp_interval,
+            arp_targets,
+            lacp_fast,
+            hash_policy,
+        },
         LinkForm::Vrf { table } => Form::Vrf { table },
         LinkForm::WireGuard => Form::WireGuard,
     })
 }
 
 fn to_form(form: &Form) -> LinkForm {
-    match *form {
+    match form.clone() {
         Form::Dummy => LinkForm::Dummy,
         Form::Veth { .. } => LinkForm::Veth,
         Form::Vlan { id, service, .. } => LinkForm::Vlan { id, service },
         Form::Bridge { stp, forward_delay, priority, vlan_filtering } => {
             LinkForm::Bridge(BridgeForm { stp, forward_delay, priority, vlan_filtering })
         }
-        Form::Bond { mode, miimon, lacp_fast, hash_policy } => {
-            LinkForm::Bond(BondForm { mode, miimon, lacp_fast, hash_policy })
-        }
+        Form::Bond {
+            mode,
+            miimon,
+            up_delay,
+            down_delay,
+            arp_interval,
+            arp_targets,
+            lacp_fast,
+            hash_policy,
+        } => LinkForm::Bond(BondForm {
+            mode,
+            miimon,
+            up_delay,
+            down_delay,
+            arp_interval,
+            arp_targets,
+            lacp_fast,
+            hash_policy,
+        }),
         Form::Vrf { table } => LinkForm::Vrf { table },
         Form::WireGuard => LinkForm::WireGuard,
     }
@@ -190,6 +223,7 @@ pub(super) fn apply(netlink: &mut Netlink, action: &Action) -> Result<(), NetErr
         Action::RemoveLink { index } => netlink.remove_link(*index),
         Action::SetDown { index } => netlink.set_down(*index),
         Action::SetMaster { index, master } => netlink.set_master(*index, *master),
+        Action::SetPrimary { index, primary } => netlink.set_primary(*index, *primary),
         Action::AddVlans { index, bridge, range } => {
             netlink.add_vlans(vlan_end(*index, *bridge), to_range(*range))
         }

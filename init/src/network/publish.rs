@@ -45,6 +45,9 @@ struct LinkStatus {
     /// The link that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     master: Option<String>,
+    /// The link that it uses whenever it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    primary: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,6 +224,7 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
                 .filter(|document| !document.is_empty()),
             made_by: view.desired.made.get(&status.name).map(Form::kind),
             master: link.and_then(|link| link.master).map(|master| name(view, master)),
+            primary: link.and_then(|link| link.primary).map(|primary| name(view, primary)),
             index: link.map(|link| link.index),
             mac: mac.map(|mac| mac.to_string()),
             permanent_mac: device

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Links: what there is, up, down, MTU.
 
-use super::{GROUP, LinkChange, LinkForm, NetError, Netlink, Refusal};
+use super::{GROUP, LinkChange, LinkForm, NetError, Netlink, Refusal, virtual_links};
 use netlink_bindings::rt_link::{Ifinfomsg, Request};
 use std::{fs, path::Path};
 
@@ -36,6 +36,8 @@ pub struct LinkInfo {
     pub ours: bool,
     /// The bridge, bond or VRF that it is in.
     pub master: Option<u32>,
+    /// The link that it uses whenever it can, if it is a bond that has such a one.
+    pub primary: Option<u32>,
     /// The link that it is on, or the other end of its cable, if that is here.
     pub parent: Option<u32>,
 }
@@ -73,6 +75,7 @@ impl Netlink {
             let device = Path::new("/sys/class/net").join(&name).join("device");
             let ethernet = header.ifi_type == libc::ARPHRD_ETHER;
             let up = header.ifi_flags & libc::IFF_UP as u32 != 0;
+            let info = attributes.get_linkinfo().ok();
             let mac = |bytes: &[u8]| bytes.try_into().ok().filter(|_| ethernet);
             links.push(LinkInfo {
                 index,
@@ -87,9 +90,10 @@ impl Netlink {
                 driver: fs::read_link(device.join("driver"))
                     .ok()
                     .and_then(|driver| Some(driver.file_name()?.to_string_lossy().into_owned())),
-                form: attributes.get_linkinfo().ok().and_then(|info| LinkForm::observe(&info)),
+                form: info.as_ref().and_then(LinkForm::observe),
                 ours: attributes.get_group().is_ok_and(|group| group == GROUP),
                 master: attributes.get_master().ok(),
+                primary: info.as_ref().and_then(virtual_links::primary),
                 parent: attributes
                     .get_link()
                     .ok()

@@ -7,11 +7,12 @@ use super::{LinkChange, NetError, Netlink};
 use netlink_bindings::{
     rt_link::{
         Ifinfomsg, IterableLinkinfoAttrs, LinkinfoDataMsg, PushLinkAttrs, PushLinkinfoAttrs,
-        Request,
+        PushLinkinfoBondAttrs, Request,
     },
     traits::Pusher,
     utils::{finalize_nested_header, push_nested_header},
 };
+use std::net::Ipv4Addr;
 
 /// The group of the links that are ours (`ip link show group`).
 pub const GROUP: u32 = 0x5374_656c;
@@ -70,8 +71,16 @@ pub struct BridgeForm {
 pub struct BondForm {
     /// How its links share the work.
     pub mode: u8,
-    /// How often to look whether each has a carrier, in milliseconds.
+    /// How often to look whether each has a carrier, in milliseconds; 0 for never.
     pub miimon: u32,
+    /// How long a link that has a carrier again is waited for, in milliseconds: a multiple of `miimon`.
+    pub up_delay: u32,
+    /// How long a link that has lost its carrier is still used.
+    pub down_delay: u32,
+    /// How often to ask others by ARP whether they are there, in milliseconds; 0 for never. Never with `miimon`.
+    pub arp_interval: u32,
+    /// Whom to ask.
+    pub arp_targets: Vec<Ipv4Addr>,
     /// Whether the other end is asked to speak every second.
     pub lacp_fast: bool,
     /// Which parts of a packet decide which link it takes.
@@ -115,6 +124,10 @@ impl LinkForm {
             LinkinfoDataMsg::Bond(bond) => Some(LinkForm::Bond(BondForm {
                 mode: bond.get_mode().ok()?,
                 miimon: bond.get_miimon().unwrap_or_default(),
+                up_delay: bond.get_updelay().unwrap_or_default(),
+                down_delay: bond.get_downdelay().unwrap_or_default(),
+                arp_interval: bond.get_arp_interval().unwrap_or_default(),
+                arp_targets: bond.get_arp_ip_target().into_iter().flatten().collect(),
                 lacp_fast: bond.get_ad_lacp_rate().is_ok_and(|rate| rate != 0),
                 hash_policy: bond.get_xmit_hash_policy().unwrap_or_default(),
             })),
@@ -142,7 +155,7 @@ impl LinkForm {
             LinkForm::Bond(bond) => {
                 // The mode comes first: what else is allowed depends on it.
                 let data = info.nested_data_bond().push_mode(bond.mode);
-                let data = data.push_miimon(bond.miimon).push_xmit_hash_policy(bond.hash_policy);
+                let data = push_bond(data, bond);
                 if bond.mode == BOND_LACP {
                     data.push_ad_lacp_rate(bond.lacp_fast.into()).end_nested();
                 } else {
@@ -160,10 +173,7 @@ impl LinkForm {
         match self {
             LinkForm::Bridge(bridge) => push_bridge(info, bridge),
             LinkForm::Bond(bond) => {
-                info.nested_data_bond()
-                    .push_miimon(bond.miimon)
-                    .push_xmit_hash_policy(bond.hash_policy)
-                    .end_nested();
+                push_bond(info.nested_data_bond(), bond).end_nested();
             }
             LinkForm::Dummy
             | LinkForm::Veth
@@ -174,6 +184,14 @@ impl LinkForm {
     }
 }
 
+/// The link that a bond uses whenever it can, of those that are in it.
+pub(super) fn primary(info: &IterableLinkinfoAttrs<'_>) -> Option<u32> {
+    match info.get_data().ok()? {
+        LinkinfoDataMsg::Bond(bond) => bond.get_primary().ok(),
+        _ => None,
+    }
+}
+
 fn push_bridge(info: PushLinkinfoAttrs<PushLinkAttrs<&mut Vec<u8>>>, bridge: &BridgeForm) {
     info.nested_data_bridge()
         .push_forward_delay(bridge.forward_delay)
@@ -181,6 +199,23 @@ fn push_bridge(info: PushLinkinfoAttrs<PushLinkAttrs<&mut Vec<u8>>>, bridge: &Br
         .push_priority(bridge.priority)
         .push_vlan_filtering(bridge.vlan_filtering.into())
         .end_nested();
+}
+
+/// What of a bond can be changed while it works. The kernel takes no delays without `miimon`, and no word of ARP in the modes
+/// that don't use it.
+fn push_bond<P: Pusher>(
+    data: PushLinkinfoBondAttrs<P>,
+    bond: &BondForm,
+) -> PushLinkinfoBondAttrs<P> {
+    let mut data = data.push_miimon(bond.miimon).push_xmit_hash_policy(bond.hash_policy);
+    if bond.miimon > 0 {
+        data = data.push_updelay(bond.up_delay).push_downdelay(bond.down_delay);
+    }
+    if bond.mode >= BOND_LACP {
+        return data;
+    }
+    let targets = data.push_arp_interval(bond.arp_interval).array_arp_ip_target();
+    bond.arp_targets.iter().fold(targets, |targets, target| targets.entry(*target)).end_array()
 }
 
 /// The other end of a cable has a header and attributes of its own, which the bindings do not know.
@@ -236,6 +271,20 @@ impl Netlink {
         let header = Ifinfomsg { ifi_index: index as i32, ..Ifinfomsg::default() };
         let request = Request::new().op_dellink_do(&header);
         self.remove(&request).map_err(|source| NetError::RemoveLink { index, source })
+    }
+
+    /// Says which of its links a bond uses whenever it can; none for any.
+    ///
+    /// # Errors
+    /// When the kernel refuses: for one when the mode of the bond knows no such link.
+    pub fn set_primary(&mut self, index: u32, primary: Option<u32>) -> Result<(), NetError> {
+        let header = Ifinfomsg { ifi_index: index as i32, ..Ifinfomsg::default() };
+        let mut request = Request::new().op_newlink_do(&header);
+        let bond = request.encode().nested_linkinfo().nested_data_bond();
+        // No link has the index 0.
+        bond.push_primary(primary.unwrap_or_default()).end_nested();
+        let change = LinkChange::Form;
+        self.change(&request).map_err(|source| NetError::Link { index, change, source })
     }
 
     /// Puts a link into another one, or takes it out of the one that it is in.

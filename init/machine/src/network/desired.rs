@@ -51,6 +51,8 @@ pub struct DesiredLink {
     pub ignores_routers: bool,
     /// The link that it is in.
     pub master: Option<String>,
+    /// The link that it uses whenever it can, of those that are in it.
+    pub primary: Option<String>,
     /// The VLANs that it should be in; none where it is no bridge that looks at tags and in none.
     pub vlans: Option<Vlans>,
     /// The name of the document that says so; empty where none does.
@@ -177,10 +179,21 @@ fn virtual_link(
             member.dhcp4 = None;
         }
     }
-    if let VirtualLink::Bridge(bridge) = document {
-        for (name, vlans) in vlans::of_bridge(bridge) {
-            desired.entry(actual(name)).or_default().vlans = Some(vlans);
+    match document {
+        VirtualLink::Bridge(bridge) => {
+            for (name, vlans) in vlans::of_bridge(bridge) {
+                desired.entry(actual(name)).or_default().vlans = Some(vlans);
+            }
         }
+        VirtualLink::Bond(bond) => {
+            let primary = bond.primary().map(|primary| actual(primary.as_str()));
+            desired.entry(document.name().to_string()).or_default().primary = primary;
+        }
+        VirtualLink::Dummy(_)
+        | VirtualLink::Veth(_)
+        | VirtualLink::Vlan(_)
+        | VirtualLink::Vrf(_)
+        | VirtualLink::WireGuard(_) => {}
     }
 }
 
@@ -204,6 +217,7 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
         dhcp6: document.dhcp6().cloned(),
         ignores_routers: document.ignores_routers(),
         master: None,
+        primary: None,
         vlans: None,
         document: document.name().to_string(),
     }

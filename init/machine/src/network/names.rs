@@ -268,6 +268,7 @@ mod tests {
             form: None,
             ours: false,
             master: None,
+            primary: None,
             vlans: None,
         }
     }

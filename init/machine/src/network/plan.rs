@@ -51,6 +51,13 @@ pub enum Action {
         /// What it should be in.
         master: Option<u32>,
     },
+    /// Have a bond of ours use a link whenever it can, or any.
+    SetPrimary {
+        /// The bond.
+        index: u32,
+        /// The link.
+        primary: Option<u32>,
+    },
     /// Put a link into VLANs of the bridge that it is or is in, in one way, whatever it was before.
     AddVlans {
         /// The link.
@@ -121,6 +128,12 @@ impl fmt::Display for Action {
                 write!(f, "put link {index} into link {master}")
             }
             Self::SetMaster { index, master: None } => write!(f, "take link {index} out"),
+            Self::SetPrimary { index, primary: Some(primary) } => {
+                write!(f, "prefer link {primary} in link {index}")
+            }
+            Self::SetPrimary { index, primary: None } => {
+                write!(f, "prefer no link in link {index}")
+            }
             Self::AddVlans { index, range, .. } => {
                 let how = if range.membership.untagged { ", without a tag" } else { "" };
                 write!(f, "put link {index} into VLAN {range}{how}")
@@ -186,6 +199,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
         .map(|old| Action::DelAddress { index: old.index, cidr: old.cidr });
     made.into_iter()
         .chain(joined.iter().cloned())
+        .chain(virtual_link::prefer(desired, observed))
         .chain(vlans::plan(desired, observed))
         .chain(old_routes)
         .chain(set_up)

@@ -57,6 +57,7 @@ mod tests {
             form: None,
             ours: false,
             master: None,
+            primary: None,
             vlans: None,
         }
     }

@@ -2,6 +2,7 @@
 //! Links that the kernel makes: what they should be, and the steps from what they are.
 
 use super::{Link, Observed, desired::Desired, plan::Action};
+use std::net::Ipv4Addr;
 use stele_config::{Bond, Bridge, HashPolicy, LacpRate, VirtualLink, VlanProtocol};
 
 /// What a link is, by the names of other links.
@@ -38,8 +39,16 @@ pub enum Form {
     Bond {
         /// How they share the work.
         mode: u8,
-        /// How often to look whether each has a carrier, in milliseconds.
+        /// How often to look whether each has a carrier, in milliseconds; 0 for never.
         miimon: u32,
+        /// How long a link that has a carrier again is waited for, in milliseconds.
+        up_delay: u32,
+        /// How long a link that has lost its carrier is still used.
+        down_delay: u32,
+        /// How often to ask others by ARP whether they are there, in milliseconds; 0 for never.
+        arp_interval: u32,
+        /// Whom to ask.
+        arp_targets: Vec<Ipv4Addr>,
         /// Whether the other end is asked to speak every second.
         lacp_fast: bool,
         /// Which parts of a packet decide which link it takes.
@@ -139,6 +148,10 @@ fn bond_form(bond: &Bond) -> Form {
     Form::Bond {
         mode: bond.mode().number(),
         miimon: bond.miimon(),
+        up_delay: bond.up_delay(),
+        down_delay: bond.down_delay(),
+        arp_interval: bond.arp_interval(),
+        arp_targets: bond.arp_targets().collect(),
         lacp_fast: bond.lacp_rate() == LacpRate::Fast,
         hash_policy: match bond.hash_policy() {
             HashPolicy::Layer2 => 0,
@@ -186,6 +199,19 @@ pub(super) fn make(desired: &Desired, observed: &Observed) -> Vec<Action> {
         actions.push(Action::MakeLink { name: name.clone(), form: wanted.clone(), parent });
     }
     actions
+}
+
+/// Which bonds are to prefer another link, of those that are in them.
+pub(super) fn prefer(desired: &Desired, observed: &Observed) -> Vec<Action> {
+    let prefer = |link: &Link| {
+        let wanted = desired.links.get(&link.name)?;
+        let primary = wanted.primary.as_ref().and_then(|name| observed.link(name));
+        let primary = primary.filter(|primary| primary.master == Some(link.index));
+        let primary = primary.map(|primary| primary.index);
+        let (index, other) = (link.index, link.primary != primary);
+        (link.ours && other).then_some(Action::SetPrimary { index, primary })
+    };
+    observed.links.iter().filter_map(prefer).collect()
 }
 
 /// Whether the other end of this cable comes first, and will be removed with it.

@@ -9,6 +9,7 @@ use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
 use crate::virtual_link::VirtualLink;
+use std::net::{IpAddr, Ipv4Addr};
 
 record! {
     /// Several links that act as one: when one fails the others go on.
@@ -22,8 +23,20 @@ record! {
         links: List<InterfaceName, 0, 32>,
         /// How they share the work. `802.3ad` is LACP, for which the switch has to be set up as well.
         mode: BondMode = "active-backup",
-        /// How often to look whether each still has a carrier, in milliseconds.
-        miimon: Integer<1, 60000> = 100,
+        /// The one that works whenever it can, of those in `links`. With `active-backup`, `balance-tlb` and `balance-alb` alone.
+        primary: Option<InterfaceName>,
+        /// How often to look whether each still has a carrier, in milliseconds. Without it 100, unless `arpInterval` is given:
+        /// links are looked at in one way only.
+        miimon: Option<Integer<1, 60000>>,
+        /// How long a link that has a carrier again is waited for before it is used, in milliseconds: a multiple of `miimon`.
+        up_delay as "upDelay": Option<Integer<0, 600000>>,
+        /// How long a link that has lost its carrier is still used, in milliseconds: a multiple of `miimon`.
+        down_delay as "downDelay": Option<Integer<0, 600000>>,
+        /// How often to ask `arpTargets` whether they are there, in milliseconds, in place of `miimon`: a link works while it
+        /// receives something. With `balance-rr`, `active-backup`, `balance-xor` and `broadcast` alone.
+        arp_interval as "arpInterval": Option<Integer<1, 60000>>,
+        /// Whom to ask: IPv4 addresses of machines on the network of the bond.
+        arp_targets as "arpTargets": List<IpAddr, 0, 16>,
         /// How often the other end is asked to speak: every 30 seconds, or every second. With `802.3ad` alone.
         lacp_rate as "lacpRate": Option<LacpRate>,
         /// Which parts of a packet decide which link it takes. With `802.3ad`, `balance-xor` and `balance-tlb` alone; without
@@ -80,6 +93,9 @@ choice! {
     }
 }
 
+/// How often a carrier is looked for where nobody says otherwise, in milliseconds.
+const DEFAULT_MIIMON: u32 = 100;
+
 impl BondMode {
     /// The kernel's number for it: `BOND_MODE_*` of include/uapi/linux/if_bonding.h, in whose order they are declared.
     #[must_use]
@@ -112,10 +128,43 @@ impl Bond {
         self.mode
     }
 
-    /// How often to look whether each has a carrier, in milliseconds.
+    /// The link that works whenever it can.
+    #[must_use]
+    pub fn primary(&self) -> Option<&InterfaceName> {
+        self.primary.as_ref()
+    }
+
+    /// How often to look whether each has a carrier, in milliseconds; 0 for never.
     #[must_use]
     pub fn miimon(&self) -> u32 {
-        self.miimon.value()
+        let otherwise = if self.arp_interval.is_some() { 0 } else { DEFAULT_MIIMON };
+        self.miimon.map_or(otherwise, Integer::value)
+    }
+
+    /// How long a link that has a carrier again is waited for, in milliseconds.
+    #[must_use]
+    pub fn up_delay(&self) -> u32 {
+        self.up_delay.map_or(0, Integer::value)
+    }
+
+    /// How long a link that has lost its carrier is still used, in milliseconds.
+    #[must_use]
+    pub fn down_delay(&self) -> u32 {
+        self.down_delay.map_or(0, Integer::value)
+    }
+
+    /// How often to ask others whether they are there, in milliseconds; 0 for never.
+    #[must_use]
+    pub fn arp_interval(&self) -> u32 {
+        self.arp_interval.map_or(0, Integer::value)
+    }
+
+    /// Whom to ask.
+    pub fn arp_targets(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.arp_targets.iter().filter_map(|target| match target {
+            IpAddr::V4(target) => Some(*target),
+            IpAddr::V6(_) => None,
+        })
     }
 
     /// How often the other end is asked to speak.
@@ -147,6 +196,83 @@ impl Check for Bond {
                 message,
                 "mode: 802.3ad, balance-xor or balance-tlb",
             );
+        }
+        self.check_primary(node, report);
+        self.check_arp(node, report);
+        self.check_delays(node, report);
+    }
+}
+
+impl Bond {
+    fn check_primary(&self, node: &Node, report: &mut Report) {
+        let Some(primary) = &self.primary else { return };
+        if !matches!(self.mode, BondMode::ActiveBackup | BondMode::Tlb | BondMode::Alb) {
+            let message = format!("with {} all links work", self.mode);
+            let expected = "mode: active-backup, balance-tlb or balance-alb";
+            report.find_at(node, "primary", message, expected);
+        }
+        if !self.links.contains(primary) {
+            let message = format!("{primary} is not in Bond {}", self.name);
+            let names: Vec<_> = self.links.iter().map(InterfaceName::as_str).collect();
+            let expected = match names.join(" or ") {
+                names if names.is_empty() => "a link of links".to_owned(),
+                names => names,
+            };
+            report.find_at(node, "primary", message, expected);
+        }
+    }
+
+    /// What include/net/bonding.h says of `bond_mode_uses_arp` and drivers/net/bonding/bond_options.c of targets.
+    fn check_arp(&self, node: &Node, report: &mut Report) {
+        if self.arp_interval.is_some() {
+            if matches!(self.mode, BondMode::Lacp | BondMode::Tlb | BondMode::Alb) {
+                let message = format!("{} can't tell by ARP which links work", self.mode);
+                let expected =
+                    "miimon, or mode: balance-rr, active-backup, balance-xor or broadcast";
+                report.find_at(node, "arpInterval", message, expected);
+            }
+            if self.miimon.is_some() {
+                let message = "there is miimon as well, and links are looked at in one way only";
+                report.find_at(node, "arpInterval", message, "miimon or arpInterval");
+            }
+            if self.arp_targets.is_empty() {
+                let message = "there is nobody to ask";
+                report.find_at(node, "arpInterval", message, "arpTargets");
+            }
+        } else if !self.arp_targets.is_empty() {
+            report.find_at(node, "arpTargets", "they are never asked", "arpInterval");
+        }
+        for (index, target) in self.arp_targets.iter().enumerate() {
+            let good = match target {
+                // Networks of 0.0.0.0/8 are none.
+                IpAddr::V4(target) => !target.is_broadcast() && !matches!(target.octets(), [0, ..]),
+                IpAddr::V6(_) => false,
+            };
+            if !good {
+                let message = format!("{target} can't be asked by ARP");
+                let expected = "the IPv4 address of a machine";
+                report.find_item(node, ("arpTargets", index), message, expected);
+            }
+        }
+    }
+
+    fn check_delays(&self, node: &Node, report: &mut Report) {
+        for (key, delay) in [("upDelay", self.up_delay()), ("downDelay", self.down_delay())] {
+            if delay == 0 {
+                continue;
+            }
+            match delay.checked_rem(self.miimon()) {
+                Some(0) => {}
+                Some(rest) => {
+                    let message = format!("{delay} is no multiple of miimon, {}", self.miimon());
+                    let (less, more) = (delay - rest, delay - rest + self.miimon());
+                    report.find_at(node, key, message, format!("{less} or {more}"));
+                }
+                None => {
+                    let message = "carriers are not looked at with arpInterval";
+                    report.find_at(node, key, message, "miimon in place of arpInterval");
+                }
+            }
         }
     }
 }

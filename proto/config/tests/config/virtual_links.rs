@@ -222,6 +222,79 @@ dhcp4: {}
 }
 
 #[test]
+fn how_bonds_find_out_which_links_work() {
+    check(
+        "
+apiVersion: stele/v1
+kind: Bond
+name: bond0
+links: [eth0, eth1]
+primary: eth1
+upDelay: 200
+downDelay: 100
+---
+apiVersion: stele/v1
+kind: Bond
+name: bond1
+arpInterval: 1000
+arpTargets: [192.0.2.1]
+",
+        &expect![[r#"
+            good
+        "#]],
+    );
+    check(
+        "
+apiVersion: stele/v1
+kind: Bond
+name: bond0
+links: [eth0, eth1]
+mode: 802.3ad
+primary: eth2
+arpInterval: 100
+upDelay: 200
+---
+apiVersion: stele/v1
+kind: Bond
+name: bond1
+primary: eth5
+miimon: 80
+upDelay: 200
+arpInterval: 100
+arpTargets: [192.0.2.1, \"2001:db8::1\", 255.255.255.255, 0.0.0.7]
+---
+apiVersion: stele/v1
+kind: Bond
+name: bond2
+arpTargets: [192.0.2.1]
+downDelay: 600001
+---
+apiVersion: stele/v1
+kind: Bond
+name: bond3
+arpTargets: [192.0.2.1]
+downDelay: 50
+",
+        &expect![[r#"
+            document 2 (Bond), line 8, primary: with 802.3ad all links work; expected mode: active-backup, balance-tlb or balance-alb
+            document 2 (Bond), line 8, primary: eth2 is not in Bond bond0; expected eth0 or eth1
+            document 2 (Bond), line 9, arpInterval: 802.3ad can't tell by ARP which links work; expected miimon, or mode: balance-rr, active-backup, balance-xor or broadcast
+            document 2 (Bond), line 9, arpInterval: there is nobody to ask; expected arpTargets
+            document 2 (Bond), line 10, upDelay: carriers are not looked at with arpInterval; expected miimon in place of arpInterval
+            document 3 (Bond), line 15, primary: eth5 is not in Bond bond1; expected a link of links
+            document 3 (Bond), line 17, upDelay: 200 is no multiple of miimon, 80; expected 160 or 240
+            document 3 (Bond), line 18, arpInterval: there is miimon as well, and links are looked at in one way only; expected miimon or arpInterval
+            document 3 (Bond), line 19, arpTargets[1]: 2001:db8::1 can't be asked by ARP; expected the IPv4 address of a machine
+            document 3 (Bond), line 19, arpTargets[2]: 255.255.255.255 can't be asked by ARP; expected the IPv4 address of a machine
+            document 3 (Bond), line 19, arpTargets[3]: 0.0.0.7 can't be asked by ARP; expected the IPv4 address of a machine
+            document 4 (Bond), line 25, downDelay: 600001 is out of range; expected a whole number from 0 to 600000
+            document 5 (Bond), line 30, arpTargets: they are never asked; expected arpInterval
+            document 5 (Bond), line 31, downDelay: 50 is no multiple of miimon, 100; expected 0 or 100
+        "#]],
+    );
+}
+
+#[test]
 fn vlans_of_bridges() {
     check(
         "

@@ -21,7 +21,11 @@ fn apply(state: &mut Observed, action: &Action) {
         link.ours && matches!(link.form, Some(Form::Bridge { vlan_filtering: true, .. }))
     };
     let bridges: Vec<u32> = state.links.iter().filter(looks).map(|link| link.index).collect();
+    let masters: Vec<_> = state.links.iter().map(|link| (link.index, link.master)).collect();
     for link in &mut state.links {
+        // A bond forgets what has left it.
+        let here = |primary: &u32| masters.contains(&(*primary, Some(link.index)));
+        link.primary = link.primary.filter(here);
         let inside = bridges.contains(&link.index)
             || link.master.is_some_and(|master| bridges.contains(&master));
         link.vlans = inside.then(|| link.vlans.take().unwrap_or_else(|| all_native([1])));
@@ -84,6 +88,7 @@ fn act(state: &mut Observed, action: &Action) {
             }
             link.master = *master;
         }
+        Action::SetPrimary { index, primary } => link(state, *index).primary = *primary,
         Action::AddVlans { index, bridge, range } => {
             let link = link(state, *index);
             assert_eq!(matches!(link.form, Some(Form::Bridge { .. })), *bridge);
@@ -182,6 +187,7 @@ fn link(index: u32, name: &str) -> Link {
         form: None,
         ours: false,
         master: None,
+        primary: None,
         vlans: None,
     }
 }
@@ -239,7 +245,7 @@ fn a_bond_takes_over_from_the_links_in_it_and_gives_back() {
     let alone = configured(r#""name":"eth0","addresses":["192.0.2.1/24"]"#);
     let bond = configured(
         r#""name":"bond0","addresses":["192.0.2.1/24"]},
-        {"apiVersion":"stele/v1","kind":"Bond","name":"bond0","links":["eth0","eth1"]},
+        {"apiVersion":"stele/v1","kind":"Bond","name":"bond0","links":["eth0","eth1"],"primary":"eth1"},
         {"apiVersion":"stele/v1","kind":"VLAN","name":"storage","link":"bond0","id":5"#,
     );
     let derive =
@@ -262,6 +268,7 @@ fn a_bond_takes_over_from_the_links_in_it_and_gives_back() {
                 "add 192.0.2.1/24 to link 4",
             ],
             [
+                "prefer link 3 in link 4",
                 "set link 5 up",
             ],
         ]
@@ -531,6 +538,7 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
             dhcp6: None,
             ignores_routers: false,
             master: None,
+            primary: None,
             vlans: Some(vlans),
             document: String::new(),
         },
@@ -576,6 +584,13 @@ fn desired() -> impl Strategy<Value = Desired> {
         if let Some(Form::Vlan { link, .. }) = made.get("vlan") {
             links.entry(link.clone()).or_default();
         }
+        let joined = |name: &&str| {
+            links.get(*name).is_some_and(|link| link.master.as_deref() == Some("bond0"))
+        };
+        let primary = ["eth1", "inner"].iter().find(|name| joined(name)).map(ToString::to_string);
+        if let Some(link) = links.get_mut("bond0") {
+            link.primary = primary;
+        }
         let filters = matches!(made.get("br0"), Some(Form::Bridge { vlan_filtering: true, .. }));
         for (name, link) in &mut links {
             let inside = name == "br0" || link.master.as_deref() == Some("br0");
@@ -598,6 +613,10 @@ fn made() -> impl Strategy<Value = BTreeMap<String, Form>> {
     let bond = (0..2_u8, 1..3_u32).prop_map(|(mode, miimon)| Form::Bond {
         mode,
         miimon,
+        up_delay: miimon,
+        down_delay: 0,
+        arp_interval: 0,
+        arp_targets: vec![],
         lacp_fast: false,
         hash_policy: 0,
     });
