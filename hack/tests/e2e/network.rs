@@ -236,6 +236,7 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         apply(&node, &format!("{metrics}{}", example("Firewall")?))?;
         let firewall = resource(&node, "firewall", "firewall")?;
         ensure!(field(&firewall, "state")? == "in-force", "{firewall}");
+        ensure!(field(&firewall, "forward")? == "drop", "{firewall}");
         node.ctl.run(["drift"])?;
         // Over a connection of its own, by address and by the name server that answers from without.
         node.ctl.run(["ping", "10.0.2.2", "-c", "1"])?;

@@ -26,7 +26,7 @@ mod wireguard;
 pub use addresses::AddressInfo;
 pub use bridge_vlans::{VlanEnd, VlanRange};
 pub use fence::Fence;
-pub use firewall::{Firewall, FirewallRule, Transport, Verdict};
+pub use firewall::{Direction, Firewall, FirewallRule, Transport, Verdict};
 pub use links::LinkInfo;
 pub use monitor::Monitor;
 pub use router_options::RouterOptions;

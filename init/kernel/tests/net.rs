@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 use stele_kernel::net::{
-    AddressInfo, BondForm, BridgeForm, Fence, Firewall, FirewallRule, LOOPBACK, LinkForm, LinkInfo,
-    MAIN_TABLE, Monitor, NetError, Netlink, NewLink, OWNER, Route, Rule, Transport, Verdict,
-    VlanEnd, VlanRange, WireGuardPeer, WireGuardSettings,
+    AddressInfo, BondForm, BridgeForm, Direction, Fence, Firewall, FirewallRule, LOOPBACK,
+    LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink, NewLink, OWNER, Route, Rule,
+    Transport, Verdict, VlanEnd, VlanRange, WireGuardPeer, WireGuardSettings,
 };
 
 /// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
@@ -414,14 +414,15 @@ fn tunnels_have_the_keys_and_peers_that_they_were_given() {
 
 fn anything() -> FirewallRule {
     FirewallRule {
-        egress: false,
+        direction: Direction::Ingress,
         ipv6: None,
         from: vec![],
         to: vec![],
-        interfaces: vec![],
+        incoming: vec![],
+        outgoing: vec![],
         transport: None,
         ports: vec![],
-        icmp6_types: vec![],
+        icmp_types: vec![],
         rate: None,
         established: false,
         verdict: Verdict::Accept,
@@ -431,7 +432,7 @@ fn anything() -> FirewallRule {
 /// Everything that a rule can say.
 fn rules() -> Vec<FirewallRule> {
     vec![
-        FirewallRule { interfaces: vec!["lo".to_owned()], ..anything() },
+        FirewallRule { incoming: vec!["lo".to_owned()], ..anything() },
         FirewallRule { established: true, ..anything() },
         FirewallRule {
             ipv6: Some(false),
@@ -444,22 +445,22 @@ fn rules() -> Vec<FirewallRule> {
         FirewallRule {
             ipv6: Some(true),
             transport: Some(Transport::Icmp),
-            icmp6_types: vec![(133, 136)],
+            icmp_types: vec![(133, 136)],
             from: vec![(ip("fe80::"), ip("febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))],
             ..anything()
         },
         FirewallRule { rate: Some((10, 60)), transport: Some(Transport::Udp), ..anything() },
         FirewallRule {
-            egress: true,
+            direction: Direction::Egress,
             verdict: Verdict::Reject,
             ports: vec![(25, 25)],
             transport: Some(Transport::Tcp),
             ..anything()
         },
         FirewallRule {
-            egress: true,
+            direction: Direction::Egress,
             verdict: Verdict::Drop,
-            interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
+            outgoing: vec!["eth0".to_owned(), "eth1".to_owned()],
             ..anything()
         },
     ]
@@ -470,7 +471,12 @@ fn the_firewall_is_replaced_as_a_whole() {
     in_namespace(|mut netlink| {
         assert_eq!(netlink.firewall().expect("looking"), None);
         netlink.del_firewall().expect("removing none");
-        let firewall = Firewall { drops_ingress: true, drops_egress: false, rules: rules() };
+        let firewall = Firewall {
+            drops_ingress: true,
+            drops_egress: false,
+            drops_forward: None,
+            rules: rules(),
+        };
         for mark in [b"one", b"two"] {
             netlink.set_firewall(&firewall, mark).expect("replacing");
             assert_eq!(netlink.firewall().expect("looking").as_deref(), Some(&mark[..]));
@@ -506,14 +512,15 @@ fn the_firewall_lets_through_what_it_should_and_nothing_else() {
             },
             FirewallRule { transport: Some(Transport::Udp), rate: Some((2, 3600)), ..anything() },
             FirewallRule {
-                egress: true,
+                direction: Direction::Egress,
                 verdict: Verdict::Reject,
                 ipv6: Some(false),
                 to: vec![(ip("127.0.0.77"), ip("127.0.0.77"))],
                 ..anything()
             },
         ];
-        let firewall = Firewall { drops_ingress: true, drops_egress: false, rules };
+        let firewall =
+            Firewall { drops_ingress: true, drops_egress: false, drops_forward: None, rules };
         netlink.set_firewall(&firewall, b"").expect("replacing");
         let before = connect(port(&open)).expect("a port that is open");
         before.set_read_timeout(Some(std::time::Duration::from_secs(2))).expect("a timeout");

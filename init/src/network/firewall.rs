@@ -5,7 +5,7 @@ use super::{NetworkError, modules::Modules};
 use crate::{node::Node, report, state, store::Kind};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use stele_config::{Firewall, FirewallAction, FirewallProtocol, MachineConfig};
+use stele_config::{Direction, Firewall, FirewallAction, FirewallProtocol, MachineConfig};
 use stele_kernel::net::{self, NetError, Netlink, Transport, Verdict};
 use stele_machine::network::firewall::{Rule, Ruleset, derive};
 
@@ -17,6 +17,7 @@ struct Status {
     state: &'static str,
     ingress: &'static str,
     egress: &'static str,
+    forward: &'static str,
     rules: usize,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
@@ -64,7 +65,8 @@ pub(super) fn pass(
 
 fn status(document: &Firewall, state: &'static str, reason: String) -> Status {
     let (ingress, egress) = (document.ingress().as_str(), document.egress().as_str());
-    Status { state, ingress, egress, rules: document.rules().len(), reason }
+    let forward = document.forward().as_str();
+    Status { state, ingress, egress, forward, rules: document.rules().len(), reason }
 }
 
 fn remove(netlink: &mut Netlink) -> Result<(), NetError> {
@@ -78,6 +80,7 @@ fn replace(netlink: &mut Netlink, ruleset: &Ruleset) -> Result<(), NetError> {
     let firewall = net::Firewall {
         drops_ingress: ruleset.drops_ingress,
         drops_egress: ruleset.drops_egress,
+        drops_forward: ruleset.drops_forward,
         rules: ruleset.rules.iter().map(to_kernel).collect(),
     };
     // What it was made from tells whether the one that is there is the same.
@@ -90,18 +93,23 @@ fn replace(netlink: &mut Netlink, ruleset: &Ruleset) -> Result<(), NetError> {
 
 fn to_kernel(rule: &Rule) -> net::FirewallRule {
     net::FirewallRule {
-        egress: rule.egress,
+        direction: match rule.direction {
+            Direction::Ingress => net::Direction::Ingress,
+            Direction::Egress => net::Direction::Egress,
+            Direction::Forward => net::Direction::Forward,
+        },
         ipv6: rule.ipv6,
         from: rule.from.clone(),
         to: rule.to.clone(),
-        interfaces: rule.interfaces.clone(),
+        incoming: rule.incoming.clone(),
+        outgoing: rule.outgoing.clone(),
         transport: rule.protocol.map(|protocol| match protocol {
             FirewallProtocol::Tcp => Transport::Tcp,
             FirewallProtocol::Udp => Transport::Udp,
             FirewallProtocol::Icmp => Transport::Icmp,
         }),
         ports: rule.ports.clone(),
-        icmp6_types: rule.icmp6_types.clone(),
+        icmp_types: rule.icmp_types.clone(),
         rate: rule.rate,
         established: rule.established,
         verdict: match rule.action {

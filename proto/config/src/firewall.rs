@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which packets the machine takes and sends.
+//! Which packets the machine takes, sends and passes on.
 
 use crate::choice::choice;
 use crate::list::List;
@@ -7,15 +7,18 @@ use crate::node::Node;
 use crate::packets::{Ports, Rate};
 use crate::record::{Check, record};
 use crate::report::Report;
-use crate::{Cidr, InterfaceName};
+use crate::{Cidr, IcmpType, InterfaceName};
 
 record! {
-    /// Which packets the machine takes and sends.
+    /// Which packets the machine takes, sends and passes on.
     ///
     /// Rules are looked at in their order, and the first that holds for a packet decides; if none does, the default of its
     /// direction. What is always accepted: packets of the machine to itself, what belongs to a connection that was accepted, and
-    /// what IPv6 can't do without (neighbours, routers, DHCPv6). Packets that the machine passes on are not looked at. The whole
-    /// comes into force at once, and connections that an earlier one accepted live on.
+    /// what IPv6 can't do without (neighbours, routers, DHCPv6). The whole comes into force at once, and connections that an
+    /// earlier one accepted live on.
+    ///
+    /// A machine passes packets on when a `Sysctl` has it do so. They are looked at when `forward` or a rule says something of
+    /// them, and then of a connection only its first packet has to be accepted.
     ///
     /// A firewall that lets nobody reach the API is refused, unless it is applied with `--confirm-within`.
     pub struct Firewall as "Firewall" {
@@ -23,6 +26,8 @@ record! {
         ingress: FirewallDefault = "accept",
         /// What becomes of a packet from the machine that no rule holds for.
         egress: FirewallDefault = "accept",
+        /// What becomes of a packet that the machine passes on and that no rule holds for. Without it, `accept`.
+        forward: Option<FirewallDefault>,
         /// The rules, in order.
         rules: List<FirewallRule, 0, 128>,
     }
@@ -31,7 +36,7 @@ record! {
 record! {
     /// A rule. It holds for what all of its conditions hold for; of a condition with several values, one has to.
     pub struct FirewallRule as "FirewallRule" {
-        /// Which packets it is for: those to the machine, or those from it.
+        /// Which packets it is for: those to the machine, those from it, or those that it passes on.
         direction: Direction = "ingress",
         /// What becomes of them: `reject` drops them, too, and says so to whoever sent them.
         action: FirewallAction = "accept",
@@ -39,12 +44,18 @@ record! {
         from: List<Cidr, 0, 64>,
         /// Where they go to, as networks.
         to: List<Cidr, 0, 64>,
-        /// The interfaces that they come in by, or go out by.
+        /// The interfaces that they come in by, or go out by; of packets that are passed on, `incoming` and `outgoing`.
         interfaces: List<InterfaceName, 0, 64>,
+        /// The interfaces that packets come in by that are passed on.
+        incoming: List<InterfaceName, 0, 64>,
+        /// The interfaces that they go out by.
+        outgoing: List<InterfaceName, 0, 64>,
         /// Their protocol. `icmp` is that of IPv4 and of IPv6.
         protocol: Option<FirewallProtocol>,
         /// The ports that they go to, with `tcp` or `udp`: numbers, or ranges such as `8000-8100`.
         ports: List<Ports, 0, 64>,
+        /// Their types, with `icmp`, by the names that IANA has for them.
+        icmp_types as "icmpTypes": List<IcmpType, 0, 32>,
         /// Only as many as this, such as `10/second`; the next rules are looked at for more.
         rate: Option<Rate>,
     }
@@ -67,6 +78,8 @@ choice! {
         Ingress = "ingress",
         /// Those from it.
         Egress = "egress",
+        /// Those that it passes on.
+        Forward = "forward",
     }
 }
 
@@ -107,6 +120,19 @@ impl Firewall {
         self.egress
     }
 
+    /// What becomes of a packet that is passed on and that no rule holds for.
+    #[must_use]
+    pub fn forward(&self) -> FirewallDefault {
+        self.forward.unwrap_or(FirewallDefault::Accept)
+    }
+
+    /// Whether packets that are passed on are looked at.
+    #[must_use]
+    pub fn looks_at_forward(&self) -> bool {
+        self.forward() == FirewallDefault::Drop
+            || self.rules.iter().any(|rule| rule.direction == Direction::Forward)
+    }
+
     /// The rules, in order.
     #[must_use]
     pub fn rules(&self) -> &[FirewallRule] {
@@ -139,10 +165,24 @@ impl FirewallRule {
         &self.to
     }
 
-    /// The interfaces that they come in by, or go out by.
+    /// The interfaces that they come in by; empty for any.
     #[must_use]
-    pub fn interfaces(&self) -> &[InterfaceName] {
-        &self.interfaces
+    pub fn incoming(&self) -> &[InterfaceName] {
+        match self.direction {
+            Direction::Ingress => &self.interfaces,
+            Direction::Egress => &[],
+            Direction::Forward => &self.incoming,
+        }
+    }
+
+    /// The interfaces that they go out by; empty for any.
+    #[must_use]
+    pub fn outgoing(&self) -> &[InterfaceName] {
+        match self.direction {
+            Direction::Ingress => &[],
+            Direction::Egress => &self.interfaces,
+            Direction::Forward => &self.outgoing,
+        }
     }
 
     /// Their protocol.
@@ -155,6 +195,12 @@ impl FirewallRule {
     #[must_use]
     pub fn ports(&self) -> &[Ports] {
         &self.ports
+    }
+
+    /// Their types of ICMP and ICMPv6.
+    #[must_use]
+    pub fn icmp_types(&self) -> &[IcmpType] {
+        &self.icmp_types
     }
 
     /// How many it holds for.
@@ -175,6 +221,18 @@ impl Check for Firewall {
             if !rule.ports.is_empty() && !ported {
                 find("has ports and no protocol that has them", "protocol: tcp or udp");
             }
+            if rule.direction == Direction::Forward && !rule.interfaces.is_empty() {
+                let message = "interfaces could be those that packets come in by or go out by";
+                find(message, "incoming or outgoing");
+            }
+            let passed_on = !rule.incoming.is_empty() || !rule.outgoing.is_empty();
+            if rule.direction != Direction::Forward && passed_on {
+                let message = "incoming and outgoing are of packets that are passed on";
+                find(message, "interfaces, or direction: forward");
+            }
+            if !rule.icmp_types.is_empty() && rule.protocol != Some(FirewallProtocol::Icmp) {
+                find("has types of ICMP and no protocol that has them", "protocol: icmp");
+            }
             for network in rule.from.iter().chain(rule.to.iter()) {
                 if network.network() != *network {
                     find(&format!("{network} has host bits"), &network.network().to_string());
@@ -187,6 +245,12 @@ impl Check for Firewall {
             let both = |ipv4| families(&rule.from, ipv4) && families(&rule.to, ipv4);
             if !both(true) && !both(false) {
                 find("from and to are of different address families", "both IPv4 or both IPv6");
+            }
+            let here = |kind: &&IcmpType| {
+                [true, false].iter().any(|ipv4| both(*ipv4) && kind.number(!ipv4).is_some())
+            };
+            if let Some(kind) = rule.icmp_types.iter().find(|kind| !here(kind)) {
+                find(&format!("there is no {kind} between these networks"), "a type that is");
             }
         }
     }

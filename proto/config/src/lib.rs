@@ -55,6 +55,7 @@ mod device;
 mod domain;
 mod endpoint;
 mod hostname;
+mod icmp_type;
 mod interface;
 mod mac;
 mod methods;
@@ -113,6 +114,7 @@ pub use firewall::{
 pub use health::{DnsProbe, HealthCheck, HttpProbe, Probe, ServiceProbe, TcpProbe};
 pub use hostname::{Hostname, HostnameError};
 pub use hosts::{Hosts, HostsEntry};
+pub use icmp_type::IcmpType;
 pub use identity::Identity;
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use kernel_args::{KernelArg, KernelArgError, KernelArgs};

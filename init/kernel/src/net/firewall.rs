@@ -18,13 +18,42 @@ const TABLE: &str = "stele";
 const INET: u8 = 1;
 /// The resource that batches are for (`NFNL_SUBSYS_NFTABLES`).
 const SUBSYSTEM: u16 = 10;
-/// The chains, each with its hook (`NF_INET_LOCAL_IN` and `NF_INET_LOCAL_OUT`).
-const CHAINS: [(&str, u32); 2] = [("ingress", 1), ("egress", 3)];
 /// `NFT_SET_CONSTANT` and `NFT_SET_INTERVAL`.
 const CONSTANT: u32 = 2;
 const INTERVAL: u32 = 4;
 /// `NFT_SET_ELEM_INTERVAL_END`.
 const INTERVAL_END: u32 = 1;
+
+/// Which packets are looked at, in a chain of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Those to the machine.
+    Ingress,
+    /// Those from it.
+    Egress,
+    /// Those that it passes on.
+    Forward,
+}
+
+impl Direction {
+    /// The name of the chain.
+    fn chain(self) -> &'static [u8] {
+        match self {
+            Direction::Ingress => b"ingress",
+            Direction::Egress => b"egress",
+            Direction::Forward => b"forward",
+        }
+    }
+
+    /// `NF_INET_LOCAL_IN`, `NF_INET_LOCAL_OUT` or `NF_INET_FORWARD`.
+    fn hook(self) -> u32 {
+        match self {
+            Direction::Ingress => 1,
+            Direction::Egress => 3,
+            Direction::Forward => 2,
+        }
+    }
+}
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,22 +80,24 @@ pub enum Transport {
 /// A rule of our table. Ranges hold their ends, are in order, and do not meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirewallRule {
-    /// Whether it is for packets from the machine.
-    pub egress: bool,
+    /// Which packets it is for.
+    pub direction: Direction,
     /// The family it is for; none for both.
     pub ipv6: Option<bool>,
     /// Where packets come from; empty for anywhere.
     pub from: Vec<(IpAddr, IpAddr)>,
     /// Where they go to.
     pub to: Vec<(IpAddr, IpAddr)>,
-    /// The links that they come in by, or go out by.
-    pub interfaces: Vec<String>,
+    /// The links that they come in by; empty for any.
+    pub incoming: Vec<String>,
+    /// The links that they go out by.
+    pub outgoing: Vec<String>,
     /// Their transport.
     pub transport: Option<Transport>,
     /// The ports that they go to.
     pub ports: Vec<(u16, u16)>,
-    /// The types of ICMPv6 that they are of.
-    pub icmp6_types: Vec<(u8, u8)>,
+    /// The types of ICMP that they are of, in the numbers of the family.
+    pub icmp_types: Vec<(u8, u8)>,
     /// Only so many, in so many seconds.
     pub rate: Option<(u32, u32)>,
     /// Only packets of connections that are known.
@@ -82,6 +113,8 @@ pub struct Firewall {
     pub drops_ingress: bool,
     /// Whether packets from the machine that no rule is for are dropped.
     pub drops_egress: bool,
+    /// Whether packets that are passed on and that no rule is for are dropped; none where they are not looked at.
+    pub drops_forward: Option<bool>,
     /// The rules, in order.
     pub rules: Vec<FirewallRule>,
 }
@@ -121,9 +154,13 @@ impl Netlink {
                 .encode()
                 .push_name_bytes(TABLE.as_bytes())
                 .push_userdata(mark);
-            for ((name, hook), drops) in
-                CHAINS.into_iter().zip([firewall.drops_ingress, firewall.drops_egress])
-            {
+            let chains = [
+                (Direction::Ingress, Some(firewall.drops_ingress)),
+                (Direction::Egress, Some(firewall.drops_egress)),
+                (Direction::Forward, firewall.drops_forward),
+            ];
+            for (direction, drops) in chains {
+                let Some(drops) = drops else { continue };
                 let policy = if drops { libc::NF_DROP } else { libc::NF_ACCEPT };
                 batch
                     .request()
@@ -131,9 +168,9 @@ impl Netlink {
                     .op_newchain_do(&header())
                     .encode()
                     .push_table_bytes(TABLE.as_bytes())
-                    .push_name_bytes(name.as_bytes())
+                    .push_name_bytes(direction.chain())
                     .nested_hook()
-                    .push_num(hook)
+                    .push_num(direction.hook())
                     .push_priority(0)
                     .end_nested()
                     .push_policy(policy as u32)
@@ -185,11 +222,12 @@ fn push_rule(batch: &mut Chained<'_>, rule: &FirewallRule, sets: &mut u32) {
     if let Some(ipv6) = rule.ipv6 {
         conditions.family(ipv6);
     }
-    if !rule.interfaces.is_empty() {
-        let names = rule.interfaces.iter().map(|name| padded(name)).collect();
-        let set =
-            push_set(batch, sets, &Keys { kind: 41, length: 16, values: Values::Single(names) });
-        conditions.interface(rule.egress, set);
+    for (interfaces, outgoing) in [(&rule.incoming, false), (&rule.outgoing, true)] {
+        if !interfaces.is_empty() {
+            let values = Values::Single(interfaces.iter().map(|name| padded(name)).collect());
+            let set = push_set(batch, sets, &Keys { kind: 41, length: 16, values });
+            conditions.interface(outgoing, set);
+        }
     }
     for (networks, source) in [(&rule.from, true), (&rule.to, false)] {
         if !networks.is_empty() {
@@ -217,10 +255,11 @@ fn push_rule(batch: &mut Chained<'_>, rule: &FirewallRule, sets: &mut u32) {
         let set = push_set(batch, sets, &Keys { kind: 13, length: 2, values });
         conditions.port(set);
     }
-    if !rule.icmp6_types.is_empty() {
-        let ranges = rule.icmp6_types.iter().map(|(first, last)| (vec![*first], vec![*last]));
+    if !rule.icmp_types.is_empty() {
+        let kind = if rule.ipv6 == Some(true) { 29 } else { 14 };
+        let ranges = rule.icmp_types.iter().map(|(first, last)| (vec![*first], vec![*last]));
         let values = Values::Ranges(ranges.collect());
-        let set = push_set(batch, sets, &Keys { kind: 29, length: 1, values });
+        let set = push_set(batch, sets, &Keys { kind, length: 1, values });
         conditions.icmp_type(set);
     }
     if rule.established {
@@ -230,12 +269,11 @@ fn push_rule(batch: &mut Chained<'_>, rule: &FirewallRule, sets: &mut u32) {
         conditions.limit(count, seconds);
     }
     conditions.verdict(rule.verdict);
-    let [(ingress, _), (egress, _)] = CHAINS;
     let mut request = batch.request().set_create().set_append().op_newrule_do(&header());
     let attributes = request
         .encode()
         .push_table_bytes(TABLE.as_bytes())
-        .push_chain_bytes(if rule.egress { egress } else { ingress }.as_bytes());
+        .push_chain_bytes(rule.direction.chain());
     conditions.push(attributes);
 }
 

@@ -109,12 +109,15 @@ pub(super) fn firewall(old: Option<&MachineConfig>, new: &MachineConfig) -> Opti
     }
     let what = match firewall {
         None => "everything is accepted".to_owned(),
-        Some(firewall) => format!(
-            "ingress {}, egress {}, rules: {}",
-            firewall.ingress(),
-            firewall.egress(),
-            firewall.rules().len()
-        ),
+        Some(firewall) => {
+            let forward = match firewall.looks_at_forward() {
+                true => format!(", forward {}", firewall.forward()),
+                false => String::new(),
+            };
+            let (ingress, egress) = (firewall.ingress(), firewall.egress());
+            let rules = firewall.rules().len();
+            format!("ingress {ingress}, egress {egress}{forward}, rules: {rules}")
+        }
     };
     Some(Change::live("Firewall", what))
 }

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use stele_config::{
     Cidr, Direction, Firewall, FirewallAction, FirewallDefault, FirewallProtocol, FirewallRule,
+    InterfaceName,
 };
 
 /// The types of ICMPv6 that IPv6 can't do without: routers and neighbours (RFC 4861).
@@ -20,6 +21,8 @@ pub struct Ruleset {
     pub drops_ingress: bool,
     /// Whether packets from the machine that no rule is for are dropped.
     pub drops_egress: bool,
+    /// Whether packets that are passed on and that no rule is for are dropped; none where they are not looked at.
+    pub drops_forward: Option<bool>,
     /// The rules, in order.
     pub rules: Vec<Rule>,
 }
@@ -27,22 +30,24 @@ pub struct Ruleset {
 /// A rule. Ranges hold their ends, are in order, and do not meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Whether it is for packets from the machine.
-    pub egress: bool,
+    /// Which packets it is for.
+    pub direction: Direction,
     /// The family it is for; none for both.
     pub ipv6: Option<bool>,
     /// Where packets come from; empty for anywhere.
     pub from: Vec<(IpAddr, IpAddr)>,
     /// Where they go to.
     pub to: Vec<(IpAddr, IpAddr)>,
-    /// The links that they come in by, or go out by.
-    pub interfaces: Vec<String>,
+    /// The links that they come in by; empty for any.
+    pub incoming: Vec<String>,
+    /// The links that they go out by.
+    pub outgoing: Vec<String>,
     /// Their protocol.
     pub protocol: Option<FirewallProtocol>,
     /// The ports that they go to.
     pub ports: Vec<(u16, u16)>,
-    /// The types of ICMPv6 that they are of.
-    pub icmp6_types: Vec<(u8, u8)>,
+    /// The types of ICMP that they are of, in the numbers of the family.
+    pub icmp_types: Vec<(u8, u8)>,
     /// Only so many, in so many seconds.
     pub rate: Option<(u32, u32)>,
     /// Only packets of connections that are known.
@@ -55,31 +60,41 @@ pub struct Rule {
 #[must_use]
 pub fn derive(document: &Firewall) -> Ruleset {
     let mut rules = Vec::new();
-    for egress in [false, true] {
+    for direction in [Direction::Ingress, Direction::Egress] {
         let neighbours = Rule {
             ipv6: Some(true),
             protocol: Some(FirewallProtocol::Icmp),
-            icmp6_types: vec![NEIGHBOURS],
-            ..accepted(egress)
+            icmp_types: vec![NEIGHBOURS],
+            ..accepted(direction)
         };
-        let port = if egress { DHCPV6_SERVER } else { DHCPV6_CLIENT };
+        let own = || vec!["lo".to_owned()];
+        let (port, incoming, outgoing) = if direction == Direction::Egress {
+            (DHCPV6_SERVER, vec![], own())
+        } else {
+            (DHCPV6_CLIENT, own(), vec![])
+        };
         let dhcp = Rule {
             ipv6: Some(true),
             protocol: Some(FirewallProtocol::Udp),
             ports: vec![(port, port)],
-            ..accepted(egress)
+            ..accepted(direction)
         };
         rules.extend([
-            Rule { interfaces: vec!["lo".to_owned()], ..accepted(egress) },
-            Rule { established: true, ..accepted(egress) },
+            Rule { incoming, outgoing, ..accepted(direction) },
+            Rule { established: true, ..accepted(direction) },
             neighbours,
             dhcp,
         ]);
+    }
+    if document.looks_at_forward() {
+        rules.push(Rule { established: true, ..accepted(Direction::Forward) });
     }
     rules.extend(document.rules().iter().flat_map(of_document));
     Ruleset {
         drops_ingress: document.ingress() == FirewallDefault::Drop,
         drops_egress: document.egress() == FirewallDefault::Drop,
+        drops_forward: (document.looks_at_forward())
+            .then(|| document.forward() == FirewallDefault::Drop),
         rules,
     }
 }
@@ -103,16 +118,17 @@ pub fn admits(document: &Firewall, port: u16) -> bool {
     }
 }
 
-fn accepted(egress: bool) -> Rule {
+fn accepted(direction: Direction) -> Rule {
     Rule {
-        egress,
+        direction,
         ipv6: None,
         from: Vec::new(),
         to: Vec::new(),
-        interfaces: Vec::new(),
+        incoming: Vec::new(),
+        outgoing: Vec::new(),
         protocol: None,
         ports: Vec::new(),
-        icmp6_types: Vec::new(),
+        icmp_types: Vec::new(),
         rate: None,
         established: false,
         action: FirewallAction::Accept,
@@ -121,9 +137,10 @@ fn accepted(egress: bool) -> Rule {
 
 /// One rule for each family, where it says something of addresses or of a protocol that has another form in each.
 fn of_document(document: &FirewallRule) -> Vec<Rule> {
+    let names = |links: &[InterfaceName]| links.iter().map(ToString::to_string).collect();
     let rule = Rule {
-        egress: document.direction() == Direction::Egress,
-        interfaces: document.interfaces().iter().map(ToString::to_string).collect(),
+        incoming: names(document.incoming()),
+        outgoing: names(document.outgoing()),
         protocol: document.protocol(),
         ports: merged(
             document.ports().iter().map(|ports| (ports.first(), ports.last())).collect(),
@@ -131,7 +148,7 @@ fn of_document(document: &FirewallRule) -> Vec<Rule> {
         ),
         rate: document.rate().map(|rate| (rate.count(), rate.seconds())),
         action: document.action(),
-        ..accepted(false)
+        ..accepted(document.direction())
     };
     let (from, to) = (document.from(), document.to());
     if from.is_empty() && to.is_empty() && rule.protocol != Some(FirewallProtocol::Icmp) {
@@ -143,9 +160,15 @@ fn of_document(document: &FirewallRule) -> Vec<Rule> {
             merged(networks.map(range).collect(), next)
         };
         let (ours, theirs) = (ranges(from), ranges(to));
-        // Who is named in the other family alone is not here.
-        let here = ours.is_empty() == from.is_empty() && theirs.is_empty() == to.is_empty();
-        here.then(|| Rule { ipv6: Some(ipv6), from: ours, to: theirs, ..rule.clone() })
+        let types = document.icmp_types().iter().filter_map(|kind| kind.number(ipv6));
+        let icmp_types =
+            merged(types.map(|kind| (kind, kind)).collect(), |kind: u8| kind.checked_add(1));
+        // Who is named in the other family alone is not here; no more is a type that the other one has.
+        let here = ours.is_empty() == from.is_empty()
+            && theirs.is_empty() == to.is_empty()
+            && icmp_types.is_empty() == document.icmp_types().is_empty();
+        let rule = Rule { from: ours, to: theirs, icmp_types, ..rule.clone() };
+        here.then_some(Rule { ipv6: Some(ipv6), ..rule })
     };
     [false, true].into_iter().filter_map(of_family).collect()
 }

@@ -484,11 +484,20 @@ kind: Firewall
 rules:
 - {ports: [80], protocol: icmp}
 - {from: [10.0.0.1/8], to: [\"::/0\"]}
+- {direction: forward, interfaces: [eth0]}
+- {incoming: [eth0], icmpTypes: [echo-request]}
+- {protocol: icmp, from: [10.0.0.0/8], icmpTypes: [echo-reply, packet-too-big]}
+- {protocol: icmp, to: [\"::/0\"], icmpTypes: [echo-reply, packet-too-big]}
+- {direction: forward, incoming: [eth1], outgoing: [eth0], action: reject}
 ",
         &expect![[r#"
             document 2 (Firewall), line 6, rules[0]: has ports and no protocol that has them; expected protocol: tcp or udp
             document 2 (Firewall), line 7, rules[1]: 10.0.0.1/8 has host bits; expected 10.0.0.0/8
             document 2 (Firewall), line 7, rules[1]: from and to are of different address families; expected both IPv4 or both IPv6
+            document 2 (Firewall), line 8, rules[2]: interfaces could be those that packets come in by or go out by; expected incoming or outgoing
+            document 2 (Firewall), line 9, rules[3]: incoming and outgoing are of packets that are passed on; expected interfaces, or direction: forward
+            document 2 (Firewall), line 9, rules[3]: has types of ICMP and no protocol that has them; expected protocol: icmp
+            document 2 (Firewall), line 10, rules[4]: there is no packet-too-big between these networks; expected a type that is
         "#]],
     );
 }

@@ -51,8 +51,8 @@ impl Expressions {
         self.compare(EQUAL, &[family as u8]);
     }
 
-    pub(super) fn interface(&mut self, egress: bool, set: String) {
-        self.meta(if egress { META_OIFNAME } else { META_IIFNAME });
+    pub(super) fn interface(&mut self, outgoing: bool, set: String) {
+        self.meta(if outgoing { META_OIFNAME } else { META_IIFNAME });
         self.lookup(&set);
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{admits, derive, merged};
-use stele_config::{MachineConfig, canonical};
+use stele_config::{Direction, MachineConfig, canonical};
 
 const API: u16 = 50_000;
 
@@ -32,6 +32,8 @@ fn whoever_locks_everybody_out_of_the_api_is_found() {
         (r#""rules":[{"action":"drop","from":["10.0.0.0/8"]}]"#, true),
         (r#""rules":[{"action":"drop","interfaces":["eth0"]}]"#, false),
         (r#""rules":[{"action":"drop","protocol":"icmp"}]"#, true),
+        (r#""forward":"drop","rules":[{"direction":"forward","action":"drop"}]"#, true),
+        (r#""ingress":"drop","rules":[{"direction":"forward"}]"#, false),
     ] {
         let config = config(document);
         let firewall = config.firewall().expect("a firewall");
@@ -56,6 +58,41 @@ fn a_rule_is_one_for_each_family_that_it_names() {
         Some(true) [] accept
         None [] accept"#]];
     expected.assert_eq(&rules.join("\n"));
+}
+
+#[test]
+fn a_type_of_icmp_has_the_number_of_each_family() {
+    let config = config(
+        r#""rules":[{"protocol":"icmp","icmpTypes":["echo-request","echo-reply","packet-too-big"]},{"protocol":"icmp","icmpTypes":["timestamp-request"]}]"#,
+    );
+    let ruleset = derive(config.firewall().expect("a firewall"));
+    let rules: Vec<String> = (ruleset.rules.iter().skip(8))
+        .map(|rule| format!("{:?} {:?}", rule.ipv6, rule.icmp_types))
+        .collect();
+    let expected = expect_test::expect![[r#"
+        Some(false) [(0, 0), (8, 8)]
+        Some(true) [(2, 2), (128, 129)]
+        Some(false) [(13, 13)]"#]];
+    expected.assert_eq(&rules.join("\n"));
+}
+
+#[test]
+fn packets_that_are_passed_on_are_looked_at_when_somebody_says_so() {
+    let forward = |document: &str| {
+        let ruleset = derive(config(document).firewall().expect("a firewall"));
+        let rules = ruleset.rules.iter().filter(|rule| rule.direction == Direction::Forward);
+        let rules: Vec<String> = rules
+            .map(|rule| format!("{} {:?} {:?}", rule.established, rule.incoming, rule.outgoing))
+            .collect();
+        (ruleset.drops_forward, rules.join(", "))
+    };
+    let established = r#"true [] []"#;
+    assert_eq!(forward(r#""ingress":"drop","rules":[{}]"#), (None, String::new()));
+    assert_eq!(forward(r#""forward":"accept""#), (None, String::new()));
+    assert_eq!(forward(r#""forward":"drop""#), (Some(true), established.to_owned()));
+    let rule = r#""rules":[{"direction":"forward","incoming":["eth1"],"outgoing":["eth0"]}]"#;
+    let expected = format!(r#"{established}, false ["eth1"] ["eth0"]"#);
+    assert_eq!(forward(rule), (Some(false), expected));
 }
 
 #[test]
