@@ -272,7 +272,7 @@ impl Network {
         // A moment more, so that the lease has ended when the wait has.
         let lease =
             ends.flatten().min().map(|until| until.saturating_add(Duration::from_millis(10)));
-        let next = [lease, self.failures.again()].into_iter().flatten().min();
+        let next = [lease, self.failures.again(), self.tunnels.again()].into_iter().flatten().min();
         next.map(|next| next.saturating_sub(now()))
     }
 
@@ -326,7 +326,7 @@ impl Network {
             firewall::Outcome::Pending => pending = true,
             firewall::Outcome::Failed(error) => errors.push(error),
         }
-        errors.extend(self.tunnels.pass(&self.node, &mut self.netlink, config, &observed));
+        errors.extend(self.tunnels.pass(&self.node, &mut self.netlink, config, &observed, now()));
         if let Some(active) = active.as_ref().filter(|_| !pending) {
             self.report(active, &desired, &observed, &errors);
         }

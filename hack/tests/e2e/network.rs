@@ -130,7 +130,11 @@ pub(crate) fn peers(world: &World, checks: &Checks) -> Result<()> {
     checks.check("packets go through a tunnel", || {
         answers(&first, "198.51.100.2")?;
         let shown = resource(&first, "wireguard", "wg0")?.to_string();
-        says(&shown, &[two.public, "192.0.2.2:51820"])
+        says(&shown, &[two.public, "192.0.2.2:51820"])?;
+        // Nobody tells when peers agree on keys; a change of anything has it looked at.
+        let more = "---\napiVersion: stele/v1\nkind: Dummy\nname: services\n";
+        apply(&first, &format!("{}{more}", one.documents(two)))?;
+        says(&resource(&first, "wireguard", "wg0")?.to_string(), &["lastHandshake"])
     });
     Ok(())
 }

@@ -393,6 +393,7 @@ fn tunnels_have_the_keys_and_peers_that_they_were_given() {
             endpoint: "192.0.2.1:51820".parse().ok(),
             keepalive: 25,
             allowed: (0..64).map(|third| (ip(&format!("10.{number}.{third}.0")), 24)).collect(),
+            handshake: None,
         };
         for number in 1..=64 {
             netlink.set_wireguard_peer(link.index, &peer(number)).expect("adding");

@@ -6,7 +6,7 @@
 use super::NetworkError;
 use crate::{node::Node, report, state, store::Kind};
 use serde::Serialize;
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use stele_config::{Cidr, MachineConfig, VirtualLink, WireGuard, WireGuardKey, WireGuardSecret};
 use stele_kernel::{
     net::{NetError, Netlink, WireGuardDevice, WireGuardPeer, WireGuardSettings},
@@ -15,7 +15,7 @@ use stele_kernel::{
 use stele_machine::network::{
     Observed,
     virtual_link::Form,
-    wireguard::{Device, Peer, Step, plan},
+    wireguard::{Device, Handshakes, Peer, Step, plan},
 };
 
 /// What is remembered of all of them.
@@ -25,6 +25,7 @@ pub(super) struct Tunnels {
     keys: BTreeMap<String, Result<WireGuardSecret, String>>,
     /// Where each peer was said to be, by the index of the link.
     given: BTreeMap<u32, BTreeMap<WireGuardKey, SocketAddr>>,
+    handshakes: Handshakes,
 }
 
 #[derive(Serialize)]
@@ -49,6 +50,9 @@ struct PeerStatus {
     endpoint: Option<SocketAddr>,
     #[serde(rename = "allowedIPs")]
     allowed: Vec<String>,
+    /// When it last agreed on keys, in seconds since the epoch. It is told once a minute at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_handshake: Option<u64>,
 }
 
 impl Tunnels {
@@ -73,7 +77,9 @@ impl Tunnels {
         netlink: &mut Netlink,
         config: Option<&MachineConfig>,
         observed: &Observed,
+        now: Duration,
     ) -> Vec<NetworkError> {
+        let mut peers = Vec::new();
         let mut errors = Vec::new();
         let mut statuses = BTreeMap::new();
         self.given.retain(|index, _| observed.links.iter().any(|link| link.index == *index));
@@ -83,7 +89,14 @@ impl Tunnels {
             let status = match link.filter(|link| link.ours && link.form == Some(Form::WireGuard)) {
                 None => status("absent", "The link is not made yet".to_owned(), None),
                 Some(link) => match self.one(netlink, document, link.index) {
-                    Ok(device) => status("ready", String::new(), Some(device)),
+                    Ok(mut device) => {
+                        for peer in &mut device.peers {
+                            let key = (link.index, peer.public_key.into());
+                            peer.handshake = self.handshakes.show(key, peer.handshake, now);
+                            peers.push(key);
+                        }
+                        status("ready", String::new(), Some(device))
+                    }
                     Err(error) => {
                         let reason = report::chain(&error);
                         errors.push(error);
@@ -93,8 +106,14 @@ impl Tunnels {
             };
             statuses.insert(name.to_owned(), status);
         }
+        self.handshakes.look(&peers, now);
         node.store.replace(Kind::WireGuard, &statuses);
         errors
+    }
+
+    /// When to look again at what nobody tells of.
+    pub(super) fn again(&self) -> Option<Duration> {
+        self.handshakes.again()
     }
 
     /// Gives a link what it should have, and says what it has.
@@ -189,6 +208,7 @@ fn apply(netlink: &mut Netlink, index: u32, step: &Step) -> Result<(), NetError>
                 endpoint: peer.endpoint,
                 keepalive: peer.keepalive,
                 allowed: peer.allowed.iter().map(network).collect(),
+                handshake: None,
             };
             netlink.set_wireguard_peer(index, &peer)
         }
@@ -208,6 +228,7 @@ fn status(state: &'static str, reason: String, device: Option<WireGuardDevice>) 
             .iter()
             .map(|(address, prefix)| format!("{address}/{prefix}"))
             .collect(),
+        last_handshake: peer.handshake.map(|handshake| handshake.as_secs()),
     });
     Status {
         state,

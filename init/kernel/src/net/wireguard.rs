@@ -7,6 +7,7 @@ use netlink_bindings::wireguard::{PushWgpeer, Request};
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 /// `WGPEER_F_REMOVE_ME` of `linux/wireguard.h`.
@@ -42,6 +43,8 @@ pub struct WireGuardPeer {
     pub keepalive: u16,
     /// The networks behind it.
     pub allowed: Vec<(IpAddr, u8)>,
+    /// When it last agreed on keys with this machine, as time since the epoch; it is not set.
+    pub handshake: Option<Duration>,
 }
 
 /// What of a WireGuard link is set.
@@ -122,6 +125,9 @@ impl Netlink {
                         endpoint: peer.get_endpoint().ok(),
                         keepalive: peer.get_persistent_keepalive_interval().unwrap_or_default(),
                         allowed,
+                        handshake: (peer.get_last_handshake_time().ok())
+                            .map(|time| Duration::from_secs(time.sec))
+                            .filter(|time| !time.is_zero()),
                     }),
                 }
             }

@@ -4,7 +4,7 @@
 //! Peers that stay are not touched, so what they carry goes on. A peer that moves is reached where it last spoke from: the
 //! endpoint of a document is given once.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use stele_config::{Cidr, WireGuard, WireGuardKey, WireGuardPeer, WireGuardSecret};
 
 /// What a WireGuard link has, or should have.
@@ -33,6 +33,53 @@ pub struct Peer {
     pub keepalive: u16,
     /// The networks behind it.
     pub allowed: Vec<Cidr>,
+}
+
+/// How often what is shown of a peer's handshakes changes at most, and is looked at at least.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// When each peer last agreed on keys, as it is shown. Peers that talk do so every two minutes, and nobody says when.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    /// What is shown, and since when that is so, by the index of the link.
+    shown: BTreeMap<(u32, WireGuardKey), (Duration, Duration)>,
+    /// When to look again.
+    again: Option<Duration>,
+}
+
+impl Handshakes {
+    /// Begins to look at the peers that there are now. What is shown of others is forgotten.
+    pub fn look(&mut self, peers: &[(u32, WireGuardKey)], now: Duration) {
+        self.shown.retain(|peer, _| peers.contains(peer));
+        self.again = (!peers.is_empty()).then(|| now.saturating_add(MINUTE));
+    }
+
+    /// What to show of a peer.
+    pub fn show(
+        &mut self,
+        peer: (u32, WireGuardKey),
+        handshake: Option<Duration>,
+        now: Duration,
+    ) -> Option<Duration> {
+        if let Some((shown, since)) = self.shown.get(&peer)
+            && now.saturating_sub(*since) < MINUTE
+        {
+            return Some(*shown);
+        }
+        if self.shown.get(&peer).map(|(shown, _)| *shown) != handshake {
+            match handshake {
+                Some(handshake) => self.shown.insert(peer, (handshake, now)),
+                None => self.shown.remove(&peer),
+            };
+        }
+        handshake
+    }
+
+    /// When to look again.
+    #[must_use]
+    pub fn again(&self) -> Option<Duration> {
+        self.again
+    }
 }
 
 /// One step.
@@ -135,8 +182,8 @@ pub fn plan(
 
 #[cfg(test)]
 mod tests {
-    use super::{Device, Peer, Step, plan};
-    use std::collections::BTreeMap;
+    use super::{Device, Handshakes, Peer, Step, plan};
+    use std::{collections::BTreeMap, time::Duration};
     use stele_config::{WireGuardKey, WireGuardSecret};
 
     fn peer(number: u8) -> Peer {
@@ -170,6 +217,36 @@ mod tests {
         let steps =
             plan(&device(vec![Peer { endpoint: None, ..kept.clone() }]), &there, &mut given);
         assert_eq!(steps, vec![Step::SetPeer(Peer { endpoint: None, ..kept })]);
+    }
+
+    #[test]
+    fn what_is_shown_of_handshakes_changes_once_a_minute_at_most() {
+        let mut handshakes = Handshakes::default();
+        let peer = (3, WireGuardKey::from([1; 32]));
+        let second = Duration::from_secs;
+        assert_eq!(handshakes.again(), None);
+        handshakes.look(&[peer], second(5));
+        assert_eq!(handshakes.again(), Some(second(65)));
+        let mut show = |handshake, now| {
+            let shown = handshakes.show(
+                peer,
+                Some(second(handshake)).filter(|it| !it.is_zero()),
+                second(now),
+            );
+            shown.map_or(0, |shown| shown.as_secs())
+        };
+        assert_eq!(show(0, 5), 0);
+        // The first one is news, and so is another one, after a minute.
+        assert_eq!(
+            [show(1000, 6), show(1005, 7), show(1030, 65), show(1060, 66)],
+            [1000, 1000, 1000, 1060]
+        );
+        assert_eq!(
+            [show(1060, 200), show(1180, 201), show(0, 202), show(0, 262)],
+            [1060, 1180, 1180, 0]
+        );
+        handshakes.look(&[], second(300));
+        assert_eq!((handshakes.again(), handshakes.shown.len()), (None, 0));
     }
 
     #[test]

@@ -16,7 +16,8 @@ record! {
     /// Encrypted tunnels to other machines, as one link.
     ///
     /// The document makes the link; a `Link` of the same name gives it addresses, an MTU, and the routes to what is behind the
-    /// peers. The public key is the resource's of the same name: `ctl get wireguard`.
+    /// peers. The public key is the resource's of the same name, as is where each peer is and when it last agreed on keys:
+    /// `ctl get wireguard`.
     pub struct WireGuard as "WireGuard" {
         /// The name of the link.
         name: InterfaceName,
