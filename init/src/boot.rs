@@ -53,6 +53,8 @@ pub(crate) enum BootError {
     Dns(#[source] dns::DnsError),
     #[error("preparing to keep the clock right")]
     Time(#[source] time::TimeError),
+    #[error("preparing to probe the network")]
+    Probe(#[source] io::Error),
     #[error("the event loop ended")]
     Ended,
 }
@@ -110,6 +112,7 @@ async fn live(node: Rc<Node>, signals: Signals) -> Result<(), BootError> {
     trust::prepare().map_err(BootError::Trust)?;
     time::prepare().map_err(BootError::Time)?;
     dns::prepare().map_err(BootError::Dns)?;
+    health::prepare().map_err(BootError::Probe)?;
     tokio::task::spawn_local(listen(
         Rc::clone(&node),
         readiness::watch(signals).map_err(BootError::Signals)?,

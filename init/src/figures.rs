@@ -18,6 +18,7 @@ pub(crate) fn page(node: &Node, format: Format) -> String {
     health(&mut page, node);
     clock(&mut page, node);
     network_and_volumes(&mut page, node);
+    probes(&mut page, node);
     logs(&mut page, node);
     kernel(&mut page);
     page.finish()
@@ -98,6 +99,26 @@ fn health(page: &mut Page, node: &Node) {
     each(node, Kind::HealthCheck, |name, status| {
         let need = status.get("need").and_then(Value::as_str).unwrap_or_default();
         passing.add(&[("check", name), ("need", need)], u8::from(is(status, "passing")));
+    });
+}
+
+fn probes(page: &mut Page, node: &Node) {
+    let mut reachable =
+        page.family("stele_probe_reachable", Type::Gauge, "Whether a probe can be reached.");
+    each(node, Kind::Probe, |name, status| {
+        if !is(status, "unknown") {
+            reachable.add(&[("probe", name)], u8::from(is(status, "reachable")));
+        }
+    });
+    let mut latency = page.family(
+        "stele_probe_latency_seconds",
+        Type::Gauge,
+        "How long the last try of a probe took that succeeded.",
+    );
+    each(node, Kind::Probe, |name, status| {
+        if let Some(seconds) = status.get("latency").and_then(Value::as_f64) {
+            latency.add(&[("probe", name)], seconds);
+        }
     });
 }
 

@@ -10,16 +10,17 @@
 //! Checks run for as long as the machine does, so what an upgrade is measured against is known before it begins. The gate is
 //! there only for boots on trial and those that fell back; see `stele_machine::boots`.
 
-mod probes;
+mod agent;
 mod rules;
 mod show;
 mod system;
 
 use crate::{boots::Reason, configuration::Causes, node::Node, report, upgrade};
-use probes::Probes;
+use agent::{Agent, Seen};
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
+    io,
     rc::Rc,
     time::Duration,
 };
@@ -27,6 +28,7 @@ use stele_kernel::{clock, power::End};
 use stele_machine::{
     boots::{self, Start},
     health::{Check, Gate, Health, Millis, State, Verdict},
+    probe::{Probes as Watched, Try},
 };
 use tokio::time::Instant;
 
@@ -51,11 +53,17 @@ const RECORDING: Duration = Duration::from_secs(3);
 /// How often the networks are written down at most.
 const REMEMBER_EVERY: Millis = 600_000;
 
+/// Makes what the probe agent needs.
+pub(crate) fn prepare() -> io::Result<()> {
+    agent::prepare()
+}
+
 /// The machine's health.
 #[derive(Debug, Default)]
 pub(crate) struct Healths {
     health: RefCell<Health>,
     gate: RefCell<Gated>,
+    probes: RefCell<Watched>,
     up: Cell<bool>,
     /// When the networks were written down; 0 for not in this boot.
     remembered: Cell<Millis>,
@@ -145,7 +153,7 @@ pub(crate) fn open_gate(node: &Node) {
 
 /// Looks after the machine's health for as long as it runs.
 pub(crate) async fn keep(node: Rc<Node>) {
-    let mut probes = Probes::new(Rc::clone(&node));
+    let mut agent = Agent::new(Rc::clone(&node));
     let mut configuration = node.configuration.subscribe();
     let mut identity = node.identity.subscribe();
     let mut causes = Causes::default();
@@ -158,17 +166,23 @@ pub(crate) async fn keep(node: Rc<Node>) {
         let gated = node.health.is_pending();
         let rules = rules::of(config, safe, gated);
         node.health.health.borrow_mut().set(|_| true, &rules.all, now());
+        node.health.probes.borrow_mut().set(&rules.probes, now());
         let mut cause = causes.of(active.as_deref());
-        cause.clone().carry(probes.run(rules.probes(config, &hostname))).await;
+        cause.clone().act(|| show::probes(&node));
+        cause.clone().carry(agent.run(rules.tasks(config, &hostname))).await;
         let mut next = Instant::now();
         loop {
             tokio::select! {
                 changed = configuration.changed() => if changed.is_err() { return } else { break },
                 changed = identity.changed() => if changed.is_err() { return } else { break },
-                seen = probes.seen() => {
-                    let mut health = node.health.health.borrow_mut();
-                    health.see(&seen.check, seen.ok, &seen.message, now());
-                }
+                seen = agent.seen() => match rules::probe(&seen.check) {
+                    None => {
+                        let mut health = node.health.health.borrow_mut();
+                        health.see(&seen.check, seen.ok, &seen.message, now());
+                    }
+                    Some(name) if watch(&node, name, &seen) => system::look_at_probes(&node, &rules),
+                    Some(_) => continue,
+                },
                 () = tokio::time::sleep_until(next) => {
                     system::look(&node, &rules);
                     next = Instant::now() + pace(&node);
@@ -185,6 +199,14 @@ pub(crate) async fn keep(node: Rc<Node>) {
             }
         }
     }
+}
+
+/// Takes what a try of a probe found. True if whether it can be reached is another thing now.
+fn watch(node: &Node, name: &str, seen: &Seen) -> bool {
+    let found = if seen.ok { Try::Good(seen.took) } else { Try::Failed(&seen.message) };
+    let changed = node.health.probes.borrow_mut().see(name, found, now());
+    show::probe(node, name);
+    changed
 }
 
 /// How long to wait before the system's own checks are made again.
@@ -300,13 +322,15 @@ mod tests {
         fixture,
         node::Release,
         state,
+        store::Kind,
     };
     use std::collections::BTreeMap;
+    use stele_config::canonical;
     use stele_proto::v1::Event;
     use tokio::{runtime, task::LocalSet};
 
     #[test]
-    fn new_checks_are_the_doing_of_whoever_applied_them() {
+    fn new_checks_and_probes_are_the_doing_of_whoever_applied_them() {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let told: Vec<Event> = LocalSet::new().block_on(&runtime, async {
             let node = Rc::new(Node::new(BTreeMap::new(), Release::default()));
@@ -315,7 +339,9 @@ mod tests {
             node.state.set(state::State { boot: 0, persistent: false }).unwrap();
             tokio::task::spawn_local(keep(Rc::clone(&node)));
             let check = r#""kind":"HealthCheck","name":"web","tcp":{"address":"127.0.0.1:1"}"#;
-            let understood = Understood::of_generation(&fixture::documents(&[check])).unwrap();
+            let probe = r#""kind":"Probe","name":"gate","icmp":{"address":"127.0.0.1"}"#;
+            let documents = fixture::documents(&[check, probe]);
+            let understood = Understood::of_generation(&documents).unwrap();
             let mut intent = Intent::of_source("ada", 0);
             intent.author.request = "a-1".to_owned();
             let taken = node.configuration.accept_understood(&node, understood, &intent).await;
@@ -328,8 +354,47 @@ mod tests {
             }
             told
         });
-        let web = told.iter().find(|event| event.name == "web").unwrap();
-        assert_eq!((web.kind.as_str(), web.request.as_str()), ("HealthCheck", "a-1"), "{web:?}");
-        assert_eq!(web.subject, "ada");
+        for (kind, name) in [("HealthCheck", "web"), ("Probe", "gate")] {
+            let event = told.iter().find(|event| event.name == name).unwrap();
+            assert_eq!((event.kind.as_str(), event.request.as_str()), (kind, "a-1"), "{event:?}");
+            assert_eq!(event.subject, "ada");
+        }
+    }
+
+    #[test]
+    fn a_check_follows_the_probe_that_it_names() {
+        let documents = [
+            r#""kind":"Probe","name":"gate","failures":2,"tcp":{"address":"127.0.0.1:1"}"#,
+            r#""kind":"HealthCheck","name":"way-out","successes":1,"probe":"gate""#,
+            r#""kind":"HealthCheck","name":"nowhere","probe":"gaet""#,
+        ];
+        let config = canonical::read(fixture::documents(&documents).as_bytes()).unwrap();
+        let node = Node::new(BTreeMap::new(), Release::default());
+        let rules = rules::of(Some(&config), false, false);
+        node.health.health.borrow_mut().set(|_| true, &rules.all, 0);
+        node.health.probes.borrow_mut().set(&rules.probes, 0);
+        let tasks = rules.tasks(Some(&config), "node-1");
+        let names: Vec<&str> = tasks.iter().filter_map(|task| rules::probe(task.name())).collect();
+        assert_eq!(names, ["gate"]);
+        let tried = |ok: bool| {
+            let (check, took) = ("probe/gate".to_owned(), Duration::from_micros(1500));
+            let seen = Seen { check, ok, message: "refused".to_owned(), took };
+            let changed = watch(&node, "gate", &seen);
+            system::look_at_probes(&node, &rules);
+            let health = node.health.health.borrow();
+            let check = &health.checks()["way-out"];
+            (changed, check.state(), check.complaint())
+        };
+        assert_eq!(tried(false), (false, State::Unknown, "it was not tried yet".to_owned()));
+        let why = "the probe gate is unreachable: refused".to_owned();
+        assert_eq!(tried(false), (true, State::Failing, why));
+        let (changed, state, _) = tried(true);
+        assert_eq!((changed, state), (true, State::Passing));
+        assert_eq!(tried(false).1, State::Passing, "one that fails is not enough");
+        let status = node.store.status(Kind::Probe, "gate").unwrap();
+        assert_eq!((&status["state"], &status["reason"]), (&"reachable".into(), &"refused".into()));
+        assert_eq!(status["latency"], 0.0015);
+        let nowhere = node.health.health.borrow().checks()["nowhere"].complaint();
+        assert_eq!(nowhere, "there is no probe gaet");
     }
 }

@@ -78,6 +78,7 @@ kinds! {
     Metrics, "Where the machine's figures can be had without a certificate.", [("STATE", "state"), ("ADDRESS", "address"), ("REASON", "reason")];
     Module, "A kernel module that the machine has loaded.", [("STATE", "state"), ("REASON", "reason")];
     Platform, "Where the machine runs.", [("STATE", "state"), ("INSTANCE", "instanceId"), ("REGION", "region"), ("EVIDENCE", "evidence"), ("REASON", "reason")];
+    Probe, "Whether something on the network can be reached.", [("STATE", "state"), ("LATENCY", "latency"), ("SINCE", "since"), ("REASON", "reason")];
     RegistryAuth, "Who asks a registry.", [("STATE", "state"), ("USERNAME", "username"), ("REASON", "reason")];
     RegistryMirror, "Other places that have what a registry has.", [("STATE", "state"), ("ENDPOINTS", "endpoints"), ("REASON", "reason")];
     Resolver, "How names are resolved, and by whom.", [("STATE", "state"), ("SERVERS", "servers"), ("SEARCH", "search"), ("ORIGIN", "origin"), ("REASON", "reason")];
@@ -277,8 +278,8 @@ impl Kind {
 /// What a change of a status is worth telling: that it is there, or has another state now, and why.
 fn story(kind: Kind, before: Option<&Value>, now: &Value) -> Option<(String, bool)> {
     /// States that someone should look at.
-    const WRONG: [&str; 7] =
-        ["failed", "failing", "bad", "reverted", "lost", "unreadable", "waiting"];
+    const WRONG: [&str; 8] =
+        ["failed", "failing", "bad", "reverted", "lost", "unreachable", "unreadable", "waiting"];
     if !kind.is_told() {
         return None;
     }

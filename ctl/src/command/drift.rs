@@ -46,8 +46,8 @@ struct Found {
     differences: Vec<Difference>,
 }
 
-/// Health checks say how the machine is, not what it is.
-const NOT_COMPARED: [&str; 1] = ["HealthCheck"];
+/// Health checks and probes say how things are, not what the machine is.
+const NOT_COMPARED: [&str; 2] = ["HealthCheck", "Probe"];
 
 /// The state of what has no document any more and could not be taken away.
 const STAYING: &str = "staying";

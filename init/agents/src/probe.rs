@@ -8,18 +8,20 @@
 mod api;
 pub(crate) mod dns;
 pub(crate) mod http;
+mod icmp;
 mod tcp;
 
 use crate::fetch;
 use crate::pid1::framed;
-use crate::probe::{api::Api, dns::Dns, http::Http, tcp::Tcp};
+use crate::probe::{api::Api, dns::Dns, http::Http, icmp::Icmp, tcp::Tcp};
 use ::time::{self, format_description::well_known::Rfc3339};
 use serde::Deserialize;
 use std::{
     convert::Infallible,
     error::Error,
+    fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -55,6 +57,7 @@ struct Check {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Probe {
+    Icmp(Icmp),
     Http(Http),
     Tcp(Tcp),
     Dns(Dns),
@@ -73,6 +76,14 @@ pub struct Surroundings {
 /// Why the agent ends.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
+    /// There is no task.
+    #[error("reading the task {}", file.display())]
+    Read {
+        /// Where it should be.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Not a task.
     #[error("understanding the checks")]
     Task(#[source] serde_json::Error),
@@ -108,7 +119,17 @@ impl Surroundings {
     }
 }
 
-/// Reads a task.
+/// Reads the task in a file.
+///
+/// # Errors
+/// When it can't be read, or is none.
+pub fn read(file: &Path) -> Result<Task, ProbeError> {
+    let text = fs::read_to_string(file)
+        .map_err(|source| ProbeError::Read { file: file.to_owned(), source })?;
+    parse(&text)
+}
+
+/// Understands a task.
 ///
 /// # Errors
 /// When it is none.
@@ -158,14 +179,20 @@ async fn watch(
     loop {
         let begun = Instant::now();
         let tried = tokio::time::timeout(limit, attempt(&check.probe, &client, &names)).await;
+        let took = begun.elapsed();
         let (ok, message) = match tried {
-            Ok(Ok(seen)) => (true, format!("{seen} after {} ms", begun.elapsed().as_millis())),
+            Ok(Ok(seen)) => (true, format!("{seen} after {} ms", took.as_millis())),
             Ok(Err(error)) => {
                 (false, format!("{}: {}", check.probe.what(), explain(error.as_ref())))
             }
             Err(_) => (false, format!("{}: not done within {limit:?}", check.probe.what())),
         };
-        let report = ProbeReport { check: check.name.clone(), ok, message: plain(&message) };
+        let report = ProbeReport {
+            check: check.name.clone(),
+            ok,
+            message: plain(&message),
+            took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        };
         if reports.send(report).await.is_err() {
             return;
         }
@@ -175,6 +202,7 @@ async fn watch(
 
 async fn attempt(probe: &Probe, client: &reqwest::Client, names: &Names) -> Seen {
     match probe {
+        Probe::Icmp(icmp) => icmp.attempt(names).await,
         Probe::Http(http) => http.attempt(client).await,
         Probe::Tcp(tcp) => tcp.attempt(names).await,
         Probe::Dns(dns) => dns.attempt(names).await,
@@ -186,6 +214,7 @@ impl Probe {
     /// What is tried, for a sentence.
     fn what(&self) -> String {
         match self {
+            Probe::Icmp(icmp) => icmp.what(),
             Probe::Http(http) => http.what(),
             Probe::Tcp(tcp) => tcp.what(),
             Probe::Dns(dns) => dns.what(),

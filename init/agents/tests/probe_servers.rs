@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{self, Read as _, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -343,19 +343,20 @@ fn the_api() {
 /// The program itself, with its reports on descriptor 3.
 #[test]
 fn the_program() {
-    let folder = Path::new("/");
+    let lab = Lab::new("program");
     let closed = free();
     let task = format!(
         r#"{{"checks":[{{"name":"it","intervalMs":100,"timeoutMs":500,"tcp":{{"address":"127.0.0.1:{closed}"}}}}]}}"#
     );
+    lab.file("task", &task);
     let mut agent = Command::new("sh")
         .args([
             "-c",
             "exec \"$0\" probe \"$1\" 3>&1 >/dev/null",
             env!("CARGO_BIN_EXE_agent"),
-            &task,
+            "task",
         ])
-        .current_dir(folder)
+        .current_dir(&lab.folder)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -371,9 +372,15 @@ fn the_program() {
     }
     agent.kill().unwrap();
     agent.wait().unwrap();
-    let refused =
-        Command::new(env!("CARGO_BIN_EXE_agent")).args(["probe", "nonsense"]).output().unwrap();
-    assert!(!refused.status.success());
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.starts_with("probe: understanding the checks: "), "{said}");
+    lab.file("nonsense", "nonsense");
+    for (file, why) in [
+        ("nonsense", "probe: understanding the checks: "),
+        ("nothing", "probe: reading the task nothing: "),
+    ] {
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_agent"));
+        let refused = agent.args(["probe", file]).current_dir(&lab.folder).output().unwrap();
+        assert!(!refused.status.success());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.starts_with(why), "{said}");
+    }
 }

@@ -74,6 +74,7 @@ pub fn plan(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     changes.extend(network::hosts(old, new));
     changes.extend(network::resolver(old, new));
     changes.extend(time::time(old, new));
+    changes.extend(health::probes(old, new));
     changes.extend(health::checks(old, new));
     changes.extend(network::metadata_service(old, new));
     changes.extend(health::metrics(old, new));
@@ -132,4 +133,4 @@ fn named<'a, T: PartialEq, N: PartialEq + ?Sized>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,6 +12,7 @@
 //! * [`look`]: whether the machine can do what a configuration asks for.
 //! * [`modules`]: which kernel modules a device needs.
 //! * [`probation`]: a configuration that waits for a start, or to be confirmed.
+//! * [`probe`]: whether what is watched over the network can be reached.
 //! * [`ring`]: a log in memory.
 //! * [`service`]: when a service starts, is ready, waits, and is given up.
 //! * [`network`]: from configuration and leases to addresses, routes and the resolver.
@@ -33,6 +34,7 @@ pub mod look;
 pub mod modules;
 pub mod network;
 pub mod probation;
+pub mod probe;
 pub mod ring;
 pub mod service;
 pub mod slots;

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
-use stele_config::{HealthCheck, MachineConfig, Need, Probe};
+use stele_config::{HealthCheck, MachineConfig, Need, Probe, Subject, Target};
 use stele_machine::health::Rule;
 
 /// The system's own checks.
@@ -13,6 +13,8 @@ pub(super) const VOLUMES: &str = "system/volumes";
 pub(super) const API: &str = "system/api";
 /// What their names begin with; the names of a configuration's have no slash.
 pub(crate) const SYSTEM: &str = "system/";
+/// What the names of probes begin with for the agent, which makes the checks as well.
+const PROBE: &str = "probe/";
 
 /// By when the system's own must pass, where the configuration does not say.
 pub(super) const DEADLINE: Duration = Duration::from_secs(180);
@@ -29,6 +31,7 @@ pub(super) struct Rules {
     pub(super) all: BTreeMap<String, Rule>,
     /// The configuration's.
     checks: Vec<HealthCheck>,
+    pub(super) probes: Vec<Probe>,
 }
 
 /// The checks of a machine with this configuration. The API is tried while the gate is open only: afterwards whoever asks
@@ -46,11 +49,9 @@ pub(super) fn of(config: Option<&MachineConfig>, safe: bool, gated: bool) -> Rul
     if config.is_some() && gated {
         all.insert(API.to_owned(), system(1));
     }
-    let checks = if safe {
-        Vec::new()
-    } else {
-        config.map_or_else(Vec::new, |config| config.health_checks().to_vec())
-    };
+    let wanted = config.filter(|_| !safe);
+    let checks = wanted.map(|config| config.health_checks().to_vec()).unwrap_or_default();
+    let probes = wanted.map(|config| config.probes().to_vec()).unwrap_or_default();
     for check in &checks {
         let rule = Rule {
             required: check.need() == Need::Required,
@@ -59,22 +60,17 @@ pub(super) fn of(config: Option<&MachineConfig>, safe: bool, gated: bool) -> Rul
         };
         all.insert(check.name().to_string(), rule);
     }
-    Rules { all, checks }
+    Rules { all, checks, probes }
 }
 
 impl Rules {
-    /// The checks of services, which need nobody to ask.
-    pub(super) fn services(&self) -> impl Iterator<Item = (String, &str, Duration)> {
-        self.checks.iter().filter_map(|check| match check.probe() {
-            Probe::Service(service) => {
-                Some((check.name().to_string(), service.name().as_str(), service.stable_for()))
-            }
-            Probe::Http(_) | Probe::Tcp(_) | Probe::Dns(_) => None,
-        })
+    /// What each of the configuration's is about.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = (String, &Subject)> {
+        self.checks.iter().map(|check| (check.name().to_string(), check.subject()))
     }
 
     /// What the probe agent is to do; see docs/architecture.md.
-    pub(super) fn probes(&self, config: Option<&MachineConfig>, hostname: &str) -> Vec<Task> {
+    pub(super) fn tasks(&self, config: Option<&MachineConfig>, hostname: &str) -> Vec<Task> {
         let api = config.filter(|_| self.all.contains_key(API)).map(|config| Task {
             name: API.to_owned(),
             interval_ms: millis(API_INTERVAL),
@@ -85,18 +81,11 @@ impl Rules {
                 server_name: hostname.to_owned(),
             },
         });
-        let task = |check: &HealthCheck| {
-            let what = match check.probe() {
-                Probe::Http(http) => {
-                    What::Http { url: http.url().to_string(), status: http.status() }
-                }
-                Probe::Tcp(tcp) => What::Tcp { address: tcp.address().to_string() },
-                Probe::Dns(dns) => What::Dns {
-                    name: dns.name().to_string(),
-                    server: dns.server().map(|server| server.to_string()),
-                },
-                Probe::Service(_) => return None,
-            };
+        let check = |check: &HealthCheck| {
+            let what = What::of(match check.subject() {
+                Subject::Target(target) => target,
+                Subject::Service(_) | Subject::Probe(_) | Subject::Clock => return None,
+            });
             Some(Task {
                 name: check.name().to_string(),
                 interval_ms: millis(check.interval()),
@@ -104,10 +93,17 @@ impl Rules {
                 what,
             })
         };
+        let probe = |probe: &Probe| Task {
+            name: format!("{PROBE}{}", probe.name()),
+            interval_ms: millis(probe.interval()),
+            timeout_ms: millis(probe.timeout()),
+            what: What::of(probe.target()),
+        };
         // Until it has a name, nobody can check the certificate that it is to have.
         api.filter(|_| !hostname.is_empty())
             .into_iter()
-            .chain(self.checks.iter().filter_map(task))
+            .chain(self.checks.iter().filter_map(check))
+            .chain(self.probes.iter().map(probe))
             .collect()
     }
 }
@@ -119,7 +115,12 @@ impl Task {
     }
 }
 
-/// A check that the probe agent makes.
+/// The probe, if it is one, that is tried by this name.
+pub(super) fn probe(task: &str) -> Option<&str> {
+    task.strip_prefix(PROBE)
+}
+
+/// A check or a probe that the probe agent makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Task {
@@ -133,6 +134,9 @@ pub(super) struct Task {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum What {
+    Icmp {
+        address: String,
+    },
     Http {
         url: String,
         status: u32,
@@ -150,6 +154,20 @@ enum What {
         ca: String,
         server_name: String,
     },
+}
+
+impl What {
+    fn of(target: &Target) -> What {
+        match target {
+            Target::Icmp(icmp) => What::Icmp { address: icmp.address().to_string() },
+            Target::Http(http) => What::Http { url: http.url().to_string(), status: http.status() },
+            Target::Tcp(tcp) => What::Tcp { address: tcp.address().to_string() },
+            Target::Dns(dns) => What::Dns {
+                name: dns.name().to_string(),
+                server: dns.server().map(|server| server.to_string()),
+            },
+        }
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

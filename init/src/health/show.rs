@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use stele_machine::{
     boots::CheckRecord,
     health::{Check, Health, Millis, State},
+    probe::{self, Watched},
 };
 
 /// What `ctl health` shows of a check.
@@ -25,6 +26,22 @@ struct CheckStatus {
     passed: Option<f64>,
     /// Whether the system makes it by itself.
     system: bool,
+}
+
+/// What `ctl get probe` shows.
+#[derive(Serialize)]
+struct ProbeStatus<'a> {
+    state: &'static str,
+    /// Seconds after boot.
+    since: f64,
+    /// Seconds that the last try took that succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<f64>,
+    /// Seconds after boot when the last try ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tried: Option<f64>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
 }
 
 /// What `ctl health` shows of the gate.
@@ -82,6 +99,34 @@ pub(super) fn checks(node: &Node, health: &Health, gate: &Gated) {
     };
     let all: BTreeMap<String, CheckStatus> = health.checks().iter().map(status).collect();
     node.store.replace(Kind::HealthCheck, &all);
+}
+
+/// Publishes the probes.
+pub(super) fn probes(node: &Node) {
+    let probes = node.health.probes.borrow();
+    let all = probes.all().iter().map(|(name, probe)| (name.clone(), probe_status(probe)));
+    node.store.replace(Kind::Probe, &all.collect());
+}
+
+/// Publishes one of them.
+pub(super) fn probe(node: &Node, name: &str) {
+    if let Some(probe) = node.health.probes.borrow().all().get(name) {
+        node.store.put(Kind::Probe, name, &probe_status(probe));
+    }
+}
+
+fn probe_status(probe: &Watched) -> ProbeStatus<'_> {
+    ProbeStatus {
+        state: match probe.state() {
+            probe::State::Unknown => "unknown",
+            probe::State::Reachable => "reachable",
+            probe::State::Unreachable => "unreachable",
+        },
+        since: seconds(probe.since()),
+        latency: probe.latency().map(|latency| latency.as_secs_f64()),
+        tried: probe.tried().map(seconds),
+        reason: probe.complaint(),
+    }
 }
 
 /// Publishes the gate.

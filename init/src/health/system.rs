@@ -8,6 +8,8 @@ use super::{
 use crate::{images::Network, node::Node, store::Kind, unit::Start};
 use serde_json::Value;
 use std::time::Duration;
+use stele_config::Subject;
+use stele_machine::probe::State;
 
 /// A check's result: what is wrong, or what was seen.
 type Seen = Result<String, String>;
@@ -19,9 +21,16 @@ pub(super) fn look(node: &Node, rules: &Rules) {
         (NETWORK.to_owned(), network(node)),
         (VOLUMES.to_owned(), volumes(node)),
     ];
-    for (check, service, stable_for) in rules.services() {
-        seen.push((check, stable(node, service, stable_for)));
-    }
+    seen.extend(found_by(node, rules, |_| true));
+    see(node, seen);
+}
+
+/// Makes those of them that are about a probe, whenever one of them can be reached now or can no longer.
+pub(super) fn look_at_probes(node: &Node, rules: &Rules) {
+    see(node, found_by(node, rules, |subject| matches!(subject, Subject::Probe(_))));
+}
+
+fn see(node: &Node, seen: Vec<(String, Seen)>) {
     let mut health = node.health.health.borrow_mut();
     for (check, result) in seen {
         let (ok, said) = match &result {
@@ -29,6 +38,25 @@ pub(super) fn look(node: &Node, rules: &Rules) {
             Err(said) => (false, said),
         };
         health.see(&check, ok, said, now());
+    }
+}
+
+/// What those checks of the configuration find that are about something that PID 1 knows.
+fn found_by(node: &Node, rules: &Rules, wanted: impl Fn(&Subject) -> bool) -> Vec<(String, Seen)> {
+    let wanted = rules.subjects().filter(|(_, subject)| wanted(subject));
+    wanted.filter_map(|(check, subject)| Some((check, found(node, subject)?))).collect()
+}
+
+/// What one of them finds; nothing yet of a probe that was not tried often enough.
+fn found(node: &Node, subject: &Subject) -> Option<Seen> {
+    match subject {
+        Subject::Service(service) => {
+            Some(stable(node, service.name().as_str(), service.stable_for()))
+        }
+        Subject::Probe(name) => reachable(node, name.as_str()),
+        Subject::Clock => Some(clock(node)),
+        // Others try it.
+        Subject::Target(_) => None,
     }
 }
 
@@ -76,6 +104,31 @@ fn stable(node: &Node, name: &str, stable_for: Duration) -> Seen {
         return Err(format!("{name} has been running for {so_far:.1} s"));
     }
     Ok(format!("{name} runs"))
+}
+
+/// A probe can be reached.
+fn reachable(node: &Node, name: &str) -> Option<Seen> {
+    let probes = node.health.probes.borrow();
+    let Some(probe) = probes.all().get(name) else {
+        return Some(Err(format!("there is no probe {name}")));
+    };
+    match probe.state() {
+        State::Unknown => None,
+        State::Reachable => Some(Ok(format!("the probe {name} is reachable"))),
+        State::Unreachable => {
+            let why = probe.complaint();
+            Some(Err(format!("the probe {name} is unreachable: {why}")))
+        }
+    }
+}
+
+/// The clock is right.
+fn clock(node: &Node) -> Seen {
+    if node.clock.known().is_some() {
+        return Ok("the clock is right".to_owned());
+    }
+    let status = node.store.status(Kind::Time, "time").unwrap_or_default();
+    Err(format!("the clock is not known to be right: {}", text(&status, "reason")))
 }
 
 /// The networks that are up: links with an address that is of use beyond them.

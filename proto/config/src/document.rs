@@ -11,6 +11,7 @@ use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::link::LinkV1;
 use crate::log_sink::{LogSink, MAX_SINKS};
 use crate::node::{Entry, Node, Tree};
+use crate::probe::{MAX_PROBES, ProbeDocument};
 use crate::record::{Check, did_you_mean, record};
 use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::{Report, quote};
@@ -165,6 +166,7 @@ kinds! {
     Hosts: Hosts, Count::NamedUpTo(MAX_HOSTS), "Names of machines that no name server is asked for.";
     Resolver: Resolver, Count::AtMostOne, "How names are resolved.";
     Time: Time, Count::AtMostOne, "Where it gets the time from.";
+    Probe: ProbeDocument, Count::NamedUpTo(MAX_PROBES), "What is watched over the network.";
     HealthCheck: HealthCheckDocument, Count::NamedUpTo(MAX_CHECKS), "What must work.";
     MetadataService: MetadataService, Count::AtMostOne, "Who reaches the platform's metadata service.";
     Metrics: Metrics, Count::AtMostOne, "Where the machine's figures can be had.";

@@ -2,20 +2,22 @@
 //! Health checks: what must work besides the system itself.
 
 use crate::integer::Integer;
-use crate::node::Node;
-use crate::record::{Check, record};
+use crate::node::{Node, Tree};
+use crate::record::{Check, check_keys, record};
 use crate::report::Report;
+use crate::shape::{Record, Shape};
 use crate::span::Span;
-use crate::{Domain, Endpoint, Name, Need, Url};
-use std::net::IpAddr;
+use crate::target::{DnsProbe, HttpProbe, IcmpProbe, Target, TcpProbe, check_one, targets};
+use crate::value::{Secrets, Value};
+use crate::{Name, Need};
 use std::time::Duration;
 
 /// Most of them. All run at once, in one process.
 pub(crate) const MAX_CHECKS: usize = 64;
 
 record! {
-    /// Something that must work besides the system itself. It has exactly one of `http`, `tcp`, `dns` and `service`,
-    /// which says what is tried.
+    /// Something that must work besides the system itself. It has exactly one of `icmp`, `http`, `tcp`, `dns`, `service`,
+    /// `probe` and `clock`, which says what is tried.
     ///
     /// While a new image is on trial, everything that is required must be passing by its deadline, or the machine goes
     /// back to the image before. What failed already under that one does not count against the new. At all other times a
@@ -33,6 +35,8 @@ record! {
         deadline: Span<10, 3600> = "3m",
         /// How many tries in a row must succeed before it counts as passing.
         successes: Integer<1, 100> = 3,
+        /// Send an echo request.
+        icmp: Option<IcmpProbe>,
         /// Ask a web server.
         http: Option<HttpProbe>,
         /// Connect by TCP.
@@ -41,34 +45,10 @@ record! {
         dns: Option<DnsProbe>,
         /// Watch a service of this machine.
         service: Option<ServiceProbe>,
-    }
-}
-
-record! {
-    /// Asks a web server with GET. Redirects are not followed; what the body says is not looked at.
-    pub struct HttpProbe as "HttpProbe" {
-        /// What is asked. For `https`, the server's certificate must chain to one of the image's trust roots.
-        url: Url,
-        /// The status that the answer must have.
-        status: Integer<100, 599> = 200,
-    }
-}
-
-record! {
-    /// Connects by TCP, and closes the connection again.
-    pub struct TcpProbe as "TcpProbe" {
-        /// Where to: a host and a port.
-        address: Endpoint,
-    }
-}
-
-record! {
-    /// Resolves a name, which must have an address.
-    pub struct DnsProbe as "DnsProbe" {
-        /// The name.
-        name: Domain,
-        /// The name server that is asked. Without it, those that the machine uses.
-        server: Option<IpAddr>,
+        /// Watch a Probe, which says how often it tries, and how long that may take: the check passes while it is reachable.
+        probe: Option<Name>,
+        /// Watch the machine's clock.
+        clock: Option<ClockProbe>,
     }
 }
 
@@ -82,66 +62,65 @@ record! {
     }
 }
 
+/// Watches the machine's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClockProbe;
+
 /// A health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
     document: HealthCheckDocument,
-    probe: Probe,
+    subject: Subject,
 }
 
-/// What a health check tries.
+/// What a health check is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// Ask a web server.
-    Http(HttpProbe),
-    /// Connect by TCP.
-    Tcp(TcpProbe),
-    /// Resolve a name.
-    Dns(DnsProbe),
-    /// Watch a service of this machine.
+pub enum Subject {
+    /// Something on the network.
+    Target(Target),
+    /// A service of this machine.
     Service(ServiceProbe),
+    /// A probe, by its name.
+    Probe(Name),
+    /// The machine's clock.
+    Clock,
 }
-
-/// The keys of which there is exactly one.
-const PROBES: &str = "exactly one of http, tcp, dns, service";
 
 impl HealthCheckDocument {
     pub(crate) fn name(&self) -> &Name {
         &self.name
     }
 
-    /// All that it tries, each with its key.
-    fn probes(&self) -> Vec<(&'static str, Probe)> {
-        let HealthCheckDocument { http, tcp, dns, service, .. } = self;
-        let probes = [
-            ("http", http.clone().map(Probe::Http)),
-            ("tcp", tcp.clone().map(Probe::Tcp)),
-            ("dns", dns.clone().map(Probe::Dns)),
-            ("service", service.clone().map(Probe::Service)),
+    /// All that it is about, each with its key.
+    fn subjects(&self) -> Vec<(&'static str, Subject)> {
+        let HealthCheckDocument { icmp, http, tcp, dns, service, probe, clock, .. } = self;
+        let targets = targets(icmp.as_ref(), http.as_ref(), tcp.as_ref(), dns.as_ref());
+        let others = [
+            ("service", service.clone().map(Subject::Service)),
+            ("probe", probe.clone().map(Subject::Probe)),
+            ("clock", clock.map(|ClockProbe| Subject::Clock)),
         ];
-        probes.into_iter().filter_map(|(key, probe)| Some((key, probe?))).collect()
+        let others = others.into_iter().filter_map(|(key, subject)| Some((key, subject?)));
+        targets
+            .into_iter()
+            .map(|(key, target)| (key, Subject::Target(target)))
+            .chain(others)
+            .collect()
     }
 }
 
 impl Check for HealthCheckDocument {
     fn check(&self, node: &Node, report: &mut Report) {
-        match self.probes().as_slice() {
-            [] => report.find(node.line, "says nothing of what to try", PROBES),
-            [_] => {}
-            [(first, _), others @ ..] => {
-                for (key, _) in others {
-                    report.find_at(node, key, format!("is there besides {first}"), PROBES);
-                }
-            }
-        }
+        let keys = "icmp, http, tcp, dns, service, probe, clock";
+        check_one(&self.subjects(), keys, node, report);
     }
 }
 
 impl HealthCheck {
     /// Of a document that is good in itself.
     pub(crate) fn new(document: HealthCheckDocument) -> Option<HealthCheck> {
-        let (_, probe) = document.probes().pop()?;
-        Some(HealthCheck { document, probe })
+        let (_, subject) = document.subjects().pop()?;
+        Some(HealthCheck { document, subject })
     }
 
     pub(crate) fn document(&self) -> &HealthCheckDocument {
@@ -184,59 +163,26 @@ impl HealthCheck {
         self.document.successes.value()
     }
 
-    /// What it tries.
+    /// What it is about.
     #[must_use]
-    pub fn probe(&self) -> &Probe {
-        &self.probe
+    pub fn subject(&self) -> &Subject {
+        &self.subject
     }
 }
 
-impl Check for HttpProbe {}
-
-impl HttpProbe {
-    /// What is asked.
-    #[must_use]
-    pub fn url(&self) -> &Url {
-        &self.url
+impl Value for ClockProbe {
+    fn shape() -> Shape {
+        let doc =
+            &["Watches the machine's clock (`ctl get time`): the check passes once it is right."];
+        Shape::Record(Record { name: "ClockProbe", doc, fields: Vec::new() })
     }
 
-    /// The status that the answer must have: 100 to 599.
-    #[must_use]
-    pub fn status(&self) -> u32 {
-        self.status.value()
-    }
-}
-
-impl Check for TcpProbe {}
-
-impl TcpProbe {
-    /// Where to connect.
-    #[must_use]
-    pub fn address(&self) -> &Endpoint {
-        &self.address
-    }
-}
-
-impl Check for DnsProbe {
-    fn check(&self, node: &Node, report: &mut Report) {
-        if let Some(server) = self.server.filter(|ip| ip.is_unspecified() || ip.is_multicast()) {
-            let message = format!("no server can have {server}");
-            report.find_at(node, "server", message, "a unicast address");
-        }
-    }
-}
-
-impl DnsProbe {
-    /// The name to resolve.
-    #[must_use]
-    pub fn name(&self) -> &Domain {
-        &self.name
+    fn read(node: &Node, report: &mut Report) -> Option<ClockProbe> {
+        check_keys(node, &[], &ClockProbe::shape(), report).then_some(ClockProbe)
     }
 
-    /// The name server that is asked, where one is named.
-    #[must_use]
-    pub fn server(&self) -> Option<IpAddr> {
-        self.server
+    fn write(&self, _: Secrets) -> Option<Tree> {
+        Some(Tree::Map(Vec::new()))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::kernel_args::{KernelArg, KernelArgs};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
 use crate::log_sink::{LogSink, MAX_SINKS};
 use crate::node::Node;
+use crate::probe::{MAX_PROBES, ProbeDocument};
 use crate::registry::{MAX_REGISTRIES, RegistryAuth, RegistryMirror};
 use crate::report::Report;
 use crate::routing_rule::{MAX_RULES, RoutingRule};
@@ -18,8 +19,8 @@ use crate::sysctl::{MAX_SYSCTLS, Sysctl};
 use crate::trusted_roots::{MAX_ROOTS, TrustedRoots};
 use crate::virtual_link::{self, VirtualLink};
 use crate::{
-    ClientAccess, HealthCheck, Hostname, Identity, Link, MetadataService, Metrics, Resolver, Time,
-    UpgradePolicy, Watchdog,
+    ClientAccess, HealthCheck, Hostname, Identity, Link, MetadataService, Metrics, Probe, Resolver,
+    Time, UpgradePolicy, Watchdog,
 };
 use std::fmt::Display;
 
@@ -36,6 +37,7 @@ pub struct MachineConfig {
     hosts: Vec<Hosts>,
     resolver: Option<Resolver>,
     time: Option<Time>,
+    probes: Vec<Probe>,
     health_checks: Vec<HealthCheck>,
     metadata_service: Option<MetadataService>,
     metrics: Option<Metrics>,
@@ -112,6 +114,12 @@ impl MachineConfig {
     #[must_use]
     pub fn time(&self) -> Option<&Time> {
         self.time.as_ref()
+    }
+
+    /// What is watched over the network, in the order of their names.
+    #[must_use]
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
     }
 
     /// What must work besides the system itself, in the order of their names.
@@ -212,6 +220,7 @@ impl MachineConfig {
         documents.extend(self.hosts.iter().cloned().map(Document::Hosts));
         documents.extend(self.resolver.clone().map(Document::Resolver));
         documents.extend(self.time.clone().map(Document::Time));
+        documents.extend(self.probes.iter().map(|probe| Document::Probe(probe.document().clone())));
         let checks = self.health_checks.iter().map(|check| check.document().clone());
         documents.extend(checks.map(Document::HealthCheck));
         documents.extend(self.metadata_service.clone().map(Document::MetadataService));
@@ -270,6 +279,9 @@ impl MachineConfig {
             hosts: sorted(parts.hosts, Hosts::name),
             resolver: parts.resolver.map(|(resolver, _)| resolver),
             time: parts.time.map(|(time, _)| time),
+            probes: (sorted(parts.probes, ProbeDocument::name).into_iter())
+                .filter_map(Probe::new)
+                .collect(),
             health_checks: (sorted(parts.health_checks, HealthCheckDocument::name).into_iter())
                 .filter_map(HealthCheck::new)
                 .collect(),
@@ -304,6 +316,7 @@ pub(crate) struct Parts {
     hosts: Vec<(Hosts, u32)>,
     pub(crate) resolver: Option<(Resolver, u32)>,
     time: Option<(Time, u32)>,
+    probes: Vec<(ProbeDocument, u32)>,
     health_checks: Vec<(HealthCheckDocument, u32)>,
     metadata_service: Option<(MetadataService, u32)>,
     metrics: Option<(Metrics, u32)>,
@@ -363,6 +376,10 @@ impl Parts {
             Document::Hosts(hosts) => {
                 let each = "another name for each";
                 push(&mut self.hosts, hosts, Hosts::name, ("Hosts", each), node, report);
+            }
+            Document::Probe(probe) => {
+                let each = "another name for each probe";
+                push(&mut self.probes, probe, ProbeDocument::name, ("Probe", each), node, report);
             }
             Document::HealthCheck(check) => {
                 let each = "another name for each check";
@@ -448,6 +465,7 @@ impl Parts {
 
     /// Says of which kinds there are too many documents.
     fn count(&self, report: &mut Report) {
+        limit(&self.probes, MAX_PROBES, "probes", report);
         limit(&self.health_checks, MAX_CHECKS, "health checks", report);
         limit(&self.routing_rules, MAX_RULES, "routing rules", report);
         limit(&self.hosts, MAX_HOSTS, "documents of hosts", report);

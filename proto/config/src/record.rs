@@ -135,7 +135,11 @@ pub(crate) fn check_keys(node: &Node, keys: &[&str], shape: &Shape, report: &mut
                 quote(&entry.key),
                 did_you_mean(&entry.key, keys)
             );
-            report.find(entry.line, message, format!("one of {}", keys.join(", ")));
+            let expected = match keys {
+                [] => "no key at all".to_owned(),
+                _ => format!("one of {}", keys.join(", ")),
+            };
+            report.find(entry.line, message, expected);
         });
     }
     for (entry, line) in twice {

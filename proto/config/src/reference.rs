@@ -56,8 +56,10 @@ fn section(kind: &Kind) -> String {
         for field in &record.fields {
             if let Some(record) = inner(&field.shape) {
                 let (key, about) = (field.key, prose(record.doc));
-                text.push_str(&format!("\n### {}.{key}\n\n{about}\n\n", kind.name));
-                text.push_str(&table(record));
+                text.push_str(&format!("\n### {}.{key}\n\n{about}\n", kind.name));
+                if !record.fields.is_empty() {
+                    text.push_str(&format!("\n{}", table(record)));
+                }
             }
         }
     }
@@ -127,6 +129,7 @@ fn describe(shape: &Shape) -> String {
         Shape::Pem { what, label: _ } => format!("{what}, PEM"),
         Shape::List { of, min: 0, max } => format!("a list, at most {max}: {}", describe(of)),
         Shape::List { of, min, max } => format!("a list, {min} to {max}: {}", describe(of)),
+        Shape::Record(record) if record.fields.is_empty() => "`{}`".to_owned(),
         Shape::Record(record) => {
             let keys: Vec<_> =
                 record.fields.iter().map(|field| format!("`{}`", field.key)).collect();

@@ -5,7 +5,7 @@
 //! machine.
 
 use crate::record::did_you_mean;
-use crate::{Environment, Link, MachineConfig, Name, Probe, Remark};
+use crate::{Environment, Link, MachineConfig, Name, Remark, Subject};
 
 /// What is kept running.
 pub const SERVICES: [&str; 6] = ["apid", "dns", "metrics", "probe", "routers", "time"];
@@ -60,10 +60,10 @@ pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
         });
     };
     for check in config.health_checks() {
-        let Probe::Service(probe) = check.probe() else { continue };
-        let message = format!("this image has no service {}", probe.name());
+        let Subject::Service(service) = check.subject() else { continue };
+        let message = format!("this image has no service {}", service.name());
         let path = "service.name".to_owned();
-        look(&services, probe.name(), remark("HealthCheck", check.name(), path, true, message));
+        look(&services, service.name(), remark("HealthCheck", check.name(), path, true, message));
     }
     for sink in config.log_sinks() {
         for (index, log) in sink.logs().iter().enumerate() {
@@ -82,7 +82,27 @@ pub fn unknown(config: &MachineConfig) -> Vec<Remark> {
             look(&programs, service, remark("Environment", name, path, false, message));
         }
     }
+    remarks.extend(unknown_probes(config));
     remarks
+}
+
+/// Probes that health checks name, and that there are not.
+fn unknown_probes(config: &MachineConfig) -> impl Iterator<Item = Remark> {
+    let known: Vec<&str> = config.probes().iter().map(|probe| probe.name().as_str()).collect();
+    config.health_checks().iter().filter_map(move |check| {
+        let Subject::Probe(name) = check.subject() else { return None };
+        if known.contains(&name.as_str()) {
+            return None;
+        }
+        let meant = did_you_mean(name.as_str(), &known);
+        let message = format!("there is no probe {name}{meant}");
+        let expected = match known.as_slice() {
+            [] => "the name of a document of the kind Probe".to_owned(),
+            _ => format!("one of {}", known.join(", ")),
+        };
+        let path = "probe".to_owned();
+        Some(Remark { expected, ..remark("HealthCheck", check.name(), path, false, message) })
+    })
 }
 
 /// What is kept running with this configuration.

@@ -116,6 +116,7 @@ impl Shape {
             Shape::List { of, min, max } => {
                 format!("a list of {min} to {max}, each {}", of.expected())
             }
+            Shape::Record(record) if record.fields.is_empty() => "an empty mapping, {}".to_owned(),
             Shape::Record(record) => {
                 let keys: Vec<_> = record.fields.iter().map(|field| field.key).collect();
                 format!("a mapping with the keys {}", keys.join(", "))

@@ -10,6 +10,7 @@ fn a_task() {
             {"name":"web","intervalMs":1000,"timeoutMs":500,"http":{"url":"http://127.0.0.1:8080/","status":200}},
             {"name":"db","intervalMs":1000,"timeoutMs":500,"tcp":{"address":"[::1]:5432"}},
             {"name":"names","intervalMs":1000,"timeoutMs":500,"dns":{"name":"example.com","server":"10.0.2.3"}},
+            {"name":"probe/gate","intervalMs":1000,"timeoutMs":500,"icmp":{"address":"fd00::1"}},
             {"name":"any","intervalMs":1000,"timeoutMs":500,"dns":{"name":"example.com"}},
             {"name":"system/api","intervalMs":1000,"timeoutMs":500,"api":{"address":"127.0.0.1:50000","ca":"PEM","serverName":"node-1"}}
         ]}"#,
@@ -22,6 +23,7 @@ fn a_task() {
             "GET http://127.0.0.1:8080/",
             "connecting to [::1]:5432",
             "resolving example.com at 10.0.2.3",
+            "an echo request to fd00::1",
             "resolving example.com",
             "connecting to the API at 127.0.0.1:50000",
         ]
@@ -36,6 +38,7 @@ fn no_task() {
         r#"{"checks":[{"name":"a","intervalMs":1,"timeoutMs":1}]}"#,
         r#"{"checks":[{"name":"a","intervalMs":1,"timeoutMs":1,"ping":{}}]}"#,
         r#"{"checks":[{"name":"a","intervalMs":1,"timeoutMs":1,"tcp":{"address":"nowhere"}}]}"#,
+        r#"{"checks":[{"name":"a","intervalMs":1,"timeoutMs":1,"icmp":{"address":"a:1"}}]}"#,
         r#"{"checks":[{"name":"a","intervalMs":1,"timeoutMs":1,"dns":{"name":"a","server":"b"}}]}"#,
     ] {
         assert!(parse(text).is_err(), "{text}");

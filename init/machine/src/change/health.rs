@@ -2,7 +2,25 @@
 //! What changes of how the machine's health is kept and told.
 
 use super::{Change, Fate, named};
-use stele_config::{HealthCheck, LogSink, MachineConfig, Metrics, Probe};
+use stele_config::{HealthCheck, LogSink, MachineConfig, Metrics, Probe, Subject, Target};
+
+pub(super) fn probes(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
+    let before = old.map(MachineConfig::probes).unwrap_or_default();
+    let what = |what: &str, probe: &Probe| {
+        format!("{what}, whether {}, each {} s", tried(probe.target()), probe.interval().as_secs())
+    };
+    named(before, new.probes(), Probe::name)
+        .into_iter()
+        .map(|fate| {
+            let (probe, what) = match fate {
+                Fate::Added(probe) => (probe, what("added", probe)),
+                Fate::Changed(to) => (to, what("changes", to)),
+                Fate::Gone(probe) => (probe, "no longer tried".to_owned()),
+            };
+            Change::live(format!("Probe {}", probe.name()), what)
+        })
+        .collect()
+}
 
 pub(super) fn checks(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec<Change> {
     let before = old.map(MachineConfig::health_checks).unwrap_or_default();
@@ -69,19 +87,28 @@ pub(super) fn log_sinks(old: Option<&MachineConfig>, new: &MachineConfig) -> Vec
 }
 
 fn summary(what: &str, check: &HealthCheck) -> String {
-    format!("{what}, {}, {}", check.need(), tried(check))
+    format!("{what}, {}, {}", check.need(), about(check))
 }
 
-fn tried(check: &HealthCheck) -> String {
-    match check.probe() {
-        Probe::Http(http) => format!("{} answers {}", http.url(), http.status()),
-        Probe::Tcp(tcp) => format!("{} takes connections", tcp.address()),
-        Probe::Dns(dns) => match dns.server() {
+fn about(check: &HealthCheck) -> String {
+    match check.subject() {
+        Subject::Target(target) => tried(target),
+        Subject::Service(service) => {
+            format!("{} is ready for {} s", service.name(), service.stable_for().as_secs())
+        }
+        Subject::Probe(name) => format!("the probe {name} is reachable"),
+        Subject::Clock => "the clock is right".to_owned(),
+    }
+}
+
+fn tried(target: &Target) -> String {
+    match target {
+        Target::Icmp(icmp) => format!("{} answers echo requests", icmp.address()),
+        Target::Http(http) => format!("{} answers {}", http.url(), http.status()),
+        Target::Tcp(tcp) => format!("{} takes connections", tcp.address()),
+        Target::Dns(dns) => match dns.server() {
             Some(server) => format!("{server} knows {}", dns.name()),
             None => format!("{} resolves", dns.name()),
         },
-        Probe::Service(service) => {
-            format!("{} is ready for {} s", service.name(), service.stable_for().as_secs())
-        }
     }
 }

@@ -5,7 +5,7 @@ use stele_config::{MachineConfig, canonical};
 
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEBA1BZKskkAV4egP9dpCXlEwcgzm4\\n3sWTZ2MSkozoRD+ENTwizFu/gvUb64TcT1Y3hBHYRF1R1pszwmBwccpuGg==\\n-----END PUBLIC KEY-----\\n";
 
-fn config(documents: &[&str]) -> MachineConfig {
+pub(crate) fn config(documents: &[&str]) -> MachineConfig {
     let pem = |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
     let certificate = pem("CERTIFICATE");
     let mut all = vec![format!(
@@ -76,6 +76,31 @@ fn health_checks() {
             HealthCheck web: changes, required, apid is ready for 30 s, live
             HealthCheck names: no longer made, live"#]],
     );
+}
+
+#[test]
+fn probes() {
+    let gate = r#""kind":"Probe","name":"gate","icmp":{"address":"2001:db8::1"}"#;
+    let other =
+        r#""kind":"Probe","name":"gate","interval":"1m30s","icmp":{"address":"gate.example.com"}"#;
+    let by_probe = r#""kind":"HealthCheck","name":"a","probe":"gate""#;
+    let by_clock = r#""kind":"HealthCheck","name":"b","clock":{}"#;
+    check(
+        &[],
+        &[gate, by_probe, by_clock],
+        &expect![[r#"
+            Probe gate: added, whether 2001:db8::1 answers echo requests, each 10 s, live
+            HealthCheck a: added, required, the probe gate is reachable, live
+            HealthCheck b: added, required, the clock is right, live"#]],
+    );
+    check(
+        &[gate],
+        &[other],
+        &expect![
+            "Probe gate: changes, whether gate.example.com answers echo requests, each 90 s, live"
+        ],
+    );
+    check(&[gate], &[], &expect!["Probe gate: no longer tried, live"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::findings::check;
 use crate::pki;
 use expect_test::expect;
 use std::time::Duration;
-use stele_config::{HealthCheck, Need, Probe, canonical, yaml};
+use stele_config::{HealthCheck, Need, Subject, Target, canonical, yaml};
 
 const CHECK: &str = "apiVersion: stele/v1\nkind: HealthCheck\nname: web\n";
 
@@ -50,14 +50,14 @@ fn exactly_one_probe() {
     check(
         format!("{CHECK}\n").as_str(),
         &expect![[r#"
-        document 2 (HealthCheck), line 2: says nothing of what to try; expected exactly one of http, tcp, dns, service
-    "#]],
+            document 2 (HealthCheck), line 2: says nothing of what to try; expected exactly one of icmp, http, tcp, dns, service, probe, clock
+        "#]],
     );
     check(
         format!("{CHECK}tcp: {{address: \"db:5432\"}}\ndns: {{name: example.com}}\nservice: {{name: apid}}\n").as_str(),
         &expect![[r#"
-            document 2 (HealthCheck), line 6, dns: is there besides tcp; expected exactly one of http, tcp, dns, service
-            document 2 (HealthCheck), line 7, service: is there besides tcp; expected exactly one of http, tcp, dns, service
+            document 2 (HealthCheck), line 6, dns: is there besides tcp; expected exactly one of icmp, http, tcp, dns, service, probe, clock
+            document 2 (HealthCheck), line 7, service: is there besides tcp; expected exactly one of icmp, http, tcp, dns, service, probe, clock
         "#]],
     );
     check(
@@ -69,9 +69,9 @@ fn exactly_one_probe() {
     check(
         format!("{CHECK}tpc: {{address: \"db:5432\"}}\n").as_str(),
         &expect![[r#"
-        document 2 (HealthCheck), line 2: says nothing of what to try; expected exactly one of http, tcp, dns, service
-        document 2 (HealthCheck), line 5, tpc: there is no key "tpc" here (did you mean "tcp"?); expected one of name, need, interval, timeout, deadline, successes, http, tcp, dns, service
-    "#]],
+            document 2 (HealthCheck), line 2: says nothing of what to try; expected exactly one of icmp, http, tcp, dns, service, probe, clock
+            document 2 (HealthCheck), line 5, tpc: there is no key "tpc" here (did you mean "tcp"?); expected one of name, need, interval, timeout, deadline, successes, icmp, http, tcp, dns, service, probe, clock
+        "#]],
     );
 }
 
@@ -350,16 +350,16 @@ fn defaults() {
     assert_eq!(check.timeout(), Duration::from_secs(5));
     assert_eq!(check.deadline(), Duration::from_secs(180));
     assert_eq!(check.successes(), 3);
-    let Probe::Tcp(tcp) = check.probe() else { panic!("{check:?}") };
+    let Subject::Target(Target::Tcp(tcp)) = check.subject() else { panic!("{check:?}") };
     assert_eq!(tcp.address().to_string(), "db.example.com:5432");
     let check = read("http: {url: \"HTTP://[::1]:8080?x\"}\n");
-    let Probe::Http(http) = check.probe() else { panic!("{check:?}") };
+    let Subject::Target(Target::Http(http)) = check.subject() else { panic!("{check:?}") };
     assert_eq!((http.url().as_str(), http.status()), ("http://[::1]:8080/?x", 200));
     let check = read("service: {name: apid}\n");
-    let Probe::Service(service) = check.probe() else { panic!("{check:?}") };
+    let Subject::Service(service) = check.subject() else { panic!("{check:?}") };
     assert_eq!((service.name().as_str(), service.stable_for()), ("apid", Duration::from_secs(30)));
     let check = read("dns: {name: example.com, server: \"2001:DB8::0:1\"}\n");
-    let Probe::Dns(dns) = check.probe() else { panic!("{check:?}") };
+    let Subject::Target(Target::Dns(dns)) = check.subject() else { panic!("{check:?}") };
     assert_eq!(dns.server().map(|server| server.to_string()).as_deref(), Some("2001:db8::1"));
 }
 

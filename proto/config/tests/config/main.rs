@@ -11,6 +11,7 @@ mod kinds;
 mod log_sink;
 mod metrics;
 mod pki;
+mod probe;
 mod properties;
 mod remarks;
 mod schema;

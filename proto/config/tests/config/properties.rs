@@ -89,10 +89,26 @@ fn health_check() -> impl Strategy<Value = String> {
             "service: {{name: '{name}', stableFor: {seconds}s}}"
         )),
     ];
+    let probe = prop_oneof![probe, Just("clock: {}".to_owned()), Just("probe: gate".to_owned())];
     let name = "[0-9A-Za-z][0-9A-Za-z._-]{0,62}";
     (name, any::<bool>(), 1..=60_u32, 1..=100_u32, probe).prop_map(|(name, wanted, minutes, successes, probe)| {
         let need = if wanted { "need: wanted\n" } else { "" };
         format!("apiVersion: stele/v1\nkind: HealthCheck\nname: '{name}'\n{need}interval: {minutes}m\nsuccesses: {successes}\n{probe}\n")
+    })
+}
+
+fn probe() -> impl Strategy<Value = String> {
+    let host = prop_oneof![
+        address()
+            .prop_filter("not of one link", |address| match address {
+                IpAddr::V4(_) => true,
+                IpAddr::V6(address) => !address.is_unicast_link_local(),
+            })
+            .prop_map(|address| address.to_string()),
+        "[a-z]{1,8}\\.[a-z]{1,8}".prop_map(|name| name),
+    ];
+    (host, 1..=60_u32, 1..=100_u32).prop_map(|(host, minutes, failures)| {
+        format!("apiVersion: stele/v1\nkind: Probe\nname: gate\ninterval: {minutes}m\nfailures: {failures}\nicmp: {{address: \"{host}\"}}\n")
     })
 }
 
@@ -153,14 +169,19 @@ fn config() -> impl Strategy<Value = String> {
     let checks = prop::collection::hash_map("x", health_check(), 0..2);
     let optional =
         (prop::option::of(hostname), prop::option::of(resolver), prop::option::of(upgrades()));
-    let optional = (optional, prop::option::of(access()), prop::option::of(smaller()));
+    let optional = (
+        (optional, prop::option::of(probe())),
+        prop::option::of(access()),
+        prop::option::of(smaller()),
+    );
     (links, checks, optional).prop_map(
-        |(links, checks, ((hostname, resolver, upgrades), access, smaller))| {
+        |(links, checks, (((hostname, resolver, upgrades), probe), access, smaller))| {
             let mut documents = vec![PKI.yaml()];
             documents.extend(hostname);
             documents.extend(links.into_values());
             documents.extend(resolver);
             documents.extend(checks.into_values());
+            documents.extend(probe);
             documents.extend(upgrades);
             documents.extend(access);
             documents.extend(smaller);
@@ -179,6 +200,9 @@ fn nonsense() -> impl Strategy<Value = String> {
         "kind: Resolver\n",
         "kind: Identity\n",
         "kind: HealthCheck\n",
+        "kind: Probe\n",
+        "clock: {}\n",
+        "icmp: {address: a}\n",
         "kind: UpgradePolicy\n",
         "kind: ClientAccess\n",
         "kind: Metrics\n",

@@ -74,6 +74,26 @@ fn what_the_configuration_brings_itself_is_there() {
 }
 
 #[test]
+fn probes_that_there_are_not() {
+    let probe = "apiVersion: stele/v1\nkind: Probe\nname: gateway\nicmp: {address: a}\n---\n";
+    let check_of =
+        |probe: &str| format!("apiVersion: stele/v1\nkind: HealthCheck\nname: a\nprobe: {probe}\n");
+    check(&format!("{probe}{}", check_of("gateway")), &expect![""]);
+    check(
+        &format!("{probe}{}", check_of("gatway")),
+        &expect![[r#"
+        document 2 (HealthCheck), line 9, probe: there is no probe gatway (did you mean "gateway"?); expected one of gateway
+    "#]],
+    );
+    check(
+        &check_of("dhcp-eth0"),
+        &expect![[r#"
+        document 1 (HealthCheck), line 4, probe: there is no probe dhcp-eth0; expected the name of a document of the kind Probe
+    "#]],
+    );
+}
+
+#[test]
 fn examples_name_nothing_else() {
     for (kind, example) in reference::examples() {
         if kind != "Identity" {

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `agent probe CHECKS`, where CHECKS is JSON. Reports on descriptor 3; see docs/architecture.md.
+//! `agent probe FILE`: the task is in the file, as JSON. Reports on descriptor 3; see docs/architecture.md.
 
-use std::{convert::Infallible, process::ExitCode};
+use std::{convert::Infallible, path::Path, process::ExitCode};
 use stele_agents::probe::{self, ProbeError, Surroundings};
 
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     match arguments {
-        [checks] => crate::failed("probe", check(checks)),
-        _ => crate::misused("agent probe CHECKS"),
+        [file] => crate::failed("probe", check(Path::new(file))),
+        _ => crate::misused("agent probe FILE"),
     }
 }
 
-fn check(checks: &str) -> Result<Infallible, ProbeError> {
-    let task = probe::parse(checks)?;
+fn check(file: &Path) -> Result<Infallible, ProbeError> {
+    let task = probe::read(file)?;
     let mut reports = crate::reports().map_err(ProbeError::Report)?;
     probe::run(task, Surroundings::of_this_machine(), &mut reports)
 }
