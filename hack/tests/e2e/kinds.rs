@@ -2,7 +2,7 @@
 //! The smaller kinds, each with the example of the manual: that it takes effect, and that it goes away again.
 
 use crate::{
-    names,
+    names, probes,
     registry::Registry,
     web::state_of,
     world::{Kept, World, field, resource, resources, says, scratch, with_more},
@@ -81,6 +81,7 @@ pub(crate) fn every(world: &World, checks: &Checks) -> Result<()> {
     surroundings(&node, checks);
     believed(&node, checks)?;
     names::every(&node, checks)?;
+    probes::every(&node, checks)?;
     mirrored(world, &node, checks)
 }
 

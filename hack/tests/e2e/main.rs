@@ -29,6 +29,7 @@ mod load;
 mod names;
 mod network;
 mod power;
+mod probes;
 mod proxy;
 mod raw;
 mod registry;
