@@ -85,7 +85,11 @@ async fn echo(address: IpAddr) -> Result<IpAddr, EchoError> {
             let (length, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
             Ok(length)
         });
-        let length = told.await.map_err(failed)?;
+        let length = match told.await {
+            Ok(length) => length,
+            Err(error) if is_redirect(&error) => continue,
+            Err(error) => return Err(failed(error)),
+        };
         if is_answer(address, buffer.get(..length).unwrap_or_default(), &token) {
             return Ok(address);
         }
@@ -110,6 +114,12 @@ fn open(address: IpAddr) -> Result<UdpSocket, EchoError> {
     };
     told.map_err(|errno| EchoError::Prepare(errno.into()))?;
     UdpSocket::from_std(Socket::from(socket)).map_err(EchoError::Prepare)
+}
+
+/// A router that knows a shorter way says so, and passes the request on all the same.
+fn is_redirect(error: &io::Error) -> bool {
+    // Of IPv4 and of IPv6.
+    matches!(Errno::from_io_error(error), Some(Errno::REMOTEIO | Errno::PROTO))
 }
 
 /// The kernel fills in the checksum and the identifier, which is the socket's own.

@@ -20,6 +20,8 @@ use std::{
 use stele_proto::internal::ProbeReport;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_agent");
+/// The namespaces; what is in the third is up to the test.
+const SIDES: [&str; 3] = ["client", "server", "third"];
 /// Longer than anything here should take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Gives the agent the servers of the client's side, its standard output as descriptor 3, and what PID 1 leaves it.
@@ -30,7 +32,7 @@ const UNBOUND: &str = "server:\n  interface: 10.79.0.1\n  access-control: 10.79.
     module-config: \"iterator\"\n  directory: \".\"\n  chroot: \"\"\n  username: \"\"\n  pidfile: \"\"\n  use-syslog: no\n  local-zone: \"lab.\" static\n  \
     local-data: \"web.lab. A 192.0.2.9\"\n  local-data: \"web.lab. AAAA fd79::1\"\nremote-control:\n  control-enable: no\n";
 
-/// Two namespaces and what runs in them. All of it goes when this does.
+/// Namespaces and what runs in them. All of it goes when this does.
 struct Lab {
     name: String,
     folder: PathBuf,
@@ -55,7 +57,7 @@ impl Lab {
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir_all(&folder).expect("a folder");
         let lab = Lab { name, folder, children: Vec::new() };
-        for side in ["client", "server"] {
+        for side in SIDES {
             run("ip", &format!("netns add {}", lab.side(side)));
             lab.ip(side, "link set lo up");
         }
@@ -160,7 +162,7 @@ impl Drop for Lab {
             let _ = child.kill();
             let _ = child.wait();
         }
-        for side in ["client", "server"] {
+        for side in SIDES {
             let _ = Command::new("ip").args(["netns", "delete", &self.side(side)]).status();
         }
         let _ = fs::remove_dir_all(&self.folder);
@@ -241,4 +243,34 @@ fn a_setting_that_forbids_echo_requests_is_told() {
     ]);
     let why = "net.ipv4.ping_group_range lets this agent send no echo requests";
     reports.come_to(&[("four", false, why), ("six", false, why)]);
+}
+
+/// A router tells of the shorter way, and passes the request on all the same.
+#[test]
+fn a_redirect_is_no_failure() {
+    let mut lab = Lab::new("redirect");
+    lab.ip("server", "link add switch type bridge");
+    lab.ip("server", "address delete 10.79.0.1/24 dev lan");
+    lab.ip(
+        "server",
+        &format!("link add cable type veth peer name lan netns {}", lab.side("third")),
+    );
+    for port in ["lan", "cable"] {
+        lab.ip("server", &format!("link set {port} master switch up"));
+    }
+    lab.ip("server", "link set switch up");
+    lab.ip("server", "address add 10.79.0.1/24 dev switch");
+    lab.ip("third", "link set lan up");
+    lab.ip("third", "address add 10.79.0.20/24 dev lan");
+    lab.ip("third", "address add 192.0.2.20/32 dev lo");
+    lab.ip("server", "route add 192.0.2.20 via 10.79.0.20");
+    let reports = lab.probe(&[("far", r#""icmp":{"address":"192.0.2.20"}"#)]);
+    for _ in 0..3 {
+        let report = reports.0.recv_timeout(PATIENCE).expect("a report in time");
+        assert!(report.ok, "{report:?}");
+    }
+    let mut routes = lab.inside("client", &["ip", "route", "get", "192.0.2.20"]);
+    let routes = routes.output().expect("ip, from iproute2").stdout;
+    let routes = String::from_utf8_lossy(&routes);
+    assert!(routes.contains("via 10.79.0.20"), "there was no redirect: {routes}");
 }
