@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `hack bench`: the figures, each beside what it is measured against, in the same run.
 //!
-//! * [`boot`]: power on to the first authenticated answer, against an init that does nothing.
-//! * [`memory`]: what is in use a minute after the boot, against the kernel alone.
+//! * [`boot`]: power on to an address and to the first authenticated answer, against an init that does nothing.
+//! * [`memory`]: what is in use a minute after the boot, against the kernel alone, and what of it the agents use.
 //! * [`upgrade`]: how long an upgrade takes the API away, against two boots of that init.
 //! * [`calls`]: calls and log bytes a second, against a bare server in the same guest.
-//! * [`changes`]: how long one takes, applied and watched, against a round trip.
+//! * [`changes`]: how long one takes, applied, reachable and watched, against a round trip.
 //! * [`inside`]: the store and the parser, in this process.
 //! * [`network`]: much network, against `ip -batch`.
 
@@ -16,6 +16,7 @@ mod guest;
 mod inside;
 mod memory;
 mod network;
+mod reach;
 mod upgrade;
 
 pub use network::converge;
@@ -135,7 +136,7 @@ fn of_a_machine(guest: &guest::Guest, subject: Subject, runs: usize) -> Result<V
     Ok(match subject {
         Subject::Boot => boot::measure(guest, runs)?,
         Subject::Image => vec![size(guest)?],
-        Subject::Memory => vec![memory::measure(guest, runs)?],
+        Subject::Memory => memory::measure(guest, runs)?,
         Subject::Calls => calls::measure(guest, runs)?,
         Subject::Changes => changes::measure(guest, runs)?,
         Subject::Upgrade => vec![upgrade::measure(guest, runs)?],

@@ -1,34 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Power on to the first authenticated answer.
+//! Power on to an address, and to the first authenticated answer.
 
 use super::{
     Figure,
     guest::{Guest, scratch},
+    reach,
 };
 use crate::{
     api::{self, Credentials, Target},
-    machine::Machine,
+    machine::{Forward, Machine, free_port},
     node::{BOOT, Node},
     vm::Vm,
 };
 use anyhow::{Context as _, Result};
-use rustls::ClientConfig;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use stele_proto::v1::{VersionRequest, machine_service_client::MachineServiceClient};
-use tokio::{task::JoinSet, time};
+use std::{fs, sync::Arc, time::Instant};
 
-/// Between two attempts, and for one.
-const EVERY: Duration = Duration::from_millis(25);
-const ATTEMPT: Duration = Duration::from_secs(1);
+/// What the network of these machines would say by DHCP.
+const FIXED: &str = "---
+apiVersion: stele/v1
+kind: Link
+name: eth0
+addresses: [10.0.2.15/24]
+routes: [{to: 0.0.0.0/0, via: 10.0.2.2}]
+";
 
 pub(super) fn measure(guest: &Guest, runs: usize) -> Result<Vec<Figure>> {
-    let (mut direct, mut direct_floor) = (Vec::new(), Vec::new());
+    let (mut direct, mut floor) = (Vec::new(), Vec::new());
+    let (mut leased, mut fixed, mut fixed_answer) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
-        direct_floor.push(until_off(guest.floor()?)?);
-        direct.push(from_power_on(guest)?);
+        floor.push(until_off(guest.floor()?)?);
+        direct.push(Live::new(guest, "")?.until_answer()?);
+        fixed_answer.push(Live::new(guest, FIXED)?.until_answer()?);
+        leased.push(Live::new(guest, "")?.until_address()?);
+        fixed.push(Live::new(guest, FIXED)?.until_address()?);
     }
     let (mut disk, mut disk_floor) = (Vec::new(), Vec::new());
     let mut node = installed(guest)?;
@@ -41,16 +45,15 @@ pub(super) fn measure(guest: &Guest, runs: usize) -> Result<Vec<Figure>> {
         let target = node.target()?;
         disk.push(first_answer(&target, &credentials, || node.vm.power_on())?);
     }
-    let within = |times: f64| move |ours: f64, floor: f64| ours <= times * floor;
+    let figure = |name: &str, ours, floor, goal, times: f64| {
+        Figure::new(name, "s", (ours, floor), goal, move |ours, floor| ours <= times * floor)
+    };
     Ok(vec![
-        Figure::new(
-            "boot, kernel loaded directly",
-            "s",
-            (direct, direct_floor),
-            "≤ 1.6 ×",
-            within(1.6),
-        ),
-        Figure::new("boot, from disk", "s", (disk, disk_floor), "≤ 1.4 ×", within(1.4)),
+        figure("boot, kernel loaded directly", direct, floor.clone(), "≤ 1.6 ×", 1.6),
+        figure("the same, with a fixed address", fixed_answer, floor.clone(), "≤ 1.6 ×", 1.6),
+        figure("the same, to an address by DHCP", leased, floor.clone(), "≤ 1.6 ×", 1.6),
+        figure("the same, to a fixed address", fixed, floor, "≤ 1.6 ×", 1.6),
+        figure("boot, from disk", disk, disk_floor, "≤ 1.4 ×", 1.4),
     ])
 }
 
@@ -63,21 +66,59 @@ pub(super) fn until_off(machine: Machine) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64())
 }
 
-fn from_power_on(guest: &Guest) -> Result<f64> {
-    let machine = Machine::live(&guest.image)?;
-    let address = format!("127.0.0.1:{}", machine.api_port().context("No network")?);
-    let files = guest.operator.files("bench", &address)?;
-    let credentials = Credentials::read(&files.client)?;
-    let target = Target { address, name: "bench".into() };
-    let machine = machine.configured_by_fw_cfg(&files.machine);
+/// A machine without a disk that is configured, and what it takes to ask it.
+struct Live {
+    machine: Machine,
+    target: Target,
+    credentials: Credentials,
+    /// Leads to a port where nobody listens.
+    closed: u16,
+}
+
+impl Live {
+    /// With what else its configuration has.
+    fn new(guest: &Guest, more: &str) -> Result<Self> {
+        let mut machine = Machine::live(&guest.image)?;
+        let address = format!("127.0.0.1:{}", machine.api_port().context("No network")?);
+        let closed = free_port()?;
+        let network = machine.networks.first_mut().context("No network")?;
+        network.push(Forward { host: closed, guest: reach::CLOSED });
+        let files = guest.operator.files("bench", &address)?;
+        let mut text = fs::read_to_string(&files.machine)?;
+        text += more;
+        fs::write(&files.machine, text)?;
+        let credentials = Credentials::read(&files.client)?;
+        let target = Target { address, name: "bench".into() };
+        Ok(Self {
+            machine: machine.configured_by_fw_cfg(&files.machine),
+            target,
+            credentials,
+            closed,
+        })
+    }
+
+    fn until_answer(self) -> Result<f64> {
+        let Self { machine, target, credentials, .. } = self;
+        running(machine, |power_on| first_answer(&target, &credentials, power_on))
+    }
+
+    fn until_address(self) -> Result<f64> {
+        let Self { machine, closed, .. } = self;
+        running(machine, |power_on| first_address(closed, power_on))
+    }
+}
+
+/// Measures a machine, which runs for as long as that takes.
+fn running(
+    machine: Machine,
+    measure: impl FnOnce(Box<dyn FnOnce() -> Result<()> + '_>) -> Result<f64>,
+) -> Result<f64> {
     let scratch = scratch()?;
     let mut vm = None;
-    let seconds = first_answer(&target, &credentials, || {
+    measure(Box::new(|| {
         vm = Some(Vm::start(machine, scratch.path())?);
         Ok(())
-    });
-    drop(vm);
-    seconds
+    }))
 }
 
 fn installed(guest: &Guest) -> Result<Node> {
@@ -90,9 +131,6 @@ fn installed(guest: &Guest) -> Result<Node> {
 }
 
 /// Seconds from `power_on` to the first answer to an authenticated call.
-///
-/// A connection that was made before the guest has its address is lost until TCP sends again, seconds later. So a new
-/// attempt begins every few milliseconds, whatever has become of the ones before.
 fn first_answer(
     target: &Target,
     credentials: &Credentials,
@@ -102,25 +140,15 @@ fn first_answer(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = Instant::now();
     power_on()?;
-    runtime.block_on(async {
-        let mut attempts = JoinSet::new();
-        let mut tick = time::interval(EVERY);
-        let deadline = time::Instant::now() + BOOT;
-        while time::Instant::now() < deadline {
-            tokio::select! {
-                _ = tick.tick() => {
-                    let (target, tls) = (target.clone(), Arc::clone(&tls));
-                    attempts.spawn(time::timeout(ATTEMPT, async move { ask(&target, tls).await }));
-                }
-                Some(Ok(Ok(Ok(())))) = attempts.join_next() => return Ok(started.elapsed().as_secs_f64()),
-            }
-        }
-        anyhow::bail!("No answer within {BOOT:?}")
-    })
+    runtime.block_on(reach::first(|| reach::api(target.clone(), Arc::clone(&tls))))?;
+    Ok(started.elapsed().as_secs_f64())
 }
 
-async fn ask(target: &Target, tls: Arc<ClientConfig>) -> Result<()> {
-    let channel = api::connect(target, tls, ATTEMPT).await?;
-    MachineServiceClient::new(channel).version(VersionRequest {}).await?;
-    Ok(())
+/// Seconds from `power_on` to an address.
+fn first_address(port: u16, power_on: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let started = Instant::now();
+    power_on()?;
+    runtime.block_on(reach::first(|| reach::address(port)))?;
+    Ok(started.elapsed().as_secs_f64())
 }

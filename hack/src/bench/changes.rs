@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long a change takes: one that is applied, until the machine is what it says; and one of a resource, until it has arrived
-//! at who watches.
+//! How long a change takes: one that is applied, until the machine is what it says; of an address, until it can be reached; and one
+//! of a resource, until it has arrived at who watches.
 
 use super::{
     Figure,
     guest::{Guest, scratch},
-    median,
+    median, reach,
 };
 use crate::{
     api,
-    machine::Machine,
+    machine::{Machine, free_port},
     node::{BOOT, Node},
 };
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use std::{
     fs,
     time::{Duration, Instant},
@@ -46,6 +47,7 @@ pub(super) fn measure(guest: &Guest, runs: usize) -> Result<Vec<Figure>> {
         let tls = api::tls(&credentials.ca, Some(&credentials))?;
         let channel = api::connect(&node.target()?, tls, BOOT).await?;
         let mut figures = applied(&channel, &documents, runs * TIMES).await?;
+        figures.push(reachable(&node, &channel, &documents, runs).await?);
         figures.push(watched(&channel, runs * TIMES).await?);
         Ok(figures)
     })
@@ -69,6 +71,8 @@ async fn applied(channel: &Channel, documents: &str, times: usize) -> Result<Vec
         let sysctl = "apiVersion: stele/v1\nkind: Sysctl\nname: vm.swappiness";
         let documents = format!("{documents}---\n{sysctl}\nvalue: {}\n", 10 + number % 50);
         let request = ApplyRequest { documents: documents.into(), ..ApplyRequest::default() };
+        // A machine that has rested takes longer for anything.
+        tokio::time::sleep(REST).await;
         trips.push(round_trip(channel).await?);
         tokio::time::sleep(REST).await;
         let started = Instant::now();
@@ -91,6 +95,42 @@ async fn applied(channel: &Channel, documents: &str, times: usize) -> Result<Vec
         figure("one key applied, in force; against Version", trips),
         figure("one key applied, in force; against a dry run", dry),
     ])
+}
+
+/// Another address for a link: from the call that brings it to the kernel's answer at it.
+async fn reachable(
+    node: &Node,
+    channel: &Channel,
+    documents: &str,
+    times: usize,
+) -> Result<Figure> {
+    let (mut trips, mut there) = (Vec::new(), Vec::new());
+    for number in 0..=times {
+        let address = format!("10.0.2.{}", 60 + number % 50);
+        let port = free_port()?;
+        let forward = format!("hostfwd_add net0 tcp:127.0.0.1:{port}-{address}:{}", reach::CLOSED);
+        node.vm.qmp("human-monitor-command", json!({ "command-line": forward }))?;
+        let link = "apiVersion: stele/v1\nkind: Link\nname: eth0\ndhcp4: {}";
+        let documents = format!("{documents}---\n{link}\naddresses: [{address}/24]\n");
+        let request = ApplyRequest { documents: documents.into(), ..ApplyRequest::default() };
+        tokio::time::sleep(REST).await;
+        trips.push(round_trip(channel).await?);
+        tokio::time::sleep(REST).await;
+        let started = Instant::now();
+        let mut config = ConfigServiceClient::new(channel.clone());
+        let arrived = async {
+            reach::first(|| reach::address(port)).await?;
+            anyhow::Ok(milliseconds(started))
+        };
+        let (arrived, applied) = tokio::join!(arrived, config.apply(request));
+        applied.context("Applying")?;
+        there.push(arrived?);
+    }
+    // The first one brings the document; the others change the address.
+    trips.remove(0);
+    there.remove(0);
+    let name = "one address changed, reachable; against Version";
+    Ok(Figure::new(name, "ms", (there, trips), "no goal", |_, _| true))
 }
 
 /// A call makes PID 1 look at the machine's memory, which has changed, and somebody watches it. From the call to the arrival is

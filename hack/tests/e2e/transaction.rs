@@ -207,6 +207,19 @@ pub(crate) fn confirmed_or_not(world: &World, checks: &Checks) -> Result<()> {
         let shown = resource(&node, "generation", &(before + 1).to_string())?;
         says(&field(&shown, "reason")?, &["ended before it was confirmed"])
     });
+    let pending = newest(&node)? + 1;
+    let boot = node.boot_id()?;
+    let document =
+        "---\napiVersion: stele/v1\nkind: Sysctl\nname: kernel.unknown_nmi_panic\nvalue: 1\n";
+    let file = with_more(&node, document)?;
+    node.ctl.run(["apply-config", "-f", &file.to_string_lossy(), "--confirm-within", "10m"])?;
+    node.vm.qmp("inject-nmi", serde_json::Value::Null)?;
+    node.wait_for_another_boot(&boot)?;
+    checks.check("so does a kernel that panics", || {
+        becomes(&node, before)?;
+        ensure!(state(&node, pending)? == "reverted");
+        says(&node.ctl.run(["boots"])?, &["panic"])
+    });
     checks.check("history names them all, and rollback goes back to one", || {
         says(
             &node.ctl.run(["config", "history"])?,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A configure agent that waits for the next configuration.
 //!
-//! To start an agent takes several times as long as its work. So when one has been used, another is started, and waits with
-//! its sandbox around it. Each reads one configuration and ends, as before: nothing of one is left for the next.
+//! To start an agent takes several times as long as its work. So when one has been used, another is started, makes itself
+//! ready, and waits with its sandbox around it. Each reads one configuration and ends, as before: nothing of one is left for the next.
 
 use crate::{
     node::Node,
@@ -39,7 +39,7 @@ pub(super) fn provide(node: &Rc<Node>) {
             return;
         }
         let Some(unit) = node.units.get(UNIT) else { return };
-        match one_shot::start_unit(&node, NAME, unit, &[], Input::Pipe) {
+        match one_shot::start_unit(&node, NAME, unit, &["--ahead".to_owned()], Input::Pipe) {
             Ok(piped) => *spare = Some(piped),
             // The next configuration starts its own, and says so if it can't either.
             Err(error) => tracing::debug!(error = report::chain(&error), "no spare agent"),

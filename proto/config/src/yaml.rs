@@ -6,8 +6,11 @@
 //! memory in proportion to its bytes. This runs in `ctl` and in the confined configure agent, never in PID 1.
 
 mod reader;
+mod rehearsal;
 mod stream;
 mod x509;
+
+pub use rehearsal::rehearse;
 
 use crate::document::Document;
 use crate::node::{Node, Tree};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `configure [--user-data | --included SHA256]`: a configuration in YAML from standard input, in canonical form to
-//! standard output. `configure --attributes FORM`: what a platform's file in that form says of the machine, as a JSON
+//! `configure [--ahead | --user-data | --included SHA256]`: a configuration in YAML from standard input, in canonical form to
+//! standard output. With `--ahead` it makes itself ready before it reads, for it was started before there was something to read. `configure --attributes FORM`: what a platform's file in that form says of the machine, as a JSON
 //! object. `configure --network FORM`: what it says of the network, as a JSON array of documents.
 //!
 //! With `--user-data` it may be wrapped as clouds pass things on, and parts for others are named on standard error.
@@ -57,6 +57,10 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let job = match arguments.as_slice() {
         [] => Some(Job::Read(Wrapping::None)),
+        ["--ahead"] => {
+            yaml::rehearse();
+            Some(Job::Read(Wrapping::None))
+        }
         ["--user-data"] => Some(Job::Read(Wrapping::UserData)),
         ["--included", sha256] => Some(Job::Read(Wrapping::Included((*sha256).to_owned()))),
         ["--attributes", form] => Form::named(form).map(Job::Attributes),
@@ -65,7 +69,7 @@ fn main() -> ExitCode {
     };
     let Some(job) = job else {
         eprintln!(
-            "configure: usage: configure [--user-data | --included SHA256 | --attributes FORM | --network FORM]"
+            "configure: usage: configure [--ahead | --user-data | --included SHA256 | --attributes FORM | --network FORM]"
         );
         return ExitCode::from(1);
     };
