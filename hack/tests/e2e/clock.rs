@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether a node finds the time: from chrony with NTS on this host, and from its hypervisor.
 
-use crate::world::{Kept, World, field, resource, says, scratch, with_more};
+use crate::{
+    raw,
+    world::{Kept, World, field, resource, says, scratch, with_more},
+};
 use anyhow::{Context as _, Result, ensure};
 use hack::{
     machine::{Machine, free_port},
@@ -14,11 +17,15 @@ use std::{
     fs,
     net::UdpSocket,
     process::{Child, Command, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, SystemTime},
 };
+use stele_proto::v1::{ListRequest, resource_service_client::ResourceServiceClient};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(120);
+/// How far the clock jumps: more than it is slewed, less than is too much to step.
+const JUMP: Duration = Duration::from_secs(20);
 /// A sink that hears nothing before the clock is right, and to which nobody listens.
 const PATIENT: &str = "---\napiVersion: stele/v1\nkind: LogSink\nname: patient\naddress: 10.0.2.2:9\nprotocol: udp\nafterClock: true\n";
 
@@ -88,6 +95,20 @@ fn certificates(folder: &TempDir) -> Result<String> {
     Ok(authority)
 }
 
+/// How far the node's clock is behind that of this host; zero if it is not.
+fn behind(node: &Kept) -> Result<Duration> {
+    let credentials = node.credentials()?;
+    let request = ListRequest { kind: "memory".to_owned(), name: String::new() };
+    let listed = raw::block_on(async {
+        let channel = raw::channel(node, Some(&credentials)).await?;
+        anyhow::Ok(ResourceServiceClient::new(channel).list(request).await?.into_inner())
+    })??;
+    // It is looked at when it is asked for.
+    let updated = listed.resources.first().and_then(|memory| memory.updated);
+    let there = SystemTime::try_from(updated.context("It says when it was looked at")?)?;
+    Ok(SystemTime::now().duration_since(there).unwrap_or_default())
+}
+
 pub(crate) fn nts(world: &World, checks: &Checks) -> Result<()> {
     let chrony = Chrony::start()?;
     let mut machine = Machine::live(&world.artefacts)?;
@@ -129,6 +150,16 @@ pub(crate) fn nts(world: &World, checks: &Checks) -> Result<()> {
         node.wait_until("it is", SOON, || {
             let time = resource(&node, "time", "time")?;
             Ok(time["status"]["hardware"].as_f64().is_some_and(|off| off.abs() < 3.0))
+        })
+    });
+    checks.check("a clock that jumps is set right again", || {
+        // While a machine stands still, only the time of the others goes on.
+        node.vm.qmp("stop", Value::Null)?;
+        thread::sleep(JUMP);
+        node.vm.qmp("cont", Value::Null)?;
+        ensure!(behind(&node)? > JUMP / 2, "{:?}", behind(&node)?);
+        node.wait_until("the clock is right again", 2 * SOON, || {
+            Ok(behind(&node)? < Duration::from_secs(1))
         })
     });
     checks.check("a server that has gone is missed, and the clock goes on", || {
