@@ -386,11 +386,13 @@ impl Network {
         let wanted = |name: &str| desired.links.contains_key(name);
         self.dhcp.retain(|name, _| observed.link(name).is_some() && wanted(name));
         for link in observed.links.iter().filter(|link| wanted(&link.name)) {
-            let Dhcp { four, six, routers } = self.dhcp.entry(link.name.clone()).or_default();
+            let Dhcp { four, six, routers, says } = self.dhcp.entry(link.name.clone()).or_default();
             // A link without a carrier keeps what was advertised, as the kernel does: nothing asks the routers again when it
             // comes back.
-            if !desired.heeds_routers(&link.name) {
-                *routers = Advertised::default();
+            if desired.heeds_routers(&link.name) {
+                *says = link.says.max(*says);
+            } else {
+                (*routers, *says) = (Advertised::default(), None);
             }
             routers.expire(now());
             if desired.takes(&link.name).is_none() {

@@ -9,6 +9,7 @@
 //!
 //! * [`lease`], [`lease6`]: what a DHCP server gave, checked; and how long it holds.
 //! * [`advertised`]: name servers that routers advertise.
+//! * [`dhcp6`]: whether a DHCPv6 server is asked, and why.
 //! * [`desired`]: what the links should have.
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
 //! * [`vlans`]: which VLANs the ports of a bridge are in.
@@ -23,6 +24,7 @@
 
 pub mod advertised;
 pub mod desired;
+pub mod dhcp6;
 pub mod firewall;
 pub mod lease;
 pub mod lease6;
@@ -36,6 +38,7 @@ pub mod vlans;
 pub mod wanted;
 pub mod wireguard;
 
+use dhcp6::Says;
 use rules::Rule;
 use std::net::IpAddr;
 use stele_config::{Cidr, Device};
@@ -96,6 +99,8 @@ pub struct Link {
     pub primary: Option<u32>,
     /// The VLANs that it is in, where it is a bridge of ours that looks at tags, or in one.
     pub vlans: Option<Vlans>,
+    /// What its routers say of DHCPv6.
+    pub says: Option<Says>,
 }
 
 /// An address as the kernel has it.

@@ -11,6 +11,7 @@ use stele_kernel::net::{
 };
 use stele_machine::network::{
     Address, Link, Observed, Route,
+    dhcp6::Says,
     plan::Action,
     rules::Rule,
     virtual_link::Form,
@@ -52,6 +53,7 @@ pub(super) fn observe(
         master: link.master,
         primary: link.primary,
         vlans: vlans.get(&link.index).cloned(),
+        says: Says::read(link.managed, link.other),
     });
     let addresses = netlink.addresses()?.into_iter().filter_map(|address| {
         Some(Address {

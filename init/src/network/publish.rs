@@ -73,6 +73,9 @@ struct LinkStatus {
     /// Its other VLANs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     vlans: Vec<String>,
+    /// Why a DHCPv6 server is asked, or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dhcp6: Option<&'static str>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
     /// Seconds after boot.
@@ -240,6 +243,7 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
             vlans: vlans
                 .map(|vlans| vlans.others().iter().map(ToString::to_string).collect())
                 .unwrap_or_default(),
+            dhcp6: view.desired.links.get(&status.name).map(|desired| desired.why6.as_str()),
             reason: view.unmade.get(&status.name).unwrap_or(&status.reason).clone(),
             since: status.since.map(|since| since.as_secs_f64()),
         };

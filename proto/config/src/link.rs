@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
 use crate::{Cidr, Device, DevicePath, InterfaceName, Mac, ModuleName, Route};
-pub use dhcp6::Dhcp6;
+pub use dhcp6::{Dhcp6, Dhcp6Start};
 pub use router_advertisements::RouterAdvertisements;
 use std::fmt;
 pub(crate) use v1::LinkV1;
@@ -32,7 +32,9 @@ record! {
         mtu: Option<Integer<1280, 9216>>,
         /// Get an IPv4 address by DHCP, and what else a server says: `dhcp4: {}` takes all of it.
         dhcp4: Option<Dhcp4>,
-        /// Get an IPv6 address by DHCPv6, and what else a server says: `dhcp6: {}` takes all of it.
+        /// Get an IPv6 address by DHCPv6, and what else a server says: `dhcp6: {}` takes all of it. Without it, a server is
+        /// asked once a router advertises that there is one: for an address (its flag Managed) unless the document has a
+        /// fixed IPv6 address, or else for the rest alone (its flag Other).
         dhcp6: Option<Dhcp6>,
         /// Whether IPv6 addresses, routes and name servers are taken that routers advertise. Without it, they are.
         router_advertisements as "routerAdvertisements": Option<RouterAdvertisements>,
@@ -97,7 +99,7 @@ impl Link {
         self.dhcp4.as_ref()
     }
 
-    /// What is asked of a DHCPv6 server, if it is asked.
+    /// What is asked of a DHCPv6 server, and when, where that is set.
     #[must_use]
     pub fn dhcp6(&self) -> Option<&Dhcp6> {
         self.dhcp6.as_ref()
@@ -123,7 +125,8 @@ impl Link {
 
     /// Whether it gives the interface neither addresses nor DHCP.
     pub(crate) fn is_bare(&self) -> bool {
-        self.addresses.is_empty() && self.dhcp4.is_none() && self.dhcp6.is_none()
+        let dhcp6 = self.dhcp6.as_ref().is_some_and(|dhcp6| dhcp6.start() != Dhcp6Start::Never);
+        self.addresses.is_empty() && self.dhcp4.is_none() && !dhcp6
     }
 
     /// Says that another document is for the same interface.
@@ -144,6 +147,11 @@ impl Default for Dhcp4 {
 impl Check for Link {
     fn check(&self, node: &Node, report: &mut Report) {
         check_addresses(&self.addresses, node, report);
+        let waits = |dhcp6: &Dhcp6| dhcp6.start() == Dhcp6Start::Advertised;
+        if self.ignores_routers() && self.dhcp6.as_ref().is_some_and(waits) {
+            let message = "DHCPv6 starts when a router says so, and none is heeded";
+            report.find_at(node, "routerAdvertisements", message, "accept");
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two network namespaces with a cable between them: nothing leaves them. All of it goes when the lab does.
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
 use std::{
-    fs,
+    fs::{self, File},
     io::Read as _,
+    os::fd::AsFd as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -32,6 +34,7 @@ pub(crate) struct Lab {
     folder: PathBuf,
     children: Vec<Child>,
     server: Option<Child>,
+    router: Option<Child>,
 }
 
 impl Lab {
@@ -39,7 +42,7 @@ impl Lab {
         let name = format!("stele-{test}-{}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir_all(&folder).expect("a folder");
-        let lab = Self { name, folder, children: Vec::new(), server: None };
+        let lab = Self { name, folder, children: Vec::new(), server: None, router: None };
         for side in ["client", "server"] {
             run("ip", &["netns", "add", &lab.side(side)]);
         }
@@ -75,6 +78,19 @@ impl Lab {
         let output =
             Command::new("ip").args(["-n", &side]).args(question.split(' ')).output().ok()?;
         String::from_utf8_lossy(&output.stdout).contains(what).then_some(())
+    }
+
+    /// Does something on a side.
+    pub(crate) fn on<T: Send>(&self, side: &str, work: impl FnOnce() -> T + Send) -> T {
+        let place = format!("/run/netns/{}", self.side(side));
+        let place = File::open(place).expect("a namespace");
+        // The namespace is a property of the thread.
+        let enter = || {
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(place.as_fd(), network).expect("to get in");
+            work()
+        };
+        thread::scope(|scope| scope.spawn(enter).join().expect("what is found"))
     }
 
     fn within(&self, side: &str, script: &str) {
@@ -126,8 +142,9 @@ impl Lab {
         }
     }
 
-    /// Starts radvd with these lines for the link.
+    /// Starts radvd with these lines for the link, in place of the one before.
     pub(crate) fn advertise(&mut self, lines: &str) {
+        self.silence();
         self.within("server", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
         let (file, pid) = (self.folder.join("radvd.conf"), self.folder.join("radvd.pid"));
         let text = format!(
@@ -137,8 +154,17 @@ impl Lab {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.side("server"), "radvd", "-n", "-m", "none", "-C"]);
         command.arg(&file).arg("-p").arg(&pid);
-        self.children.push(command.spawn().expect("ip, from iproute2"));
+        self.router = Some(command.spawn().expect("ip, from iproute2"));
         wait_for("radvd", || pid.exists().then_some(()));
+    }
+
+    /// The router goes, without a word.
+    pub(crate) fn silence(&mut self) {
+        if let Some(mut router) = self.router.take() {
+            router.kill().expect("it runs");
+            router.wait().expect("its end");
+            fs::remove_file(self.folder.join("radvd.pid")).expect("a file");
+        }
     }
 
     /// Starts an agent of leases, as PID 1 would, and gives what it reports.
@@ -189,7 +215,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for child in self.children.iter_mut().chain(&mut self.server) {
+        for child in self.children.iter_mut().chain(&mut self.server).chain(&mut self.router) {
             // What has ended already can't be killed; everything else here is as good as it gets.
             let _ = child.kill();
             let _ = child.wait();
@@ -222,7 +248,7 @@ impl Reports<Report> {
     }
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The agents of the network against Kea and radvd.
 
+mod flags;
 mod lab;
 
 use lab::{Lab, Reports};

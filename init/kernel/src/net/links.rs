@@ -40,7 +40,15 @@ pub struct LinkInfo {
     pub primary: Option<u32>,
     /// The link that it is on, or the other end of its cable, if that is here.
     pub parent: Option<u32>,
+    /// Whether the router that the kernel heard last says that addresses are had by DHCPv6: the flag Managed.
+    pub managed: bool,
+    /// Whether it says that DHCPv6 has other things to tell: the flag Other.
+    pub other: bool,
 }
+
+/// `IF_RA_MANAGED` and `IF_RA_OTHERCONF` of the kernel's `net/if_inet6.h`. It keeps both until another router speaks.
+const RA_MANAGED: u32 = 0x40;
+const RA_OTHER: u32 = 0x80;
 
 /// The PCI device that a device is, or is a part of, as virtio's are.
 fn pci(device: &Path) -> Option<String> {
@@ -74,6 +82,8 @@ impl Netlink {
             let name = name.to_string_lossy().into_owned();
             let device = Path::new("/sys/class/net").join(&name).join("device");
             let ethernet = header.ifi_type == libc::ARPHRD_ETHER;
+            let inet6 = attributes.get_af_spec().and_then(|families| families.get_inet6());
+            let routers = inet6.and_then(|inet6| inet6.get_flags()).unwrap_or_default();
             let up = header.ifi_flags & libc::IFF_UP as u32 != 0;
             let info = attributes.get_linkinfo().ok();
             let mac = |bytes: &[u8]| bytes.try_into().ok().filter(|_| ethernet);
@@ -98,6 +108,8 @@ impl Netlink {
                     .get_link()
                     .ok()
                     .filter(|_| attributes.get_link_netnsid().is_err()),
+                managed: routers & RA_MANAGED != 0,
+                other: routers & RA_OTHER != 0,
                 name,
             });
         }

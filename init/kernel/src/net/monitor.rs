@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Wakes a loop when links, addresses, routes or routing rules change.
+//! Wakes a loop when links, addresses, routes or routing rules change, or what routers say of DHCPv6.
 //!
 //! What changed is not said: the loop looks at everything again, so a notification that the kernel had to drop (`ENOBUFS`) is
 //! no more than one that came.
@@ -21,13 +21,17 @@ pub struct Monitor(OwnedFd);
 /// `RTNLGRP_IPV4_RULE` and `RTNLGRP_IPV6_RULE` of `linux/rtnetlink.h`.
 const RULES: i32 = 1 << 7 | 1 << 18;
 
+/// `RTNLGRP_IPV6_IFINFO`: what routers say of a link, which libc does not name.
+const ROUTERS: i32 = 1 << 11;
+
 /// The multicast groups, as the bits that `bind` takes.
 const GROUPS: u32 = (libc::RTMGRP_LINK
     | libc::RTMGRP_IPV4_IFADDR
     | libc::RTMGRP_IPV4_ROUTE
     | libc::RTMGRP_IPV6_IFADDR
     | libc::RTMGRP_IPV6_ROUTE
-    | RULES) as u32;
+    | RULES
+    | ROUTERS) as u32;
 
 /// So many notifications are read before the loop gets to look; the rest keeps the socket readable.
 const BATCH: usize = 1024;

@@ -2,7 +2,9 @@
 //! What changes of the network.
 
 use super::{Change, Fate, named};
-use stele_config::{Hosts, InterfaceName, Link, MachineConfig, Resolver, RoutingRule, VirtualLink};
+use stele_config::{
+    Dhcp6Start, Hosts, InterfaceName, Link, MachineConfig, Resolver, RoutingRule, VirtualLink,
+};
 
 pub(super) fn hostname(old: Option<&MachineConfig>, new: &MachineConfig) -> Option<Change> {
     let hostname = new.hostname();
@@ -174,9 +176,14 @@ fn summary(link: &Link) -> String {
     if link.dhcp4().is_some() {
         parts.push("DHCP".to_owned());
     }
-    if link.dhcp6().is_some() {
-        parts.push("DHCPv6".to_owned());
-    }
+    parts.extend(link.dhcp6().map(|dhcp6| {
+        let words = match dhcp6.start() {
+            Dhcp6Start::Always => "DHCPv6",
+            Dhcp6Start::Advertised => "DHCPv6 if a router asks for it",
+            Dhcp6Start::Never => "no DHCPv6",
+        };
+        words.to_owned()
+    }));
     if link.ignores_routers() {
         parts.push("routers are not heeded".to_owned());
     }

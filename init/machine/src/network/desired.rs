@@ -3,6 +3,7 @@
 
 use super::{
     Link,
+    dhcp6::{self, Why},
     lease::Dhcp,
     rules::{self, Rule},
     virtual_link::{self, Form},
@@ -47,6 +48,8 @@ pub struct DesiredLink {
     pub dhcp4: Option<Dhcp4>,
     /// Whether a DHCPv6 agent works on it, and what is asked of a server.
     pub dhcp6: Option<Dhcp6>,
+    /// Why that is so.
+    pub why6: Why,
     /// Whether the kernel is to take nothing of what routers advertise.
     pub ignores_routers: bool,
     /// The link that it is in.
@@ -105,6 +108,9 @@ impl Desired {
             made.extend(virtual_link::made(document, actual));
         }
         for (name, link) in &mut desired {
+            let heeds = !link.ignores_routers && !is_inside(link, &made);
+            let heard = heeds.then(|| dhcp.get(name).and_then(|dhcp| dhcp.says));
+            (link.dhcp6, link.why6) = dhcp6::decide(link.dhcp6.as_ref(), &link.addresses, heard);
             let index = links.iter().find(|one| one.name == *name).map(|one| one.index);
             if let (Some(index), Some(dhcp)) = (index, dhcp.get(name)) {
                 lease(link, dhcp, index);
@@ -214,13 +220,21 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
         addresses: document.addresses().to_vec(),
         routes: document.routes().iter().map(route).collect(),
         dhcp4: document.dhcp4().cloned(),
+        // As it is written; whether it is heeded is decided later.
         dhcp6: document.dhcp6().cloned(),
+        why6: Why::default(),
         ignores_routers: document.ignores_routers(),
         master: None,
         primary: None,
         vlans: None,
         document: document.name().to_string(),
     }
+}
+
+/// Whether a link is a part of another one, which then speaks for it. Those in a VRF speak for themselves.
+fn is_inside(link: &DesiredLink, made: &BTreeMap<String, Form>) -> bool {
+    let whole = link.master.as_ref().and_then(|master| made.get(master));
+    whole.is_some_and(|whole| !matches!(whole, Form::Vrf { .. }))
 }
 
 /// Adds what a lease brings; the configuration comes first.

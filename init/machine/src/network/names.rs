@@ -270,6 +270,7 @@ mod tests {
             master: None,
             primary: None,
             vlans: None,
+            says: None,
         }
     }
 

@@ -186,6 +186,8 @@ fn one(
     let dhcp = dhcp.get(&link.name).unwrap_or(&unknown);
     let missing4 = wanted.dhcp4.is_some() && dhcp.four.lease.is_none();
     let missing6 = wanted.dhcp6.is_some() && dhcp.six.lease.is_none();
+    let hinted = (missing6 && !wanted.why6.counts()).then_some(&dhcp.six.word);
+    let missing6 = missing6 && wanted.why6.counts();
     let awaited = [
         missing4.then_some((&dhcp.four.word, dhcp.four.since, "Waiting for DHCP")),
         missing6.then_some((&dhcp.six.word, dhcp.six.since, "Waiting for DHCPv6")),
@@ -202,12 +204,15 @@ fn one(
     if let Some(reason) = unusable(wanted, observed, dhcp, refused, link) {
         return status(State::Waiting, &reason);
     }
-    match missing(desired, observed, &link.name) {
-        missing if missing.is_empty() => status(State::Ready, ""),
-        missing => {
-            let reason = format!("The machine has no {}", missing.join(", "));
-            status(State::Ready, &reason)
+    let missing = missing(desired, observed, &link.name);
+    if !missing.is_empty() {
+        return status(State::Ready, &format!("The machine has no {}", missing.join(", ")));
+    }
+    match hinted {
+        Some(word) if !word.is_empty() => {
+            status(State::Ready, &format!("A router asks for DHCPv6. {word}"))
         }
+        Some(_) | None => status(State::Ready, ""),
     }
 }
 
@@ -217,6 +222,7 @@ mod tests {
     use crate::network::{
         Address, Link, Observed,
         desired::{Desired, DesiredLink},
+        dhcp6::{Says, Why},
         lease::{Claim, Dhcp, Lease, Report},
     };
     use expect_test::{Expect, expect};
@@ -240,6 +246,7 @@ mod tests {
             master: None,
             primary: None,
             vlans: None,
+            says: None,
         }
     }
 
@@ -298,6 +305,29 @@ mod tests {
                 eth0 waiting "No server answers" Some(3s)
                 eth1 unmanaged "" None"#]],
         );
+    }
+
+    #[test]
+    fn a_server_that_only_a_router_speaks_of_holds_no_link() {
+        let tell = |why6, word: &str| {
+            let dhcp6 = Some(stele_config::Dhcp6::default());
+            let wanted = DesiredLink { dhcp6, why6, ..DesiredLink::default() };
+            let links = BTreeMap::from([("eth0".to_owned(), wanted)]);
+            let desired = Desired { links, ..Desired::default() };
+            let mut dhcp = Dhcp::default();
+            dhcp.six.hear(Report::Waiting(word.to_owned()), Duration::ZERO);
+            let observed = Observed { links: vec![link(2, "eth0")], ..Observed::default() };
+            let dhcp = BTreeMap::from([("eth0".to_owned(), dhcp)]);
+            let all = status(&desired, &observed, &dhcp, &Refused::new());
+            all.iter().map(|one| format!("{} {}", one.state, one.reason)).collect::<String>()
+        };
+        let advertised = Why::Advertised(Says::Managed);
+        assert_eq!(tell(Why::Configured, "No server answers"), "waiting No server answers");
+        assert_eq!(
+            tell(advertised, "No server answers"),
+            "ready A router asks for DHCPv6. No server answers"
+        );
+        assert_eq!(tell(advertised, ""), "ready ");
     }
 
     #[test]

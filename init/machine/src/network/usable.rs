@@ -59,6 +59,7 @@ mod tests {
             master: None,
             primary: None,
             vlans: None,
+            says: None,
         }
     }
 

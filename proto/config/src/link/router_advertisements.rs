@@ -6,7 +6,7 @@ use crate::choice::choice;
 choice! {
     /// Whether what routers advertise is taken.
     pub enum RouterAdvertisements {
-        /// Addresses, routes, name servers and search domains.
+        /// Addresses, routes, name servers and search domains, and whether to ask a DHCPv6 server.
         Accept = "accept",
         /// Nothing.
         Ignore = "ignore",

@@ -60,7 +60,7 @@ impl Step for LinkV1 {
             (metric.is_some(), "dhcp4.metric", "takes the metric that it chooses"),
             (!takes_routes, "dhcp4.routes", "takes the routes that DHCP brings"),
             (!dns, "dhcp4.dns", "takes the name servers that DHCP brings"),
-            (dhcp6.is_some(), "dhcp6", "asks no DHCPv6 server"),
+            (dhcp6.is_some(), "dhcp6", "asks a DHCPv6 server once a router says so"),
             (router_advertisements.is_some(), "routerAdvertisements", "heeds routers"),
             (!time, "dhcp4.time", "takes the time servers that DHCP brings"),
         ];

@@ -498,3 +498,19 @@ fn what_ends_too_early_is_found_on_a_line_that_there_is() {
         "#]],
     );
 }
+
+#[test]
+fn dhcpv6_that_nobody_could_start() {
+    check(
+        "apiVersion: stele/v2\nkind: Link\nname: eth0\nrouterAdvertisements: ignore\ndhcp6: {start: advertised}\n",
+        &expect![[r#"
+            document 2 (Link), line 5, routerAdvertisements: DHCPv6 starts when a router says so, and none is heeded; expected accept
+        "#]],
+    );
+    check(
+        "apiVersion: stele/v2\nkind: Link\nname: eth0\ndhcp6: {start: advertized}\n",
+        &expect![[r#"
+            document 2 (Link), line 5, dhcp6.start: there is no "advertized" here (did you mean "advertised"?); expected always or advertised or never
+        "#]],
+    );
+}

@@ -5,6 +5,7 @@ use super::{Action, plan};
 use crate::network::{
     Address, Link, Observed, Route,
     desired::{Desired, DesiredLink, DesiredRoute},
+    dhcp6::{Says, Why},
     lease::{Claim, Dhcp, Lease, Report},
     virtual_link::Form,
     vlans::{Membership, Range, Vlans},
@@ -189,6 +190,7 @@ fn link(index: u32, name: &str) -> Link {
         master: None,
         primary: None,
         vlans: None,
+        says: None,
     }
 }
 
@@ -432,6 +434,38 @@ fn of_what_dhcp_brings_only_that_is_taken_which_is_wanted() {
 }
 
 #[test]
+fn what_routers_say_of_dhcpv6_counts_where_they_are_heeded_and_for_a_link_that_is_whole() {
+    let heard = |says| BTreeMap::from([("eth0".to_owned(), Dhcp { says, ..Dhcp::default() })]);
+    let why = |document: &str, says| {
+        let config = configured(document);
+        let desired = Desired::derive(Some(&config), &heard(says), &[link(2, "eth0")]);
+        let asked = desired.takes6("eth0").map(|asked| (asked.address, asked.prefix()));
+        (desired.links["eth0"].why6, asked)
+    };
+    let managed = Some(Says::Managed);
+    assert_eq!(why(r#""name":"eth0""#, None), (Why::Unadvertised, None));
+    let asked = (Why::Advertised(Says::Managed), Some((true, None)));
+    assert_eq!(why(r#""name":"eth0""#, managed), asked);
+    let document = r#""name":"eth0","dhcp6":{"start":"advertised","prefix":56}"#;
+    let asked = (Why::Advertised(Says::Other), Some((false, Some(56))));
+    assert_eq!(why(document, Some(Says::Other)), asked);
+    let document = r#""name":"eth0","dhcp6":{"start":"never"}"#;
+    assert_eq!(why(document, managed), (Why::Never, None));
+    let document = r#""name":"eth0","routerAdvertisements":"ignore""#;
+    assert_eq!(why(document, managed), (Why::Unheeded, None));
+    let inside = |kind: &str, more: &str| {
+        let document = format!(
+            r#""name":"eth0"}},{{"apiVersion":"stele/v1","kind":"{kind}","name":"whole","links":["eth0"]{more}"#
+        );
+        why(&document, managed).0
+    };
+    assert_eq!(inside("Bond", ""), Why::Unheeded, "the bond hears them");
+    assert_eq!(inside("VRF", r#","table":100"#), Why::Advertised(Says::Managed));
+    let desired = Desired::derive(None, &heard(managed), &[link(2, "eth0")]);
+    assert!(desired.takes6("eth0").is_some_and(|asked| asked.address), "without a configuration");
+}
+
+#[test]
 fn a_machine_without_configuration_takes_what_dhcp_brings_and_gives_it_back() {
     let mut state = Observed { links: vec![link(1, "lo"), link(2, "eth0")], ..Observed::default() };
     let desired = Desired::derive(None, &BTreeMap::new(), &state.links);
@@ -536,6 +570,7 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
             routes,
             dhcp4: dhcp4.then(Dhcp4::default),
             dhcp6: None,
+            why6: Why::default(),
             ignores_routers: false,
             master: None,
             primary: None,
