@@ -80,15 +80,18 @@ pub(crate) fn start(node: &Rc<Node>) {
     });
 }
 
-/// Passes without leases or agents, until nothing is left to be done; the number of steps.
+/// Passes without agents, until nothing is left to be done; the number of steps.
 #[cfg(feature = "rig")]
-pub(crate) fn converge(config: &MachineConfig) -> Result<usize, NetworkError> {
+pub(crate) fn converge(
+    config: &MachineConfig,
+    dhcp: &BTreeMap<String, Dhcp>,
+) -> Result<usize, NetworkError> {
     let (mut netlink, mut first_mtu) = (Netlink::new(), BTreeMap::new());
     let mut steps = 0;
     loop {
         let observed =
             kernel::observe(&mut netlink, &mut first_mtu).map_err(NetworkError::Observe)?;
-        let desired = Desired::derive(Some(config), &BTreeMap::new(), &observed.links);
+        let desired = Desired::derive(Some(config), dhcp, &observed.links);
         let actions = plan(&desired, &observed);
         if actions.is_empty() {
             return Ok(steps);

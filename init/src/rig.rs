@@ -22,6 +22,7 @@ use crate::{
 use prost::Message as _;
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use stele_config::MachineConfig;
+use stele_machine::network::lease::Dhcp;
 use stele_proto::{method::Role, v1};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -35,7 +36,18 @@ use tokio::{
 /// # Errors
 /// When the kernel refuses a step.
 pub fn converge(config: &MachineConfig) -> std::io::Result<usize> {
-    network::converge(config).map_err(|error| std::io::Error::other(report::chain(&error)))
+    converge_with(config, &BTreeMap::new())
+}
+
+/// The same, of a configuration and what is known of the links from others on them.
+///
+/// # Errors
+/// When the kernel refuses a step.
+pub fn converge_with(
+    config: &MachineConfig,
+    dhcp: &BTreeMap<String, Dhcp>,
+) -> std::io::Result<usize> {
+    network::converge(config, dhcp).map_err(|error| std::io::Error::other(report::chain(&error)))
 }
 
 /// Something to talk to.

@@ -39,6 +39,7 @@ fn route(to: &str, prefix: u8, via: Option<&str>) -> Route {
         protocol: OWNER,
         onlink: false,
         table: MAIN_TABLE,
+        unreachable: false,
     }
 }
 
@@ -343,6 +344,35 @@ fn a_route_is_in_its_table_alone() {
             assert!(netlink.routes().expect("routes").contains(&there));
             netlink.del_route(&there).expect("removing");
             assert!(!netlink.routes().expect("routes").contains(&there));
+        }
+    });
+}
+
+#[test]
+fn a_route_that_leads_nowhere_stands_behind_those_that_lead_somewhere() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        let connect = || {
+            let patience = Duration::from_millis(50);
+            let connected =
+                std::net::TcpStream::connect_timeout(&(ip("2001:db8:1:5::7"), 80).into(), patience);
+            connected.expect_err("nobody is there").raw_os_error()
+        };
+        for table in [MAIN_TABLE, 70_000] {
+            let metric = u32::MAX;
+            let nowhere =
+                Route { unreachable: true, table, metric, ..route("2001:db8:1::", 48, None) };
+            netlink.add_route(&nowhere).expect("adding");
+            assert!(netlink.add_route(&nowhere).is_err(), "twice");
+            assert!(netlink.routes().expect("routes").contains(&nowhere));
+            if table == MAIN_TABLE {
+                assert_eq!(connect(), Some(libc::EHOSTUNREACH));
+                netlink.add_address(LOOPBACK, ip("2001:db8:1:5::1"), 64).expect("adding");
+                assert_ne!(connect(), Some(libc::EHOSTUNREACH));
+            }
+            netlink.del_route(&nowhere).expect("removing");
+            netlink.del_route(&nowhere).expect("removing it again");
+            assert!(!netlink.routes().expect("routes").contains(&nowhere));
         }
     });
 }

@@ -10,6 +10,7 @@
 //! * [`lease`], [`lease6`]: what a DHCP server gave, checked; and how long it holds.
 //! * [`advertised`]: name servers that routers advertise.
 //! * [`dhcp6`]: whether a DHCPv6 server is asked, and why.
+//! * [`delegation`]: networks out of a prefix that a server gave.
 //! * [`desired`]: what the links should have.
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
 //! * [`vlans`]: which VLANs the ports of a bridge are in.
@@ -23,6 +24,7 @@
 //! Two promises: a plan is empty once its actions were applied, and no plan removes what we did not add.
 
 pub mod advertised;
+pub mod delegation;
 pub mod desired;
 pub mod dhcp6;
 pub mod firewall;
@@ -133,14 +135,16 @@ pub struct Route {
     pub onlink: bool,
     /// The table that it is in.
     pub table: u32,
+    /// Whether it leads nowhere. Such a route is one of the loopback link.
+    pub unreachable: bool,
     /// Whether we added it.
     pub ours: bool,
 }
 
 impl Route {
     /// Which way it leads; who added it and how the router was found is not looked at.
-    pub(crate) fn key(&self) -> (Cidr, Option<IpAddr>, u32, u32, u32) {
-        (self.to, self.via, self.index, self.metric, self.table)
+    pub(crate) fn key(&self) -> (Cidr, Option<IpAddr>, u32, u32, u32, bool) {
+        (self.to, self.via, self.index, self.metric, self.table, self.unreachable)
     }
 
     /// By what the kernel tells it apart: of those that agree in this it has room for one.

@@ -72,6 +72,7 @@ pub(super) fn observe(
             metric: route.metric,
             onlink: route.onlink,
             table: route.table,
+            unreachable: route.unreachable,
             ours: route.protocol == net::OWNER,
         })
     });
@@ -271,5 +272,6 @@ fn to_kernel(route: &Route) -> net::Route {
         protocol: net::OWNER,
         onlink: route.onlink,
         table: route.table,
+        unreachable: route.unreachable,
     }
 }

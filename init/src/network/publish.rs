@@ -98,6 +98,9 @@ struct RouteStatus {
     link: String,
     metric: u32,
     table: u32,
+    /// Whether it leads nowhere.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unreachable: bool,
     origin: &'static str,
 }
 
@@ -255,7 +258,10 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
 fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {
     let describe = |address: &stele_machine::network::Address| {
         let link = name(view, address.index);
-        let leased = view.dhcp.get(&link).is_some_and(|dhcp| dhcp.gives(&address.cidr));
+        let desired = view.desired.links.get(&link);
+        let delegation = desired.and_then(|desired| desired.delegation.as_ref());
+        let leased = view.dhcp.get(&link).is_some_and(|dhcp| dhcp.gives(&address.cidr))
+            || delegation.is_some_and(|it| it.addresses.contains(&address.cidr));
         let origin = if leased { Origin::Lease.as_str() } else { origin(address.ours) };
         let text = address.cidr.to_string();
         (format!("{link}/{text}"), AddressStatus { link, address: text, origin })
@@ -268,13 +274,16 @@ fn routes(view: &View<'_>) -> BTreeMap<String, RouteStatus> {
         let link = name(view, route.index);
         let lease = view.dhcp.get(&link).and_then(|dhcp| dhcp.four.lease.as_ref());
         let leased = lease.is_some_and(|lease| lease.routes().contains(&(route.to, route.via)));
-        let origin = if leased && route.ours { Origin::Lease.as_str() } else { origin(route.ours) };
+        // Nowhere is where what is left of a prefix leads, which a lease brings.
+        let leased = route.ours && (leased || route.unreachable);
+        let origin = if leased { Origin::Lease.as_str() } else { origin(route.ours) };
+        let unreachable = route.unreachable;
         let (to, metric, table) = (route.to.to_string(), route.metric, route.table);
         let mut name = format!("{link}/{to}/{metric}");
         if table != Table::MAIN.number() {
             name = format!("{name}/{table}");
         }
-        (name, RouteStatus { to, via: route.via, link, metric, table, origin })
+        (name, RouteStatus { to, via: route.via, link, metric, table, unreachable, origin })
     };
     view.observed.routes.iter().map(describe).collect()
 }

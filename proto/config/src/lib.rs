@@ -123,7 +123,7 @@ pub use kernel_args::{KernelArg, KernelArgError, KernelArgs};
 pub use kernel_module::{
     KernelModule, ModuleName, ModuleNameError, ModuleParameter, ModuleParameterError,
 };
-pub use link::{Dhcp4, Dhcp6, Dhcp6Start, Link, LinkMatch, RouterAdvertisements};
+pub use link::{Delegated, Dhcp4, Dhcp6, Dhcp6Start, Link, LinkMatch, RouterAdvertisements};
 pub use log_sink::{LogSink, SinkFormat, SinkProtocol};
 pub use mac::{Mac, MacError};
 pub use machine::MachineConfig;

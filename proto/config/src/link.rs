@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A network link: how one interface is set up.
 
+pub(crate) mod delegated;
 mod dhcp6;
 mod router_advertisements;
 mod v1;
@@ -11,6 +12,7 @@ use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
 use crate::{Cidr, Device, DevicePath, InterfaceName, Mac, ModuleName, Route};
+pub use delegated::Delegated;
 pub use dhcp6::{Dhcp6, Dhcp6Start};
 pub use router_advertisements::RouterAdvertisements;
 use std::fmt;
@@ -38,6 +40,8 @@ record! {
         dhcp6: Option<Dhcp6>,
         /// Whether IPv6 addresses, routes and name servers are taken that routers advertise. Without it, they are.
         router_advertisements as "routerAdvertisements": Option<RouterAdvertisements>,
+        /// Get a network of the prefix that a DHCPv6 server gives the machine by another link.
+        delegated: Option<Delegated>,
         /// Fixed addresses, IPv4 or IPv6, each with the prefix length of its network.
         addresses: List<Cidr, 0, 64>,
         /// Fixed routes.
@@ -111,6 +115,18 @@ impl Link {
         self.router_advertisements == Some(RouterAdvertisements::Ignore)
     }
 
+    /// Which network of another link's prefix it has.
+    #[must_use]
+    pub fn delegated(&self) -> Option<&Delegated> {
+        self.delegated.as_ref()
+    }
+
+    /// Whether it asks for a prefix, of which others may have networks.
+    fn asks_prefix(&self) -> bool {
+        let asks = |dhcp6: &Dhcp6| dhcp6.prefix().is_some() && dhcp6.start() != Dhcp6Start::Never;
+        self.dhcp6.as_ref().is_some_and(asks)
+    }
+
     /// Its fixed addresses.
     #[must_use]
     pub fn addresses(&self) -> &[Cidr] {
@@ -126,7 +142,7 @@ impl Link {
     /// Whether it gives the interface neither addresses nor DHCP.
     pub(crate) fn is_bare(&self) -> bool {
         let dhcp6 = self.dhcp6.as_ref().is_some_and(|dhcp6| dhcp6.start() != Dhcp6Start::Never);
-        self.addresses.is_empty() && self.dhcp4.is_none() && !dhcp6
+        self.addresses.is_empty() && self.dhcp4.is_none() && !dhcp6 && self.delegated.is_none()
     }
 
     /// Says that another document is for the same interface.
@@ -135,6 +151,7 @@ impl Link {
             let message = format!("Link {} is for the same interface", other.name);
             report.find_at(node, "match", message, "one Link for each interface");
         }
+        delegated::check_beside(self, other, node, report);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::health::{HealthCheckDocument, MAX_CHECKS};
 use crate::hosts::{Hosts, MAX_HOSTS};
 use crate::kernel_args::{KernelArg, KernelArgs};
 use crate::kernel_module::{KernelModule, MAX_MODULES};
+use crate::link::delegated;
 use crate::log_sink::{LogSink, MAX_SINKS};
 use crate::node::Node;
 use crate::probe::{MAX_PROBES, ProbeDocument};
@@ -267,6 +268,7 @@ impl MachineConfig {
         }
         parts.count(report);
         virtual_link::check_together(&parts.virtual_links, &parts.links, report);
+        delegated::check_together(&parts.links, report);
         let identity = parts.identity.map(|(identity, _)| identity)?;
         report.is_empty().then(|| MachineConfig {
             identity,

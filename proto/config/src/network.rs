@@ -4,6 +4,7 @@
 mod draft;
 
 use crate::document::Document;
+use crate::link::delegated;
 use crate::machine::{Parts, sorted};
 use crate::node::Node;
 use crate::report::Report;
@@ -56,6 +57,7 @@ impl NetworkDocuments {
             }
         }
         virtual_link::check_together(&parts.virtual_links, &parts.links, report);
+        delegated::check_together(&parts.links, report);
         report.is_empty().then(|| NetworkDocuments {
             links: sorted(parts.links, Link::name),
             virtual_links: virtual_link::sorted(parts.virtual_links),

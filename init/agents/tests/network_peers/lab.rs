@@ -80,6 +80,14 @@ impl Lab {
         String::from_utf8_lossy(&output.stdout).contains(what).then_some(())
     }
 
+    /// What ip(8) says of a side.
+    pub(crate) fn says(&self, side: &str, question: &str) -> String {
+        let side = self.side(side);
+        let words = question.split(' ');
+        let output = Command::new("ip").args(["-n", &side]).args(words).output();
+        String::from_utf8(output.expect("ip, from iproute2").stdout).expect("words")
+    }
+
     /// Does something on a side.
     pub(crate) fn on<T: Send>(&self, side: &str, work: impl FnOnce() -> T + Send) -> T {
         let place = format!("/run/netns/{}", self.side(side));
@@ -93,7 +101,7 @@ impl Lab {
         thread::scope(|scope| scope.spawn(enter).join().expect("what is found"))
     }
 
-    fn within(&self, side: &str, script: &str) {
+    pub(crate) fn within(&self, side: &str, script: &str) {
         run("ip", &["netns", "exec", &self.side(side), "sh", "-c", script]);
     }
 

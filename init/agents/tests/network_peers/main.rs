@@ -3,6 +3,7 @@
 
 mod flags;
 mod lab;
+mod prefix;
 
 use lab::{Lab, Reports};
 use serde_json::{Value, json};

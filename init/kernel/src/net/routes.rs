@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Unicast routes, of all tables but the kernel's own.
+//! Unicast routes, and those of IPv6 that lead nowhere, of all tables but the kernel's own.
 
 use super::{NetError, Netlink, Refusal, family};
 use netlink_bindings::rt_route::{PushRouteAttrs, Request, Rtmsg};
@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// A unicast route.
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The network it leads to.
@@ -27,6 +27,8 @@ pub struct Route {
     pub onlink: bool,
     /// The table that it is in.
     pub table: u32,
+    /// Whether it leads nowhere. Such a route is one of [`super::LOOPBACK`], and of IPv6.
+    pub unreachable: bool,
 }
 
 impl fmt::Display for Route {
@@ -41,7 +43,8 @@ impl fmt::Display for Route {
 }
 
 impl Netlink {
-    /// Every unicast route that goes through one link, but those to the machine itself. (Multipath routes are nobody's here.)
+    /// Every unicast route that goes through one link, but those to the machine itself, and those of IPv6 that lead nowhere.
+    /// (Multipath routes are nobody's here.)
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -61,9 +64,15 @@ impl Netlink {
                 libc::AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
                 _ => continue,
             };
-            if table == u32::from(libc::RT_TABLE_LOCAL) || header.rtm_type != libc::RTN_UNICAST {
+            let unreachable = match header.rtm_type {
+                libc::RTN_UNICAST => false,
+                libc::RTN_UNREACHABLE => true,
+                _ => continue,
+            };
+            if table == u32::from(libc::RT_TABLE_LOCAL) {
                 continue;
             }
+            // One of IPv4 that leads nowhere goes through no link.
             let Ok(index) = attributes.get_oif() else { continue };
             routes.push(Route {
                 to: attributes.get_dst().unwrap_or(unspecified),
@@ -74,6 +83,7 @@ impl Netlink {
                 protocol: header.rtm_protocol,
                 onlink: header.rtm_flags & RTNH_F_ONLINK != 0,
                 table,
+                unreachable,
             });
         }
         Ok(routes)
@@ -91,7 +101,7 @@ impl Netlink {
         };
         let header = Rtmsg {
             rtm_scope: scope,
-            rtm_type: libc::RTN_UNICAST,
+            rtm_type: if route.unreachable { libc::RTN_UNREACHABLE } else { libc::RTN_UNICAST },
             rtm_flags: if route.onlink { RTNH_F_ONLINK } else { 0 },
             ..header(route)
         };

@@ -187,6 +187,9 @@ fn summary(link: &Link) -> String {
     if link.ignores_routers() {
         parts.push("routers are not heeded".to_owned());
     }
+    parts.extend(
+        link.delegated().map(|it| format!("network {} of {}'s prefix", it.subnet, it.from)),
+    );
     parts.extend(link.addresses().iter().map(ToString::to_string));
     parts.extend(link.mtu().map(|mtu| format!("MTU {mtu}")));
     if parts.is_empty() { "up without addresses".to_owned() } else { parts.join(", ") }

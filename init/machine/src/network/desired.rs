@@ -3,6 +3,7 @@
 
 use super::{
     Link,
+    delegation::{self, Delegation},
     dhcp6::{self, Why},
     lease::Dhcp,
     rules::{self, Rule},
@@ -52,6 +53,8 @@ pub struct DesiredLink {
     pub why6: Why,
     /// Whether the kernel is to take nothing of what routers advertise.
     pub ignores_routers: bool,
+    /// Which network of another link's prefix it has.
+    pub delegation: Option<Delegation>,
     /// The link that it is in.
     pub master: Option<String>,
     /// The link that it uses whenever it can, of those that are in it.
@@ -73,6 +76,8 @@ pub struct DesiredRoute {
     pub metric: u32,
     /// The table that it is in; none for that of the link's VRF, or else the main one.
     pub table: Option<u32>,
+    /// Whether it leads nowhere.
+    pub unreachable: bool,
 }
 
 impl Desired {
@@ -97,7 +102,15 @@ impl Desired {
             let mut desired = BTreeMap::new();
             for document in documents {
                 // Of two for one link the first counts; whoever brings them is told.
-                desired.entry(interface(document, links)).or_insert_with(|| configured(document));
+                let wanted = || DesiredLink {
+                    delegation: document.delegated().map(|delegated| Delegation {
+                        from: actual(delegated.from.as_str(), documents, links),
+                        subnet: delegated.subnet,
+                        addresses: Vec::new(),
+                    }),
+                    ..configured(document)
+                };
+                desired.entry(interface(document, links)).or_insert_with(wanted);
             }
             desired
         };
@@ -117,6 +130,7 @@ impl Desired {
                 lease6(link, dhcp);
             }
         }
+        delegation::divide(&mut desired, dhcp);
         choose_tables(&mut desired, &made);
         drop_rivals(&mut desired);
         Desired { links: desired, made, rules: rules::derive(wanted.config) }
@@ -214,6 +228,7 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
             .filter(|metric| *metric != 0 || route.to.address().is_ipv4())
             .unwrap_or_else(|| default(route.to)),
         table: route.table.map(Table::number),
+        unreachable: false,
     };
     DesiredLink {
         mtu: document.mtu(),
@@ -224,6 +239,7 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
         dhcp6: document.dhcp6().cloned(),
         why6: Why::default(),
         ignores_routers: document.ignores_routers(),
+        delegation: None,
         master: None,
         primary: None,
         vlans: None,
@@ -254,6 +270,7 @@ fn lease(link: &mut DesiredLink, dhcp: &Dhcp, index: u32) {
         via: *via,
         metric,
         table: None,
+        unreachable: false,
     }));
 }
 

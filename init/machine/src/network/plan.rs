@@ -117,6 +117,9 @@ impl fmt::Display for Action {
         let route = |f: &mut fmt::Formatter<'_>, verb, route: &Route| {
             write!(f, "{verb} the route to {}", route.to)?;
             route.via.map_or(Ok(()), |via| write!(f, " via {via}"))?;
+            if route.unreachable {
+                return f.write_str(", which leads nowhere");
+            }
             write!(f, " on link {}", route.index)
         };
         match self {
@@ -252,19 +255,23 @@ fn set_up(desired: &Desired, observed: &Observed, joined: &[Action]) -> Vec<Acti
 fn wanted(desired: &Desired, observed: &Observed) -> (Vec<(u32, Cidr)>, Vec<Route>) {
     let mut addresses = Vec::new();
     let mut routes = Vec::new();
+    let nowhere = observed.link("lo").map(|lo| lo.index);
     for link in &observed.links {
         let Some(wanted) = desired.links.get(&link.name) else { continue };
         addresses.extend(wanted.addresses.iter().map(|cidr| (link.index, *cidr)));
         for route in &wanted.routes {
+            let index = if route.unreachable { nowhere } else { Some(link.index) };
+            let Some(index) = index else { continue };
             let near = |via| wanted.addresses.iter().any(|cidr| cidr.contains(via));
             routes.push(Route {
                 to: route.to,
                 via: route.via,
-                index: link.index,
+                index,
                 metric: route.metric,
                 // Some clouds give an address of its own network, and a router outside it.
                 onlink: route.via.is_some_and(|via| via.is_ipv4() && !near(via)),
                 table: route.table.unwrap_or(Table::MAIN.number()),
+                unreachable: route.unreachable,
                 ours: true,
             });
         }

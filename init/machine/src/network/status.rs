@@ -2,7 +2,7 @@
 //! Each link's state, with its reason.
 
 use super::{
-    Link, Observed,
+    Link, Observed, delegation,
     desired::{Desired, DesiredLink},
     lease::Dhcp,
     virtual_link::Form,
@@ -182,6 +182,7 @@ fn one(
         let reason = format!("Another machine has the address {}", address.cidr.address());
         return status(State::Conflict, &reason);
     }
+    let unnetworked = delegation::lack(wanted, dhcp);
     let unknown = Dhcp::default();
     let dhcp = dhcp.get(&link.name).unwrap_or(&unknown);
     let missing4 = wanted.dhcp4.is_some() && dhcp.four.lease.is_none();
@@ -200,6 +201,9 @@ fn one(
         Some((word, since, _)) => {
             return Status { since: Some(since), ..status(State::Waiting, word) };
         }
+    }
+    if let Some(reason) = unnetworked {
+        return status(State::Waiting, &reason);
     }
     if let Some(reason) = unusable(wanted, observed, dhcp, refused, link) {
         return status(State::Waiting, &reason);

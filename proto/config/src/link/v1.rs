@@ -46,14 +46,24 @@ impl Step for LinkV1 {
             dhcp4,
             dhcp6: None,
             router_advertisements: None,
+            delegated: None,
             addresses,
             routes,
         }
     }
 
     fn back(newer: &Link) -> Result<LinkV1, Vec<Lost>> {
-        let Link { name, matched, mtu, dhcp4, dhcp6, router_advertisements, addresses, routes } =
-            newer.clone();
+        let Link {
+            name,
+            matched,
+            mtu,
+            dhcp4,
+            dhcp6,
+            router_advertisements,
+            delegated,
+            addresses,
+            routes,
+        } = newer.clone();
         let Dhcp4 { metric, routes: takes_routes, dns, time } = dhcp4.clone().unwrap_or_default();
         let lost = [
             (matched.is_some(), "match", "takes the interface of the document's name"),
@@ -62,6 +72,7 @@ impl Step for LinkV1 {
             (!dns, "dhcp4.dns", "takes the name servers that DHCP brings"),
             (dhcp6.is_some(), "dhcp6", "asks a DHCPv6 server once a router says so"),
             (router_advertisements.is_some(), "routerAdvertisements", "heeds routers"),
+            (delegated.is_some(), "delegated", "gets no network of a prefix"),
             (!time, "dhcp4.time", "takes the time servers that DHCP brings"),
         ];
         let lost: Vec<Lost> = lost

@@ -424,10 +424,10 @@ fn what_yaml_has_too_much() {
         &expect![[r#"
             document 2 (Link), line 2, x: has an anchor (&); anchors and aliases are not read; expected the value itself
             document 2 (Link), line 2, apiVersion: is missing; expected stele/v2 or stele/v1
-            document 2 (Link), line 2, x: there is no key "x" here; expected one of name, match, mtu, dhcp4, dhcp6, routerAdvertisements, addresses, routes
+            document 2 (Link), line 2, x: there is no key "x" here; expected one of name, match, mtu, dhcp4, dhcp6, routerAdvertisements, delegated, addresses, routes
             document 2 (Link), line 2, name: is missing; expected an interface name, such as eth0
             document 2 (Link), line 3, y: is an alias (*); anchors and aliases are not read; expected the value itself
-            document 2 (Link), line 3, y: there is no key "y" here; expected one of name, match, mtu, dhcp4, dhcp6, routerAdvertisements, addresses, routes
+            document 2 (Link), line 3, y: there is no key "y" here; expected one of name, match, mtu, dhcp4, dhcp6, routerAdvertisements, delegated, addresses, routes
         "#]],
     );
     check(
@@ -512,5 +512,67 @@ fn dhcpv6_that_nobody_could_start() {
         &expect![[r#"
             document 2 (Link), line 5, dhcp6.start: there is no "advertized" here (did you mean "advertised"?); expected always or advertised or never
         "#]],
+    );
+}
+
+#[test]
+fn networks_of_a_prefix_that_nobody_has() {
+    let link = |name: &str, more: &str| {
+        format!("---\napiVersion: stele/v2\nkind: Link\nname: {name}\n{more}\n")
+    };
+    let of = |from: &str, subnet: u32| format!("delegated: {{from: {from}, subnet: {subnet}}}");
+    let eth0 = link("eth0", "dhcp6: {prefix: 56}");
+    let told = |rest: &[String], expected: &Expect| {
+        check(format!("{eth0}{}", rest.concat()).trim_start_matches("---\n"), expected);
+    };
+    told(
+        &[link("lan", &of("eth0", 0)), link("dmz", &of("eth0", 1))],
+        &expect![[r#"
+            good
+        "#]],
+    );
+    told(
+        &[link("lan", &of("eth0", 1)), link("dmz", &of("eth0", 1))],
+        &expect![[r#"
+            document 4 (Link), line 15, delegated.subnet: Link lan has it; expected another network for each
+        "#]],
+    );
+    told(
+        &[link("lan", &of("eht0", 0))],
+        &expect![[r#"
+        configuration, line 7, delegated.from: of Link lan: there is no Link eht0 (did you mean "eth0"?); expected the name of another Link, one with dhcp6.prefix
+    "#]],
+    );
+    told(
+        &[link("eth1", "dhcp6: {}"), link("lan", &of("eth1", 0))],
+        &expect![[r#"
+        configuration, line 12, delegated.from: of Link lan: Link eth1 asks for no prefix; expected the name of another Link, one with dhcp6.prefix
+    "#]],
+    );
+    let never = link("eth1", "dhcp6: {prefix: 56, start: never}");
+    told(
+        &[never, link("lan", &of("eth1", 0))],
+        &expect![[r#"
+        configuration, line 12, delegated.from: of Link lan: Link eth1 asks for no prefix; expected the name of another Link, one with dhcp6.prefix
+    "#]],
+    );
+    told(
+        &[link("lan", "dhcp6: {prefix: 60}\ndelegated: {from: lan, subnet: 0}")],
+        &expect![[r#"
+        configuration, line 7, delegated.from: of Link lan: an interface can't have a network of the prefix that it asks for; expected the name of another Link, one with dhcp6.prefix
+    "#]],
+    );
+    let bond = "---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nlinks: [lan]\n".to_owned();
+    told(
+        &[link("lan", &of("eth0", 0)), bond],
+        &expect![[r#"
+        configuration, line 7: Link lan has addresses or DHCP, and is in Bond bond0; expected them in the document Link bond0
+    "#]],
+    );
+    told(
+        &[link("lan", "delegated: {from: eth0}")],
+        &expect![[r#"
+        document 3 (Link), line 10, delegated.subnet: is missing; expected a whole number from 0 to 4294967295
+    "#]],
     );
 }

@@ -7,6 +7,7 @@ use crate::network::{
     desired::{Desired, DesiredLink, DesiredRoute},
     dhcp6::{Says, Why},
     lease::{Claim, Dhcp, Lease, Report},
+    lease6::{Claim6, Lease6},
     virtual_link::Form,
     vlans::{Membership, Range, Vlans},
     wanted::Wanted,
@@ -508,6 +509,64 @@ fn a_new_lease_moves_the_machine_without_a_moment_without_an_address() {
 }
 
 #[test]
+fn a_link_has_a_network_of_a_prefix_for_as_long_as_another_has_that() {
+    let mut state = Observed {
+        links: vec![link(1, "lo"), link(2, "eth0"), link(3, "lan")],
+        ..Observed::default()
+    };
+    let config = configured(
+        r#""name":"eth0","dhcp6":{"address":false,"prefix":56}},
+        {"apiVersion":"stele/v2","kind":"Link","name":"lan","delegated":{"from":"eth0","subnet":5}"#,
+    );
+    let after = |prefixes: &[(&str, u32)]| {
+        let mut dhcp = Dhcp::default();
+        let prefix = |(text, length): &(&str, u32)| (text.parse().expect("an address"), *length);
+        let prefixes = prefixes.iter().map(prefix).collect();
+        let claim = Claim6 { prefixes, seconds: 60, ..Claim6::default() };
+        dhcp.six.hear(Report::Leased(Lease6::from(claim)), Duration::ZERO);
+        BTreeMap::from([("eth0".to_owned(), dhcp)])
+    };
+    let mut pass = |dhcp| {
+        let desired = Desired::derive(Some(&config), &dhcp, &state.links);
+        let steps = steps(&desired, &mut state).concat();
+        let lan = &desired.links["lan"].delegation.as_ref().expect("its part").addresses;
+        (steps, lan.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let nothing: [&str; 0] = [];
+    let (steps, lan) = pass(BTreeMap::new());
+    assert_eq!(steps, ["set link 1 up", "set link 2 up", "set link 3 up"]);
+    assert_eq!(lan, nothing);
+    let (steps, lan) = pass(after(&[("2001:db8:0:ff00::", 56)]));
+    assert_eq!(
+        steps,
+        [
+            "add 2001:db8:0:ff05::1/64 to link 3",
+            "add the route to 2001:db8:0:ff00::/56, which leads nowhere"
+        ]
+    );
+    assert_eq!(lan, ["2001:db8:0:ff05::1/64"]);
+    // The server moves the machine to another prefix, in which that network is not.
+    let (steps, lan) = pass(after(&[("2001:db8:1::", 64), ("2001:db8:2::", 60)]));
+    assert_eq!(
+        steps,
+        [
+            "remove the route to 2001:db8:0:ff00::/56, which leads nowhere",
+            "add 2001:db8:2:5::1/64 to link 3",
+            "add the route to 2001:db8:2::/60, which leads nowhere",
+            "remove 2001:db8:0:ff05::1/64 from link 3",
+        ]
+    );
+    assert_eq!(lan, ["2001:db8:2:5::1/64"]);
+    let (steps, lan) = pass(BTreeMap::new());
+    let gone = [
+        "remove the route to 2001:db8:2::/60, which leads nowhere",
+        "remove 2001:db8:2:5::1/64 from link 3",
+    ];
+    assert_eq!(steps, gone);
+    assert_eq!(lan, nothing);
+}
+
+#[test]
 fn a_router_outside_the_network_is_on_the_link() {
     let state = Observed { links: vec![link(2, "eth0")], ..Observed::default() };
     let desired = Desired::derive(None, &leased(Claim { prefix: 32, ..claim() }), &state.links);
@@ -528,7 +587,16 @@ fn what_nobody_configured_is_left_alone() {
 fn a_foreign_route_keeps_its_place() {
     let to = "0.0.0.0/0".parse().expect("a network");
     let via = Some("10.0.2.9".parse().expect("an address"));
-    let other = Route { to, via, index: 7, metric: 1026, onlink: false, table: 254, ours: false };
+    let other = Route {
+        to,
+        via,
+        index: 7,
+        metric: 1026,
+        onlink: false,
+        table: 254,
+        unreachable: false,
+        ours: false,
+    };
     let mut state =
         Observed { links: vec![link(2, "eth0")], routes: vec![other], ..Observed::default() };
     let desired = Desired::derive(None, &leased(claim()), &state.links);
@@ -554,11 +622,12 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
     let via =
         prop::option::of(prop::sample::select(vec!["10.0.2.2", "203.0.113.1", "2001:db8::2"]))
             .prop_map(|via| via.map(|via| via.parse().expect("an address")));
-    let route = (cidr(), via, 0..3_u32).prop_map(|(to, via, metric)| DesiredRoute {
+    let route = (cidr(), via, 0..4_u32).prop_map(|(to, via, metric)| DesiredRoute {
         to: to.network(),
         via,
         metric: 1024 + metric,
         table: (metric == 2).then_some(100),
+        unreachable: metric == 3,
     });
     let addresses =
         prop::collection::btree_set(cidr(), 0..4).prop_map(|set| set.into_iter().collect());
@@ -572,6 +641,7 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
             dhcp6: None,
             why6: Why::default(),
             ignores_routers: false,
+            delegation: None,
             master: None,
             primary: None,
             vlans: Some(vlans),
@@ -693,6 +763,7 @@ fn observed() -> impl Strategy<Value = Observed> {
             metric: 1024 + metric,
             onlink: false,
             table: 254,
+            unreachable: false,
             ours,
         });
     let addresses = prop::collection::vec(address, 0..6);
