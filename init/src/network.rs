@@ -7,6 +7,7 @@
 
 mod agents;
 mod arguments;
+mod endpoints;
 mod failures;
 mod files;
 mod firewall;
@@ -139,7 +140,7 @@ impl Network {
             agents,
             modules,
             routers,
-            tunnels: Tunnels::default(),
+            tunnels: Tunnels::new(),
             dhcp: BTreeMap::new(),
             links: BTreeMap::new(),
             first_mtu: BTreeMap::new(),
@@ -188,6 +189,7 @@ impl Network {
                         Woken::Changed
                     }
                     () = self.modules.tried() => Woken::Changed,
+                    () = self.tunnels.heard() => Woken::Changed,
                     () = pause(wait) => Woken::Changed,
                 };
             };
@@ -275,7 +277,9 @@ impl Network {
         // A moment more, so that the lease has ended when the wait has.
         let lease =
             ends.flatten().min().map(|until| until.saturating_add(Duration::from_millis(10)));
-        let next = [lease, self.failures.again(), self.tunnels.again()].into_iter().flatten().min();
+        // After a failure all is tried again soon; it may not have come as far as the tunnels.
+        let again = self.failures.again().or_else(|| self.tunnels.again());
+        let next = [lease, again].into_iter().flatten().min();
         next.map(|next| next.saturating_sub(now()))
     }
 

@@ -60,7 +60,7 @@ const PEERS: [Peer; 2] = [
 ];
 
 impl Peer {
-    /// Both cables as one by LACP, a VLAN on that, and a tunnel through it.
+    /// Both cables as one by LACP, a VLAN on that, and a tunnel through it to a machine that is known by its name.
     fn documents(&self, other: &Peer) -> String {
         let Peer { number, private, .. } = self;
         let Peer { number: far, public, .. } = other;
@@ -77,8 +77,9 @@ impl Peer {
 ---\napiVersion: stele/v1\nkind: VLAN\nname: between\nlink: bond0\nid: 42
 ---\napiVersion: stele/v2\nkind: Link\nname: between\naddresses: [192.0.2.{number}/24]
 ---\napiVersion: stele/v1\nkind: WireGuard\nname: wg0\nport: 51820\nprivateKey: {private}
-peers:\n- publicKey: {public}\n  endpoint: 192.0.2.{far}:51820\n  allowedIPs: [198.51.100.{far}/32]
----\napiVersion: stele/v2\nkind: Link\nname: wg0\naddresses: [198.51.100.{number}/24]\n"
+peers:\n- publicKey: {public}\n  endpoint: far.test:51820\n  allowedIPs: [198.51.100.{far}/32]
+---\napiVersion: stele/v2\nkind: Link\nname: wg0\naddresses: [198.51.100.{number}/24]
+---\napiVersion: stele/v1\nkind: Hosts\nname: far\nhosts: [{{address: 192.0.2.{far}, names: [far.test]}}]\n"
         )
     }
 

@@ -122,7 +122,7 @@ pub fn run(
 ) -> Result<(), DiagnoseError> {
     let answers = &mut Answers(output);
     match action {
-        "ping" | "traceroute" | "resolve" | "probe" | "capture" => {
+        "ping" | "traceroute" | "resolve" | "addresses" | "probe" | "capture" => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -144,6 +144,7 @@ async fn over_the_network(
         "ping" => ping::run(decode(request)?, names, answers).await,
         "traceroute" => traceroute::run(decode(request)?, names, answers).await,
         "resolve" => answers.send(&resolve::run(decode(request)?, names).await?),
+        "addresses" => answers.send(&resolve::addresses(decode(request)?, names).await?),
         "probe" => answers.send(&reach::run(decode(request)?, surroundings).await?),
         _ => capture::run(decode(request)?, answers).await,
     }

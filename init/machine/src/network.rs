@@ -15,6 +15,7 @@
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
 //! * [`vlans`]: which VLANs the ports of a bridge are in.
 //! * [`wireguard`]: the keys and peers of tunnels.
+//! * [`lookups`]: the addresses of the other ends of tunnels that are known by name.
 //! * [`plan`]: the steps from what they have to what they should have.
 //! * [`rules`]: which packets are routed by which table.
 //! * [`firewall`]: which packets the machine takes and sends.
@@ -30,6 +31,7 @@ pub mod dhcp6;
 pub mod firewall;
 pub mod lease;
 pub mod lease6;
+pub mod lookups;
 pub mod names;
 pub mod plan;
 pub mod rules;

@@ -3,29 +3,34 @@
 //!
 //! A private key that no document gives is made once and kept on STATE, so that its public key stays the same.
 
-use super::NetworkError;
+use super::{NetworkError, endpoints::Endpoints};
 use crate::{node::Node, report, state, store::Kind};
 use serde::Serialize;
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
-use stele_config::{Cidr, MachineConfig, VirtualLink, WireGuard, WireGuardKey, WireGuardSecret};
+use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
+use stele_config::{
+    Cidr, Domain, MachineConfig, TunnelEndpoint, VirtualLink, WireGuard, WireGuardKey,
+    WireGuardSecret,
+};
 use stele_kernel::{
+    clock,
     net::{NetError, Netlink, WireGuardDevice, WireGuardPeer, WireGuardSettings},
     random,
 };
 use stele_machine::network::{
     Observed,
     virtual_link::Form,
-    wireguard::{Device, Handshakes, Peer, Step, plan},
+    wireguard::{Device, Handshakes, Peer, Step, is_silent, plan},
 };
 
 /// What is remembered of all of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tunnels {
     /// The keys that the machine made, or why it could not, by the name of the link.
     keys: BTreeMap<String, Result<WireGuardSecret, String>>,
     /// Where each peer was said to be, by the index of the link.
     given: BTreeMap<u32, BTreeMap<WireGuardKey, SocketAddr>>,
     handshakes: Handshakes,
+    endpoints: Endpoints,
 }
 
 #[derive(Serialize)]
@@ -53,9 +58,28 @@ struct PeerStatus {
     /// When it last agreed on keys, in seconds since the epoch. It is told once a minute at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_handshake: Option<u64>,
+    /// Why the name of its document has no address, or none that is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Status {
+    /// How a link is of which there is nothing else to say.
+    fn of(state: &'static str, reason: String) -> Status {
+        Status { state, public_key: None, port: None, peers: Vec::new(), reason }
+    }
 }
 
 impl Tunnels {
+    pub(super) fn new() -> Tunnels {
+        Tunnels {
+            keys: BTreeMap::new(),
+            given: BTreeMap::new(),
+            handshakes: Handshakes::default(),
+            endpoints: Endpoints::new(),
+        }
+    }
+
     /// Reads or makes the keys that the machine has to have and are not known yet.
     pub(super) async fn make_keys(&mut self, config: &MachineConfig) {
         for document in documents(config).filter(|document| document.private_key().is_none()) {
@@ -73,47 +97,89 @@ impl Tunnels {
     /// One pass over all that are there.
     pub(super) fn pass(
         &mut self,
-        node: &Node,
+        node: &Rc<Node>,
         netlink: &mut Netlink,
         config: Option<&MachineConfig>,
         observed: &Observed,
         now: Duration,
     ) -> Vec<NetworkError> {
         let mut peers = Vec::new();
+        let mut names = BTreeMap::new();
         let mut errors = Vec::new();
         let mut statuses = BTreeMap::new();
         self.given.retain(|index, _| observed.links.iter().any(|link| link.index == *index));
         for document in config.into_iter().flat_map(documents) {
             let name = document.name().as_str();
             let link = observed.link(name);
+            for (_, name) in by_name(document) {
+                names.entry(name.clone()).or_insert(false);
+            }
             let status = match link.filter(|link| link.ours && link.form == Some(Form::WireGuard)) {
-                None => status("absent", "The link is not made yet".to_owned(), None),
+                None => Status::of("absent", "The link is not made yet".to_owned()),
                 Some(link) => match self.one(netlink, document, link.index) {
                     Ok(mut device) => {
+                        for (peer, name) in by_name(document) {
+                            let key = *peer.public_key().bytes();
+                            let there = device.peers.iter().find(|there| there.public_key == key);
+                            let handshake = there.and_then(|there| there.handshake);
+                            *names.entry(name.clone()).or_insert(false) |=
+                                is_silent(handshake, since_epoch());
+                        }
                         for peer in &mut device.peers {
                             let key = (link.index, peer.public_key.into());
                             peer.handshake = self.handshakes.show(key, peer.handshake, now);
                             peers.push(key);
                         }
-                        status("ready", String::new(), Some(device))
+                        self.status(document, device)
                     }
                     Err(error) => {
                         let reason = report::chain(&error);
                         errors.push(error);
-                        status("failed", reason, None)
+                        Status::of("failed", reason)
                     }
                 },
             };
             statuses.insert(name.to_owned(), status);
         }
         self.handshakes.look(&peers, now);
+        self.endpoints.pass(node, &names, now);
         node.store.replace(Kind::WireGuard, &statuses);
         errors
     }
 
     /// When to look again at what nobody tells of.
     pub(super) fn again(&self) -> Option<Duration> {
-        self.handshakes.again()
+        self.handshakes.again().into_iter().chain(self.endpoints.again()).min()
+    }
+
+    /// Waits until there is news of a name.
+    pub(super) async fn heard(&mut self) {
+        self.endpoints.heard().await;
+    }
+
+    /// How a link is that is there.
+    fn status(&self, document: &WireGuard, device: WireGuardDevice) -> Status {
+        let peers = device.peers.iter().map(|peer| {
+            let public_key = WireGuardKey::from(peer.public_key);
+            let name = by_name(document).find(|(named, _)| named.public_key() == public_key);
+            let networks = peer.allowed.iter();
+            PeerStatus {
+                public_key: public_key.to_string(),
+                endpoint: peer.endpoint,
+                allowed: networks.map(|(address, prefix)| format!("{address}/{prefix}")).collect(),
+                last_handshake: peer.handshake.map(|handshake| handshake.as_secs()),
+                reason: name
+                    .and_then(|(_, name)| self.endpoints.lookups().reason(name))
+                    .map(str::to_owned),
+            }
+        });
+        Status {
+            state: "ready",
+            public_key: Some(WireGuardKey::from(device.public_key).to_string()),
+            port: Some(device.port),
+            peers: peers.collect(),
+            reason: String::new(),
+        }
     }
 
     /// Gives a link what it should have, and says what it has.
@@ -134,9 +200,13 @@ impl Tunnels {
                 return Err(NetworkError::Key { link: name, reason });
             }
         };
-        let desired = Device::derive(document, own_key);
         let there = netlink.wireguard(index).map_err(NetworkError::Observe)?;
-        let steps = plan(&desired, &observed(&there), self.given.entry(index).or_default());
+        let given = self.given.entry(index).or_default();
+        let lookups = self.endpoints.lookups();
+        let desired = Device::derive(document, own_key, |peer, name| {
+            lookups.address(name, given.get(&peer.public_key()).map(SocketAddr::ip))
+        });
+        let steps = plan(&desired, &observed(&there), given);
         for step in &steps {
             if let Err(error) = apply(netlink, index, step) {
                 // All of it is given again.
@@ -161,6 +231,19 @@ fn documents(config: &MachineConfig) -> impl Iterator<Item = &WireGuard> {
         | VirtualLink::Bond(_)
         | VirtualLink::Vrf(_) => None,
     })
+}
+
+/// The peers whose document gives a name.
+fn by_name(document: &WireGuard) -> impl Iterator<Item = (&stele_config::WireGuardPeer, &Domain)> {
+    document.peers().iter().filter_map(|peer| match peer.endpoint()? {
+        TunnelEndpoint::Name(name, _) => Some((peer, name)),
+        TunnelEndpoint::Address(_) => None,
+    })
+}
+
+fn since_epoch() -> Duration {
+    let seconds = clock::now().ok().and_then(|seconds| u64::try_from(seconds).ok());
+    Duration::from_secs(seconds.unwrap_or_default())
 }
 
 /// The key that was kept for a link, or a new one.
@@ -213,28 +296,5 @@ fn apply(netlink: &mut Netlink, index: u32, step: &Step) -> Result<(), NetError>
             netlink.set_wireguard_peer(index, &peer)
         }
         Step::DelPeer(key) => netlink.del_wireguard_peer(index, key.bytes()),
-    }
-}
-
-fn status(state: &'static str, reason: String, device: Option<WireGuardDevice>) -> Status {
-    let Some(device) = device else {
-        return Status { state, public_key: None, port: None, peers: Vec::new(), reason };
-    };
-    let peers = device.peers.iter().map(|peer| PeerStatus {
-        public_key: WireGuardKey::from(peer.public_key).to_string(),
-        endpoint: peer.endpoint,
-        allowed: peer
-            .allowed
-            .iter()
-            .map(|(address, prefix)| format!("{address}/{prefix}"))
-            .collect(),
-        last_handshake: peer.handshake.map(|handshake| handshake.as_secs()),
-    });
-    Status {
-        state,
-        public_key: Some(WireGuardKey::from(device.public_key).to_string()),
-        port: Some(device.port),
-        peers: peers.collect(),
-        reason,
     }
 }

@@ -71,6 +71,7 @@ mod setting;
 mod span;
 mod table;
 mod target;
+mod tunnel_endpoint;
 mod url;
 mod version;
 mod wireguard_key;
@@ -150,6 +151,7 @@ pub use table::Table;
 pub use target::{DnsProbe, HttpProbe, IcmpProbe, PingHost, Target, TcpProbe};
 pub use time::{Time, TimeHost, TimeServer};
 pub use trusted_roots::TrustedRoots;
+pub use tunnel_endpoint::TunnelEndpoint;
 pub use upgrade::UpgradePolicy;
 pub use url::{Url, UrlError};
 pub use virtual_link::{

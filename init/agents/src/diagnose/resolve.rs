@@ -2,6 +2,7 @@
 //! A question to a name server.
 
 use super::{DiagnoseError, micros, plain};
+use crate::diagnose;
 use crate::probe::{
     Names,
     dns::{NameError, exchange},
@@ -15,7 +16,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
-use stele_proto::v1::{DnsRecord, ResolveRequest, ResolveResponse};
+use stele_proto::v1::{DnsRecord, Family, ResolveRequest, ResolveResponse};
 use tokio::time::{Instant, timeout};
 
 /// What may be asked for; a transfer of a zone may not.
@@ -63,6 +64,22 @@ pub(super) async fn run(
         }
     }
     Err(failed(last.into()))
+}
+
+/// The addresses of a host, as every program of the machine would find them: PID 1 asks for those of tunnels.
+pub(super) async fn addresses(
+    request: ResolveRequest,
+    names: &Names,
+) -> Result<ResolveResponse, DiagnoseError> {
+    let all = diagnose::addresses(&request.name, Family::Unspecified, names).await?;
+    let record = |address: IpAddr| DnsRecord {
+        name: request.name.clone(),
+        r#type: if address.is_ipv4() { RecordType::A } else { RecordType::AAAA }.to_string(),
+        ttl: 0,
+        data: address.to_string(),
+    };
+    let answers = all.into_iter().take(MOST).map(record).collect();
+    Ok(ResolveResponse { answers, ..ResolveResponse::default() })
 }
 
 /// The name and the type that are asked for.

@@ -139,6 +139,18 @@ impl Lab {
         }
     }
 
+    /// Has this side ask that name server: ip-netns(8) puts the file in the place of the machine's own.
+    pub(crate) fn ask_names(&self) {
+        let folder = self.own_files();
+        std::fs::create_dir_all(&folder).expect("a folder (this test needs root)");
+        std::fs::write(folder.join("resolv.conf"), "nameserver 10.79.0.9\n")
+            .expect("writing a file");
+    }
+
+    fn own_files(&self) -> PathBuf {
+        PathBuf::from(format!("/etc/netns/{}", self.side("here")))
+    }
+
     /// Starts a server on the other side, and waits until it takes connections.
     pub(crate) fn serve(&mut self, port: u16, program: &[&str], files: &[&Path]) {
         let mut command = self.inside("there");
@@ -207,7 +219,9 @@ impl Drop for Lab {
         for side in ["here", "router", "there"] {
             let _ = Command::new("ip").args(["netns", "delete", &self.side(side)]).status();
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
+        for folder in [&self.folder, &self.own_files()] {
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 }
 

@@ -107,6 +107,23 @@ fn a_name_server_is_asked() {
 }
 
 #[test]
+fn a_host_is_found_as_every_program_finds_it() {
+    let mut lab = Lab::new("host");
+    lab.serve_names();
+    lab.ask_names();
+    let request =
+        |name: &str| ResolveRequest { name: name.to_owned(), ..ResolveRequest::default() };
+    let found = lab.ask::<ResolveResponse>("addresses", &request("web.lab")).remove(0);
+    let mut addresses: Vec<&str> =
+        found.answers.iter().map(|record| record.data.as_str()).collect();
+    addresses.sort_unstable();
+    assert_eq!(addresses, ["10.79.0.9", "fd79::9"]);
+    let unknown = lab.begin("addresses", &request("nothing.lab"));
+    let (answers, complaint) = Lab::end::<ResolveResponse>(unknown);
+    assert!(answers.is_empty() && complaint.contains("nothing.lab"), "{complaint}");
+}
+
+#[test]
 fn a_server_is_there_or_not() {
     let mut lab = Lab::new("reach");
     lab.serve_names();

@@ -4,8 +4,14 @@
 //! Peers that stay are not touched, so what they carry goes on. A peer that moves is reached where it last spoke from: the
 //! endpoint of a document is given once.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
-use stele_config::{Cidr, WireGuard, WireGuardKey, WireGuardPeer, WireGuardSecret};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+use stele_config::{
+    Cidr, Domain, TunnelEndpoint, WireGuard, WireGuardKey, WireGuardPeer, WireGuardSecret,
+};
 
 /// What a WireGuard link has, or should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +43,13 @@ pub struct Peer {
 
 /// How often what is shown of a peer's handshakes changes at most, and is looked at at least.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Whether nothing was heard of a peer for longer than keys are good for, in seconds since the epoch: peers that talk agree on
+/// new ones every two minutes, and packets with keys of three minutes are refused (section 6 of the paper on WireGuard).
+#[must_use]
+pub fn is_silent(handshake: Option<Duration>, now: Duration) -> bool {
+    handshake.is_none_or(|handshake| now.saturating_sub(handshake) > Duration::from_secs(180))
+}
 
 /// When each peer last agreed on keys, as it is shown. Peers that talk do so every two minutes, and nobody says when.
 #[derive(Debug, Default)]
@@ -101,20 +114,27 @@ pub enum Step {
 }
 
 impl Device {
-    /// What a document says, with the key of the machine where it says none.
+    /// What a document says, with the key of the machine where it says none, and the addresses of names that are known.
     #[must_use]
-    pub fn derive(document: &WireGuard, own_key: WireGuardSecret) -> Device {
+    pub fn derive(
+        document: &WireGuard,
+        own_key: WireGuardSecret,
+        address: impl Fn(&WireGuardPeer, &Domain) -> Option<IpAddr>,
+    ) -> Device {
         Device {
             private_key: clamp(document.private_key().copied().unwrap_or(own_key)),
             port: document.port(),
             mark: document.mark().unwrap_or_default(),
-            peers: document.peers().iter().map(Peer::derive).collect(),
+            peers: document.peers().iter().map(|peer| Peer::derive(peer, &address)).collect(),
         }
     }
 }
 
 impl Peer {
-    fn derive(document: &WireGuardPeer) -> Peer {
+    fn derive(
+        document: &WireGuardPeer,
+        address: impl Fn(&WireGuardPeer, &Domain) -> Option<IpAddr>,
+    ) -> Peer {
         let keepalive = document.keepalive().map_or(0, |keepalive| keepalive.as_secs());
         let mut allowed: Vec<Cidr> = document.allowed().iter().map(Cidr::network).collect();
         allowed.sort();
@@ -124,7 +144,12 @@ impl Peer {
                 .preshared_key()
                 .copied()
                 .unwrap_or_else(|| WireGuardSecret::from([0; 32])),
-            endpoint: document.endpoint(),
+            endpoint: document.endpoint().and_then(|endpoint| match endpoint {
+                TunnelEndpoint::Address(address) => Some(*address),
+                TunnelEndpoint::Name(name, port) => {
+                    address(document, name).map(|address| SocketAddr::new(address, *port))
+                }
+            }),
             keepalive: u16::try_from(keepalive).unwrap_or(u16::MAX),
             allowed,
         }

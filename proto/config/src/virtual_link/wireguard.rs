@@ -8,8 +8,7 @@ use crate::record::{Check, record};
 use crate::report::Report;
 use crate::span::Span;
 use crate::virtual_link::VirtualLink;
-use crate::{Cidr, InterfaceName, WireGuardKey, WireGuardSecret};
-use std::net::SocketAddr;
+use crate::{Cidr, InterfaceName, TunnelEndpoint, WireGuardKey, WireGuardSecret};
 use std::time::Duration;
 
 record! {
@@ -40,8 +39,9 @@ record! {
         public_key as "publicKey": WireGuardKey,
         /// A secret that both know besides. Redacted like the private key.
         preshared_key as "presharedKey": Option<WireGuardSecret>,
-        /// Where it is reached. Without it, it has to speak first; later it is reached where it last spoke from.
-        endpoint: Option<SocketAddr>,
+        /// Where it is reached: an address or a name, and a port. Without it, it has to speak first; later it is reached where it
+        /// last spoke from. A name is looked up again once nothing has been heard for three minutes.
+        endpoint: Option<TunnelEndpoint>,
         /// How often to say something, so that what is between keeps the way open. Without it, never without need.
         keepalive: Option<Span<1, 65535>>,
         /// The networks behind it: packets to them go there, and packets from there are taken if they are from them.
@@ -96,8 +96,8 @@ impl WireGuardPeer {
 
     /// Where it is reached.
     #[must_use]
-    pub fn endpoint(&self) -> Option<SocketAddr> {
-        self.endpoint
+    pub fn endpoint(&self) -> Option<&TunnelEndpoint> {
+        self.endpoint.as_ref()
     }
 
     /// How often to say something.

@@ -410,6 +410,7 @@ privateKey: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=
 peers:
 - publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
   allowedIPs: [10.0.0.0/8, \"::/0\"]
+  endpoint: vpn.example.com:51820
 ---
 apiVersion: stele/v1
 kind: WireGuard
@@ -431,7 +432,7 @@ peers:
 - publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
   allowedIPs: [10.0.0.1/8]
 - publicKey: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
-  endpoint: example.com:51820
+  endpoint: example_com:51820
 ---
 apiVersion: stele/v1
 kind: WireGuard
@@ -439,12 +440,12 @@ name: wg3
 privateKey: \"[redacted]\"
 ",
         &expect![[r#"
-            document 3 (WireGuard), line 14, privateKey: is not 32 bytes as base64; expected a secret key of WireGuard, such as what `wg genkey` prints
-            document 3 (WireGuard), line 15, port: 0 is out of range; expected a whole number from 1 to 65535
-            document 3 (WireGuard), line 17, peers[0].publicKey: "short" is not a public key of WireGuard: it is not 32 bytes as base64; expected a public key of WireGuard, such as xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
-            document 3 (WireGuard), line 20, peers[1].presharedKey: is not text; expected a secret key of WireGuard, such as what `wg genkey` prints
-            document 4 (WireGuard), line 31, peers[2].endpoint: "example.com:51820" is not an IP address and a port: invalid socket address syntax; expected an IP address and a port, such as 192.0.2.1:9100
-            document 5 (WireGuard), line 36, privateKey: is redacted: this configuration was shown without its secrets; expected a secret key of WireGuard, such as what `wg genkey` prints
+            document 3 (WireGuard), line 15, privateKey: is not 32 bytes as base64; expected a secret key of WireGuard, such as what `wg genkey` prints
+            document 3 (WireGuard), line 16, port: 0 is out of range; expected a whole number from 1 to 65535
+            document 3 (WireGuard), line 18, peers[0].publicKey: "short" is not a public key of WireGuard: it is not 32 bytes as base64; expected a public key of WireGuard, such as xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+            document 3 (WireGuard), line 21, peers[1].presharedKey: is not text; expected a secret key of WireGuard, such as what `wg genkey` prints
+            document 4 (WireGuard), line 32, peers[2].endpoint: "example_com:51820" is not a host and a port: the host is neither an IP address nor a domain name; expected a host and a port, such as vpn.example.com:51820
+            document 5 (WireGuard), line 37, privateKey: is redacted: this configuration was shown without its secrets; expected a secret key of WireGuard, such as what `wg genkey` prints
         "#]],
     );
 }
