@@ -5,6 +5,8 @@
 //! machine up. A change is encoded once, however many watch it: what waits in the queues is shared. When nobody watches a
 //! kind, a change costs a comparison.
 
+mod since;
+
 use crate::events::Events;
 use bytes::Bytes;
 use prost::Message as _;
@@ -16,6 +18,7 @@ use std::{
     rc::Rc,
     time::SystemTime,
 };
+use stele_kernel::clock;
 use stele_proto::v1;
 use tokio::sync::mpsc;
 
@@ -151,7 +154,7 @@ pub(crate) struct Store {
 impl Store {
     /// Says what is known of a resource. Saying the same again changes nothing.
     pub(crate) fn put(&self, kind: Kind, name: &str, status: &impl Serialize) {
-        let status = match serde_json::to_value(status) {
+        let mut status = match serde_json::to_value(status) {
             Ok(status) => status,
             Err(error) => {
                 tracing::error!(resource.kind = kind.name(), resource.name = name, error = %error, "writing a status failed");
@@ -161,6 +164,8 @@ impl Store {
         let mut resources = self.resources.borrow_mut();
         let key = (kind, name.to_owned());
         let before = resources.get(&key);
+        let now = clock::since_boot().unwrap_or_default();
+        since::note(kind, before.map(|entry| &entry.status), &mut status, now);
         if before.is_some_and(|entry| entry.status == status) {
             return;
         }
