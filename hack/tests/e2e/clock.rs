@@ -3,7 +3,7 @@
 
 use crate::{
     raw,
-    world::{Kept, World, field, resource, says, scratch, with_more},
+    world::{Kept, World, certificates, field, resource, says, scratch, with_more},
 };
 use anyhow::{Context as _, Result, ensure};
 use hack::{
@@ -11,7 +11,6 @@ use hack::{
     node::Node,
     suite::Checks,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use std::{
     fs,
@@ -43,7 +42,7 @@ impl Chrony {
     fn start() -> Result<Chrony> {
         let folder = scratch()?;
         let at = |name: &str| folder.path().join(name);
-        let ca = certificates(&folder)?;
+        let ca = certificates(&folder, "10.0.2.2")?;
         let port = free_port()?;
         let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
         let text = format!(
@@ -80,19 +79,6 @@ impl Drop for Chrony {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-fn certificates(folder: &TempDir) -> Result<String> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate()?;
-    let authority = params.self_signed(&key)?.pem();
-    let issuer = Issuer::new(params, key);
-    let params = CertificateParams::new(vec!["10.0.2.2".to_owned()])?;
-    let key = KeyPair::generate()?;
-    fs::write(folder.path().join("certificate.pem"), params.signed_by(&key, &issuer)?.pem())?;
-    fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
-    Ok(authority)
 }
 
 /// How far the node's clock is behind that of this host; zero if it is not.

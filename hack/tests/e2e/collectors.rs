@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who collects figures and logs, on this host: the real ones, from Debian.
 
-use crate::world::{World, scratch};
+use crate::world::{Kept, World, scratch};
 use anyhow::{Context as _, Result, ensure};
-use hack::{api::Credentials, machine::free_port};
+use hack::{
+    api::Credentials,
+    machine::{Forward, Machine, free_port},
+    node::Node,
+};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::Value;
 use std::{
@@ -18,6 +22,8 @@ use std::{
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(30);
+/// The port of the figures in a guest.
+pub(crate) const FIGURES: u16 = 9100;
 
 /// A program that ends when this value is dropped.
 struct Running(Child);
@@ -188,6 +194,24 @@ pub(crate) fn get(port: u16, path: &str, accept: &str) -> Result<(String, String
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("There is no answer")?;
     Ok((head.to_owned(), body.to_owned()))
+}
+
+/// How often PID 1 was late by this many seconds, by the figures behind a port of this host.
+pub(crate) fn late(port: u16, seconds: &str) -> Result<u64> {
+    let start = format!("stele_loop_late_total{{seconds=\"{seconds}\"}} ");
+    let (_, page) = get(port, "/metrics", "text/plain")?;
+    let count = page.lines().find_map(|line| line.strip_prefix(start.as_str()));
+    Ok(count.with_context(|| format!("There is no {start}in:\n{page}"))?.trim().parse()?)
+}
+
+/// Starts a machine without a disk, and forwards a port of this host to its figures.
+pub(crate) fn with_figures(world: &World, name: &str, mut machine: Machine) -> Result<(Kept, u16)> {
+    let port = free_port()?;
+    let network = machine.networks.first_mut().context("The machine has no network")?;
+    network.push(Forward { host: port, guest: FIGURES });
+    let node = Kept(Node::start_configured(&world.operator, name, machine, scratch()?)?);
+    node.wait_until_it_answers()?;
+    Ok((node, port))
 }
 
 /// What promtool says of figures.

@@ -3,13 +3,13 @@
 //! has.
 
 use crate::{
-    collectors::get,
+    collectors::{late, with_figures},
     kinds::{apply, links},
-    world::{Kept, World, field, resource, resources, says, scratch},
+    world::{Kept, World, field, resource, resources, says},
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use hack::{
-    machine::{Forward, Machine, free_port},
+    machine::Machine,
     node::{BOOT, Node},
     suite::Checks,
 };
@@ -20,8 +20,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The port of the figures in the guest.
-const FIGURES: u16 = 9100;
 const FLAPS: u32 = 100;
 const LINKS: u32 = 500;
 /// What every configuration here has.
@@ -32,18 +30,14 @@ const BASE: &str = "---\napiVersion: stele/v1\nkind: Metrics\naddress: \"0.0.0.0
 ---\napiVersion: stele/v1\nkind: HealthCheck\nname: shut\nneed: wanted\ntcp: {address: \"10.0.2.2:9\"}\n";
 
 pub(crate) fn around(world: &World, checks: &Checks) -> Result<()> {
-    let port = free_port()?;
-    let mut machine = Machine::live(&world.variants.churning())?.append("stele.fault=kills");
-    let network = machine.networks.first_mut().context("The machine has no network")?;
-    network.push(Forward { host: port, guest: FIGURES });
-    let node = Kept(Node::start_configured(&world.operator, "faults", machine, scratch()?)?);
-    node.wait_until_it_answers()?;
+    let machine = Machine::live(&world.variants.churning())?.append("stele.fault=kills");
+    let (node, port) = with_figures(world, "faults", machine)?;
     apply(&node, BASE)?;
     checks.check("each agent that is killed is back, and no address goes", || killed(world, &node));
-    let late_before = late(port)?;
+    let late_before = late(port, "0.5")?;
     checks.check("a link that goes and comes a hundred times is as it was", || flap(&node));
     checks.check("500 links come and go live", || many(world, &node));
-    let late = late(port)? - late_before;
+    let late = late(port, "0.5")? - late_before;
     world.figure(format!(
         "{FLAPS} flaps and {LINKS} links, made and removed: PID 1 late by 500 ms {late} times"
     ));
@@ -53,14 +47,6 @@ pub(crate) fn around(world: &World, checks: &Checks) -> Result<()> {
         says(&addresses, &["10.0.2.15"])
     });
     Ok(())
-}
-
-/// How often PID 1 was late by half a second.
-fn late(port: u16) -> Result<u64> {
-    const START: &str = "stele_loop_late_total{seconds=\"0.5\"} ";
-    let (_, page) = get(port, "/metrics", "text/plain")?;
-    let count = page.lines().find_map(|line| line.strip_prefix(START));
-    Ok(count.with_context(|| format!("There is no {START}in:\n{page}"))?.trim().parse()?)
 }
 
 /// Each service but the API's, with how often it was started again.
@@ -82,7 +68,6 @@ fn killed(world: &World, node: &Kept) -> Result<()> {
         let eth0 = resource(node, "link", "eth0")?;
         ensure!(eth0.to_string().contains("10.0.2.15"), "the address has gone: {eth0}");
         known = restarts(node)?;
-        known.retain(|name, _| name != "configure" && !name.starts_with("boot"));
         sleep(Duration::from_millis(200));
     }
     node.wait_until("all of them run again", BOOT, || {

@@ -2,15 +2,15 @@
 //! Many who watch, while much changes.
 
 use crate::{
-    collectors::get,
+    collectors::{FIGURES, late, with_figures},
     raw,
-    world::{Kept, World, scratch, with_more},
+    world::{World, with_more},
 };
 use anyhow::{Context as _, Result, ensure};
 use hack::{
     api::{connect, tls},
-    machine::{Forward, Machine, free_port},
-    node::{BOOT, Node},
+    machine::Machine,
+    node::BOOT,
     suite::Checks,
 };
 use std::{
@@ -27,13 +27,12 @@ use stele_proto::v1::{
 use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, transport::Channel};
 
-const CONNECTIONS: usize = 5;
+/// As many as one address may have, but for some.
+const CONNECTIONS: usize = 100;
 const WATCHES: usize = 200;
-/// Those of the last connection take nothing of what they are sent.
-const STUCK: usize = WATCHES / CONNECTIONS;
+/// Those of the last connections take nothing of what they are sent.
+const STUCK: usize = 40;
 const SECONDS: u64 = 30;
-/// The port of the figures in the guest.
-const FIGURES: u16 = 9100;
 /// What PID 1 may need more for all of them.
 const GROWTH: u64 = 24 << 20;
 
@@ -79,21 +78,9 @@ async fn look(channel: Channel) -> Result<u64> {
     Ok(init.context("PID 1 is not among the processes")?.memory_bytes)
 }
 
-/// How often PID 1 was late by 50 ms.
-fn late(port: u16) -> Result<u64> {
-    const START: &str = "stele_loop_late_total{seconds=\"0.05\"} ";
-    let (_, page) = get(port, "/metrics", "text/plain")?;
-    let count = page.lines().find_map(|line| line.strip_prefix(START));
-    Ok(count.with_context(|| format!("There is no {START}in:\n{page}"))?.trim().parse()?)
-}
-
 pub(crate) fn watches(world: &World, checks: &Checks) -> Result<()> {
-    let port = free_port()?;
-    let mut machine = Machine::live(&world.variants.churning())?.append("stele.fault=churn");
-    let network = machine.networks.first_mut().context("The machine has no network")?;
-    network.push(Forward { host: port, guest: FIGURES });
-    let node = Kept(Node::start_configured(&world.operator, "popular", machine, scratch()?)?);
-    node.wait_until_it_answers()?;
+    let machine = Machine::live(&world.variants.churning())?.append("stele.fault=churn");
+    let (node, port) = with_figures(world, "popular", machine)?;
     let metrics =
         format!("---\napiVersion: stele/v1\nkind: Metrics\naddress: \"0.0.0.0:{FIGURES}\"\n");
     let file = with_more(&node, &metrics)?;
@@ -104,14 +91,14 @@ pub(crate) fn watches(world: &World, checks: &Checks) -> Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let memory =
         || runtime.block_on(async { look(raw::channel(&node, Some(&credentials)).await?).await });
-    let (before, late_before) = (memory()?, late(port)?);
+    let (before, late_before) = (memory()?, late(port, "0.05")?);
     let slowest = runtime.block_on(async {
         let mut watches = JoinSet::new();
         for connection in 0..CONNECTIONS {
             let tls = tls(&credentials.ca, Some(&credentials))?;
             let channel = connect(&node.target()?, tls, BOOT).await?;
             for _ in 0..WATCHES / CONNECTIONS {
-                let reads = connection + 1 < CONNECTIONS;
+                let reads = connection * WATCHES / CONNECTIONS < WATCHES - STUCK;
                 watches.spawn(watch(channel.clone(), reads, Arc::clone(&seen)));
             }
         }
@@ -129,7 +116,7 @@ pub(crate) fn watches(world: &World, checks: &Checks) -> Result<()> {
         }
         anyhow::Ok(slowest)
     })?;
-    let (after, late_after) = (memory()?, late(port)?);
+    let (after, late_after) = (memory()?, late(port, "0.05")?);
     let (changes, told) = (seen.changes.load(Relaxed), seen.told.load(Relaxed));
     world.figure(format!(
         "{WATCHES} watches of 1,000 changes a second for {SECONDS} s, {STUCK} of them stuck: {changes} changes seen, {told} times told, \

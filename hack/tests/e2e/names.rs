@@ -3,11 +3,10 @@
 
 use crate::{
     kinds::apply,
-    world::{Kept, field, resource, says, scratch},
+    world::{Kept, certificates, field, resource, says, scratch},
 };
 use anyhow::{Context as _, Result, ensure};
 use hack::{machine::free_port, suite::Checks};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::{
     fs,
     process::{Child, Command, Stdio},
@@ -31,7 +30,7 @@ struct Unbound {
 impl Unbound {
     fn start() -> Result<Unbound> {
         let folder = scratch()?;
-        let authority = certificates(&folder)?;
+        let authority = certificates(&folder, NAME)?;
         let port = free_port()?;
         let file = folder.path().join("unbound.conf");
         let text = format!(
@@ -76,19 +75,6 @@ impl Drop for Unbound {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-fn certificates(folder: &TempDir) -> Result<String> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate()?;
-    let authority = params.self_signed(&key)?.pem();
-    let issuer = Issuer::new(params, key);
-    let params = CertificateParams::new(vec![NAME.to_owned()])?;
-    let key = KeyPair::generate()?;
-    fs::write(folder.path().join("certificate.pem"), params.signed_by(&key, &issuer)?.pem())?;
-    fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
-    Ok(authority)
 }
 
 /// Waits until the resolver is in this state.

@@ -2,17 +2,12 @@
 //! What a node tells others: its figures to Prometheus, its logs to rsyslog; and whom it lets do what.
 
 use crate::{
-    collectors::{Prometheus, Syslog, get, judge},
+    collectors::{Prometheus, Syslog, get, judge, with_figures},
     raw,
-    world::{Kept, World, field, resource, resources, says, scratch, with_more},
+    world::{Kept, World, field, resource, resources, says, with_more},
 };
 use anyhow::{Context as _, Result, ensure};
-use hack::{
-    artefacts::top,
-    machine::{Forward, Machine, free_port},
-    node::Node,
-    suite::Checks,
-};
+use hack::{artefacts::top, machine::Machine, suite::Checks};
 use serde_json::Value;
 use std::{
     fs,
@@ -23,21 +18,8 @@ use std::{
 use stele_proto::v1::{VersionRequest, machine_service_client::MachineServiceClient};
 
 const SOON: Duration = Duration::from_secs(60);
-/// The port of the figures in the guest.
-const FIGURES: u16 = 9100;
 /// Calls whose audit records do not fit into the memory of a log.
 const FLOOD: usize = 4000;
-
-/// A live node whose figures can be reached at a port of this host.
-fn node(world: &World, name: &str) -> Result<(Kept, u16)> {
-    let port = free_port()?;
-    let mut machine = Machine::live(&world.artefacts)?;
-    let network = machine.networks.first_mut().context("The machine has no network")?;
-    network.push(Forward { host: port, guest: FIGURES });
-    let node = Kept(Node::start_configured(&world.operator, name, machine, scratch()?)?);
-    node.wait_until_it_answers()?;
-    Ok((node, port))
-}
 
 fn apply(node: &Kept, documents: &str) -> Result<String> {
     let file = with_more(node, documents)?;
@@ -59,7 +41,7 @@ fn audited(node: &Kept, like: impl Fn(&Value) -> bool) -> Result<Value> {
 }
 
 pub(crate) fn clients(world: &World, checks: &Checks) -> Result<()> {
-    let (node, _) = node(world, "careful")?;
+    let (node, _) = with_figures(world, "careful", Machine::live(&world.artefacts)?)?;
     let auditor = world.operator.client(&node, "auditor", "auditor", "8h")?;
     let access = example("ClientAccess")?;
     checks.check("a role that the node does not know opens nothing", || {
@@ -92,7 +74,7 @@ pub(crate) fn clients(world: &World, checks: &Checks) -> Result<()> {
 }
 
 pub(crate) fn figures(world: &World, checks: &Checks) -> Result<()> {
-    let (node, port) = node(world, "measured")?;
+    let (node, port) = with_figures(world, "measured", Machine::live(&world.artefacts)?)?;
     let target = node.target()?;
     let credentials = node.credentials()?;
     let place = (target.address.as_str(), target.name.as_str());
@@ -146,7 +128,7 @@ pub(crate) fn figures(world: &World, checks: &Checks) -> Result<()> {
 }
 
 pub(crate) fn logs(world: &World, checks: &Checks) -> Result<()> {
-    let (node, _) = node(world, "talkative")?;
+    let (node, _) = with_figures(world, "talkative", Machine::live(&world.artefacts)?)?;
     let mut syslog = Syslog::new(world)?;
     syslog.start()?;
     let json = TcpListener::bind("127.0.0.1:0")?;

@@ -10,6 +10,7 @@ use hack::{
     tools::Tools,
     variants::Variants,
 };
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use std::{
@@ -300,4 +301,18 @@ pub(crate) fn with_more(node: &Node, more: &str) -> Result<PathBuf> {
     let path = node.files.machine.with_file_name("changed.yaml");
     fs::write(&path, text)?;
     Ok(path)
+}
+
+/// Writes `certificate.pem` of this name and its `key.pem` into a folder. Returns the certificate of who signed it, in PEM.
+pub(crate) fn certificates(folder: &TempDir, name: &str) -> Result<String> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate()?;
+    let authority = params.self_signed(&key)?.pem();
+    let issuer = Issuer::new(params, key);
+    let params = CertificateParams::new(vec![name.to_owned()])?;
+    let key = KeyPair::generate()?;
+    fs::write(folder.path().join("certificate.pem"), params.signed_by(&key, &issuer)?.pem())?;
+    fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
+    Ok(authority)
 }
