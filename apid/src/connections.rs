@@ -43,6 +43,7 @@ struct Entry {
 /// What changes with each call, so it takes no lock.
 #[derive(Debug)]
 struct State {
+    address: IpAddr,
     epoch: Instant,
     made: Instant,
     // Since when it has been as it is, in microseconds after the epoch.
@@ -80,6 +81,7 @@ impl Connections {
             table.evict(|_| true)?;
         }
         let state = Arc::new(State {
+            address: address.to_canonical(),
             epoch: self.epoch,
             made: now,
             since: AtomicU64::default(),
@@ -190,6 +192,12 @@ impl Active {
     #[must_use]
     pub fn connection_age(&self) -> Duration {
         self.state.made.elapsed()
+    }
+
+    /// Where its connection comes from.
+    #[must_use]
+    pub fn source(&self) -> IpAddr {
+        self.state.address
     }
 }
 

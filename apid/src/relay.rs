@@ -120,6 +120,7 @@ impl Relay {
             request: self.record.request().to_owned(),
             connection_age_us: u64::try_from(age).unwrap_or(u64::MAX),
             own_roles: permit.own_roles().to_vec(),
+            source: self.active.source().to_string(),
         });
         let opening = self.outbox.len();
         let first = poll_fn(|cx| match self.poll_deadline(cx) {

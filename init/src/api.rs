@@ -8,7 +8,9 @@
 use crate::{handlers, node::Node};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, rc::Rc, time::Duration};
+use std::{
+    fs, io, net::IpAddr, os::unix::fs::PermissionsExt as _, path::Path, rc::Rc, time::Duration,
+};
 use stele_proto::{
     internal::{Close, Frame, HalfClose, Open, frame},
     method::{self, Method, Role},
@@ -118,6 +120,8 @@ pub(crate) struct Caller {
     pub(crate) connected: Duration,
     /// Its roles of the kind ClientAccess, if it is one of them that opens the method.
     pub(crate) own_roles: Vec<String>,
+    /// Where it connects from, where that is known.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// The messages of a call as they come in.
@@ -290,10 +294,12 @@ pub(crate) async fn converse(node: &Rc<Node>, door: Door, stream: UnixStream) ->
             }
             Err(gone) => return Err(gone),
         };
-        let Open { method, subject, role, serial, request, connection_age_us, own_roles } = open;
+        let Open { method, subject, role, serial, request, connection_age_us, own_roles, source } =
+            open;
         let connected = Duration::from_micros(connection_age_us);
         let role = Role::parse(&role);
-        let caller = Caller { subject, role, serial, request, connected, own_roles };
+        let source = source.parse().ok();
+        let caller = Caller { subject, role, serial, request, connected, own_roles, source };
         let result = if door.opens(&method) {
             handlers::call(node, &method, &caller, &mut requests, &mut responses).await?
         } else {

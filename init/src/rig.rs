@@ -134,6 +134,7 @@ impl Rig {
             request: "a-1".to_owned(),
             connected: Duration::ZERO,
             own_roles: Vec::new(),
+            source: None,
         };
         let work = async {
             let (mode, within) = (request.mode(), request.confirm_within);

@@ -237,6 +237,12 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         let file = with_more(&node, shut)?;
         let refused = node.ctl.fails(["apply-config", "-f", &file.to_string_lossy()])?;
         says(&refused, &["Firewall", "50000", "confirmed"])?;
+        // Somebody else is let in: it is the caller's own address that counts, which here is that of QEMU's gateway.
+        let others = format!("{shut}rules: [{{protocol: tcp, from: [192.0.2.0/24]}}]\n");
+        let file = with_more(&node, &others)?;
+        let refused = node.ctl.fails(["apply-config", "-f", &file.to_string_lossy()])?;
+        says(&refused, &["not let 10.0.2.2", "50000", "confirmed"])?;
+        apply(&node, &others.replace("192.0.2.0/24", "10.0.2.2/32"))?;
         let metrics = "---\napiVersion: stele/v1\nkind: Metrics\naddress: 0.0.0.0:9100\n";
         apply(&node, &format!("{metrics}{}", example("Firewall")?))?;
         let firewall = resource(&node, "firewall", "firewall")?;

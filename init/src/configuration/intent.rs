@@ -6,7 +6,7 @@ use crate::{
     report,
     state::StateError,
 };
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use stele_config::MachineConfig;
 use stele_machine::{
     access::{Client, locks_out},
@@ -33,6 +33,8 @@ pub(crate) struct Author {
     pub(crate) request: String,
     /// The roles of the kind ClientAccess by which the caller may; none for who may by another.
     pub(crate) own_roles: Vec<String>,
+    /// Where the caller connects from, where that is known.
+    pub(crate) source: Option<IpAddr>,
 }
 
 impl Author {
@@ -43,6 +45,7 @@ impl Author {
             serial: caller.serial.clone(),
             request: caller.request.clone(),
             own_roles: caller.own_roles.clone(),
+            source: caller.source,
         }
     }
 }
@@ -110,12 +113,18 @@ impl Intent {
         if self.confirm_within.is_some() {
             return Ok(());
         }
-        if config.firewall().is_some_and(|firewall| !admits(firewall, API_PORT)) {
-            let reason =
-                format!("the Firewall lets nobody connect to the API (TCP port {API_PORT})");
+        let Author { serial, own_roles: own, source, .. } = &self.author;
+        // Whoever brings the first configuration may do so on another network than the one that the machine is for, and that
+        // configuration can't wait to be confirmed.
+        let source = source.filter(|_| !serial.is_empty());
+        if config.firewall().is_some_and(|firewall| !admits(firewall, API_PORT, source)) {
+            let does = match source {
+                Some(source) => format!("does not let {source}"),
+                None => "lets nobody".to_owned(),
+            };
+            let reason = format!("the Firewall {does} connect to the API (TCP port {API_PORT})");
             return Err(Refused::LocksOut { reason });
         }
-        let Author { serial, own_roles: own, .. } = &self.author;
         if serial.is_empty() {
             return Ok(());
         }

@@ -20,7 +20,8 @@ record! {
     /// A machine passes packets on when a `Sysctl` has it do so. They are looked at when `forward` or a rule says something of
     /// them, and then of a connection only its first packet has to be accepted.
     ///
-    /// A firewall that lets nobody reach the API is refused, unless it is applied with `--confirm-within`.
+    /// A firewall that does not let whoever applies it connect to the API is refused, unless it is applied with `--confirm-within`; so
+    /// is a first configuration that lets nobody do so.
     pub struct Firewall as "Firewall" {
         /// What becomes of a packet to the machine that no rule holds for.
         ingress: FirewallDefault = "accept",

@@ -99,23 +99,42 @@ pub fn derive(document: &Firewall) -> Ruleset {
     }
 }
 
-/// Whether a new connection from somewhere to this TCP port of the machine is accepted, whatever link it comes in by.
+/// Whether a new connection to this TCP port of the machine is accepted, whatever link it comes in by: one from this address, or
+/// from somewhere if it is not known from where.
 #[must_use]
-pub fn admits(document: &Firewall, port: u16) -> bool {
+pub fn admits(document: &Firewall, port: u16, source: Option<IpAddr>) -> bool {
+    // The machine itself is always let in.
+    if source.is_some_and(|source| source.is_loopback()) {
+        return true;
+    }
     let decides = |rule: &&FirewallRule| {
-        let everyone = rule.from().is_empty() && rule.to().is_empty() && rule.rate().is_none();
         let ports = rule.ports();
         rule.direction() == Direction::Ingress
-            // Somebody is accepted by a rule for some; only a rule for all keeps everybody out.
-            && (rule.action() == FirewallAction::Accept || everyone)
             && matches!(rule.protocol(), None | Some(FirewallProtocol::Tcp))
             && (ports.is_empty()
                 || ports.iter().any(|ports| (ports.first()..=ports.last()).contains(&port)))
+            && is_for(rule, source)
     };
     match document.rules().iter().find(decides) {
         Some(rule) => rule.action() == FirewallAction::Accept,
         None => document.ingress() == FirewallDefault::Accept,
     }
+}
+
+/// Whether a rule decides of connections from an address, or from somewhere. One that accepts does so for some; one that drops, for
+/// all of them.
+fn is_for(rule: &FirewallRule, source: Option<IpAddr>) -> bool {
+    let accepts = rule.action() == FirewallAction::Accept;
+    let from = match source {
+        Some(source) => {
+            let from = rule.from();
+            let family = |network: &Cidr| network.address().is_ipv4() == source.is_ipv4();
+            (from.is_empty() || from.iter().any(|network| network.contains(source)))
+                && (rule.to().is_empty() || rule.to().iter().any(family))
+        }
+        None => accepts || rule.from().is_empty(),
+    };
+    from && (accepts || (rule.to().is_empty() && rule.rate().is_none()))
 }
 
 fn accepted(direction: Direction) -> Rule {

@@ -37,7 +37,43 @@ fn whoever_locks_everybody_out_of_the_api_is_found() {
     ] {
         let config = config(document);
         let firewall = config.firewall().expect("a firewall");
-        assert_eq!(admits(firewall, API), expected, "{document}");
+        assert_eq!(admits(firewall, API, None), expected, "{document}");
+    }
+}
+
+#[test]
+fn whoever_locks_himself_out_of_the_api_is_found() {
+    for (document, four, six) in [
+        (r#""rules":[]"#, true, true),
+        (r#""ingress":"drop","rules":[{"from":["10.0.0.0/8"],"protocol":"tcp"}]"#, false, false),
+        (
+            r#""ingress":"drop","rules":[{"from":["192.0.2.0/24"],"ports":[50000],"protocol":"tcp"}]"#,
+            true,
+            false,
+        ),
+        (r#""ingress":"drop","rules":[{"from":["10.0.0.0/8","2001:db8::/32"]}]"#, false, true),
+        (r#""ingress":"drop","rules":[{"to":["198.51.100.0/24"]}]"#, true, false),
+        (r#""rules":[{"action":"drop","from":["192.0.2.7/32"]}]"#, false, true),
+        (r#""rules":[{"action":"reject","from":["192.0.2.8/32"]}]"#, true, true),
+        (
+            r#""rules":[{"from":["192.0.2.7/32"]},{"action":"drop","from":["192.0.2.0/24","::/0"]}]"#,
+            true,
+            false,
+        ),
+        // Who is let in now and then, or at another address, is not shut out.
+        (r#""rules":[{"action":"drop","from":["192.0.2.7/32"],"rate":"1/day"}]"#, true, true),
+        (
+            r#""rules":[{"action":"drop","from":["192.0.2.7/32"],"to":["198.51.100.1/32"]}]"#,
+            true,
+            true,
+        ),
+        (r#""rules":[{"action":"drop","from":["192.0.2.7/32"],"protocol":"udp"}]"#, true, true),
+    ] {
+        let config = config(document);
+        let firewall = config.firewall().expect("a firewall");
+        let by = |source: &str| admits(firewall, API, source.parse().ok());
+        assert_eq!((by("192.0.2.7"), by("2001:db8::7")), (four, six), "{document}");
+        assert!(by("127.0.0.1") && by("::1"), "{document}");
     }
 }
 
