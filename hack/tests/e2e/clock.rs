@@ -144,7 +144,7 @@ pub(crate) fn nts(world: &World, checks: &Checks) -> Result<()> {
         thread::sleep(JUMP);
         node.vm.qmp("cont", Value::Null)?;
         ensure!(behind(&node)? > JUMP / 2, "{:?}", behind(&node)?);
-        node.wait_until("the clock is right again", 2 * SOON, || {
+        node.wait_until("the clock is right again", 5 * SOON, || {
             Ok(behind(&node)? < Duration::from_secs(1))
         })
     });
