@@ -14,13 +14,17 @@ use crate::{
 };
 use anyhow::Result;
 use serde_json::json;
+use std::convert::Infallible;
 use stele_proto::v1::{Change, Kind, WatchRequest, WatchResponse};
 use tokio::sync::mpsc;
+use tonic::{Code, Status};
 
 /// What one node's stream says.
 enum Event {
     Kind(Kind),
     Response(WatchResponse),
+    /// It took too long to read, and begins anew.
+    Behind(anyhow::Error),
     Ended(anyhow::Error),
 }
 
@@ -41,7 +45,8 @@ pub(crate) async fn run(app: &App, kind: String, name: String, view: &View) -> R
     show(app, &targets, receiver, view).await
 }
 
-/// Passes a node's stream on until it ends, which it only does when something is wrong.
+/// Passes a node's streams on until something is wrong with one. Of one that was too slow a reader, the node lets go; then the next
+/// one says again what there is.
 async fn follow(
     targets: &Targets,
     node: &Node,
@@ -50,33 +55,40 @@ async fn follow(
     index: usize,
     sender: &mpsc::Sender<(usize, Event)>,
 ) -> anyhow::Error {
-    let stream = async {
+    let tell = async |event| {
+        let told = sender.send((index, event)).await;
+        told.map_err(|_nobody| anyhow::anyhow!("nobody watches any more"))
+    };
+    let streams = async {
         let session = targets.connect(node).await?;
         let kind = get::find_kind(&session, kind).await?;
         let tried = format!("Watching {}", kind.name);
         let request = WatchRequest { kind: kind.name.clone(), name };
-        sender.send((index, Event::Kind(kind))).await?;
-        let stream = session
-            .resources()
-            .watch(request)
-            .await
-            .map_err(|status| Failure::status(tried.clone(), &status))?;
-        anyhow::Ok((stream.into_inner(), tried))
-    };
-    let (mut stream, tried) = match stream.await {
-        Ok(begun) => begun,
-        Err(error) => return error,
-    };
-    loop {
-        match stream.message().await {
-            Ok(Some(response)) => {
-                if sender.send((index, Event::Response(response))).await.is_err() {
-                    return anyhow::anyhow!("nobody watches any more");
+        tell(Event::Kind(kind)).await?;
+        loop {
+            let failed = |status: Status| Failure::status(tried.clone(), &status);
+            let watch = session.resources().watch(request.clone()).await;
+            let mut stream = watch.map_err(failed)?.into_inner();
+            let status = loop {
+                match stream.message().await {
+                    Ok(Some(response)) => tell(Event::Response(response)).await?,
+                    Ok(None) => {
+                        let ended = "the node ended the stream";
+                        return Err(Failure::new(tried, ended, None).into());
+                    }
+                    Err(status) => break status,
                 }
+            };
+            if status.code() != Code::ResourceExhausted {
+                return Err(failed(status).into());
             }
-            Ok(None) => return Failure::new(tried, "the node ended the stream", None).into(),
-            Err(status) => return Failure::status(tried, &status).into(),
+            tell(Event::Behind(failed(status).into())).await?;
         }
+    };
+    let ended: Result<Infallible> = streams.await;
+    match ended {
+        Ok(never) => match never {},
+        Err(error) => error,
     }
 }
 
@@ -98,6 +110,7 @@ async fn show(
             Event::Kind(new) => {
                 kind.get_or_insert(new);
             }
+            Event::Behind(error) => app.complain(Some(node), &error),
             Event::Ended(error) => {
                 app.complain(Some(node), &error);
                 outcome = Outcome::Failed;

@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
     process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
 };
 use stele_proto::v1::{
     Change, Column, Kind, ListKindsResponse, ListResponse, LogChunk, LogEntry, Resource,
@@ -121,6 +122,23 @@ fn resources_as_table_json_and_yaml() {
     assert_eq!(run.out, "added starting\nsynced \nmodified running\n");
     let run = user.ctl(&["get", "service", "-w", "-o", "wide"]).says(1, &[]);
     assert!(run.out.starts_with("NAME  STATE     VERSION  UPDATED  MORE  CHANGE\n"), "{}", run.out);
+}
+
+#[test]
+fn who_falls_behind_in_a_watch_begins_anew() {
+    let watches = AtomicU32::new(0);
+    let (user, _node) = fleet("web1", move |path, body| {
+        if path.ends_with("/Watch") && watches.fetch_add(1, Ordering::Relaxed) == 0 {
+            let synced = WatchResponse { change: Change::Synced.into(), resource: None };
+            return Reply::refused(8, "this watch fell too far behind", Vec::new()).and(&synced);
+        }
+        resources(path, &body)
+    });
+    let path = "jsonpath={.change} {.resource.status.state}";
+    let run = user
+        .ctl(&["get", "service", "-w", "-o", path])
+        .says(1, &["fell too far behind", "ended the stream"]);
+    assert_eq!(run.out, "synced \nadded starting\nsynced \nmodified running\n");
 }
 
 #[test]
