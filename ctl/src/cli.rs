@@ -68,7 +68,7 @@ private key, to the holder of that certificate and to no one else.
 
 What was applied by another one meanwhile is not overwritten: the node refuses, and what changed is shown. The first \
 line of what ctl get config has written names the generation that it was made from, and that counts, unless --base names \
-another one. With --confirm-within the node goes back to the configuration it had, whatever happens to it, unless ctl \
+another one; when the file is applied, ctl writes the new number there. With --confirm-within the node goes back to the configuration it had, whatever happens to it, unless ctl \
 confirm comes in time.")]
     ApplyConfig(apply::Args),
     /// Keep a configuration that would go back by itself

@@ -77,8 +77,21 @@ pub(crate) fn mark(number: u64) -> String {
 /// The generation that a text says it was made from, in the comments at its top.
 pub(crate) fn made_from(text: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(text);
+    find(&text).map(|(_, number)| number)
+}
+
+/// The same text, made from this generation: it is in force now. None if it does not say from which it was made, or says so.
+pub(crate) fn made_anew(text: &[u8], number: u64) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (line, _) = find(text).filter(|(_, before)| *before != number)?;
+    let comment = line.trim_end_matches(['\r', '\n']);
+    Some(text.replacen(comment, &format!("# {}", mark(number)), 1))
+}
+
+/// The comment at the top of a text that says from which generation it was made, and that generation.
+fn find(text: &str) -> Option<(&str, u64)> {
     let mut comments = text.lines().take_while(|line| line.is_empty() || line.starts_with('#'));
-    comments.find_map(|line| marked(line.trim_start_matches('#').trim()))
+    comments.find_map(|line| Some((line, marked(line.trim_start_matches('#').trim())?)))
 }
 
 fn marked(comment: &str) -> Option<u64> {
@@ -131,5 +144,14 @@ mod tests {
         ] {
             assert_eq!(made_from(text.as_bytes()), number, "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_that_was_applied_is_of_the_generation_that_it_became() {
+        let text = "# $schema=a\n# Generation 6 of web1, from bob\r\nkind: Link # Generation 6\n";
+        let anew = "# $schema=a\n# Generation 7\r\nkind: Link # Generation 6\n";
+        assert_eq!(made_anew(text.as_bytes(), 7).as_deref(), Some(anew));
+        assert_eq!(made_anew(text.as_bytes(), 6), None, "it says so");
+        assert_eq!(made_anew(b"kind: Link\n", 7), None, "nobody has said from which");
     }
 }

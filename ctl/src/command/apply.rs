@@ -3,16 +3,17 @@
 
 use super::{
     active::{self, Kept},
-    submit::{self, Base, Options, Refused},
+    submit::{self, Base, Options, Refused, Submitted},
     validate::Source,
 };
 use crate::{
     app::{self, App, Misuse, Outcome, Reach, Targets},
-    context::Contexts,
+    context::{self, Contexts},
     failure::Approach,
     tls::{self, Fingerprint},
 };
 use anyhow::Result;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use stele_config::yaml;
 
 /// Arguments of `ctl apply-config`.
@@ -69,8 +70,32 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Outcome> {
             }
         })
         .await;
+    for submitted in answers.iter().filter_map(|answer| answer.result.as_ref().ok()) {
+        if let Err(error) = keep_heading(submitted) {
+            let name = &submitted.source.name;
+            eprintln!("warning: {name} still says which generation it was made from: {error:#}");
+        }
+    }
     let with_difference = options.dry_run && !insecure;
     submit::report(app, answers, &options, with_difference)
+}
+
+/// A file whose heading names the generation that it was made from is of the one that it became: the next change of it is made from
+/// that.
+fn keep_heading(submitted: &Submitted) -> Result<()> {
+    let Submitted { source, response, .. } = submitted;
+    let path = Path::new(&source.name);
+    let anew = (response.generation.as_ref())
+        .and_then(|generation| active::made_anew(&source.bytes, generation.number));
+    // Standard input is no file; and whoever writes to it at this moment has the word.
+    let unchanged = || fs::read(path).is_ok_and(|bytes| bytes == source.bytes);
+    match anew.filter(|_| unchanged()) {
+        Some(text) => {
+            let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+            context::write_file(path, text.as_bytes(), mode)
+        }
+        None => Ok(()),
+    }
 }
 
 /// The generation that a configuration was made from.

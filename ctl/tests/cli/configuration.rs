@@ -289,8 +289,13 @@ fn a_file_is_of_the_generation_that_its_heading_names() {
     let base = || node.sent.lock().unwrap().take().unwrap().base;
     let text = node.user.ctl(&["get", "config"]).says(0, &["# Generation 6, from bob\n"]).out;
     let mine = text.replace("hostname: web1", "hostname: web2");
+    apply(&mine, &["--dry-run"]).says(0, &["valid"]);
+    assert_eq!((base(), fs::read_to_string(&file).unwrap()), (6, mine.clone()));
     apply(&mine, &[]).says(0, &["accepted"]);
     assert_eq!(base(), 6);
+    // The next change of the file is made from what it became.
+    let (_, rest) = mine.split_once('\n').unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("# Generation 7\n{rest}"));
 
     node.keep(7, &node.text().replace("hostname: web1", "hostname: web3"));
     for more in [&[][..], &["--dry-run"]] {
