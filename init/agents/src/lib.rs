@@ -18,7 +18,7 @@
 //!
 //! Those that speak IP are one program, `agent JOB`, which each of their units runs with a sandbox of its own.
 //!
-//! [`pid1`] is how they ask PID 1 for something.
+//! [`pid1`] is how they ask PID 1 for something; `leasing` is what both DHCP clients share.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,7 @@ pub mod diagnose;
 pub mod disk;
 pub mod dns;
 pub mod fetch;
+mod leasing;
 pub mod log_sink;
 pub mod metadata;
 pub mod metrics;

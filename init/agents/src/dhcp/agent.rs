@@ -9,34 +9,11 @@ use super::{
     link::{Carrier, Link, LinkError},
     message,
 };
-use crate::pid1::framed;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    rand::{GetRandomFlags, getrandom},
-};
-use std::{
-    convert::Infallible,
-    fs::File,
-    io::{self, Write as _},
-    net::Ipv4Addr,
-    time::Duration,
-};
-use stele_kernel::{
-    clock, inherited,
-    packet::{PacketSocket, Traffic},
-};
-use stele_proto::internal::{Lease, LeaseReport, StaticRoute, lease_report};
-
-/// Where PID 1 listens.
-const REPORTS: i32 = 3;
-/// Frames that are taken at once; then time and carrier have their turn, whatever else has come.
-const BATCH: usize = 64;
-/// How often the carrier is looked at while there is one, in the first seconds without one, and later.
-const CARRIER_ON: Duration = Duration::from_secs(2);
-const CARRIER_AWAITED: Duration = Duration::from_millis(100);
-const CARRIER_OFF: Duration = Duration::from_secs(1);
-/// How long a carrier is awaited eagerly: most take less to come after a link is set up.
-const EAGER: Duration = Duration::from_secs(10);
+use crate::leasing::{self, BATCH, LeasingError, Reports, now};
+use rustix::event::{PollFd, PollFlags};
+use std::{convert::Infallible, io, net::Ipv4Addr, time::Duration};
+use stele_kernel::packet::{PacketSocket, Traffic};
+use stele_proto::internal::{Lease, StaticRoute, lease_report};
 
 /// Why the agent ends.
 #[derive(Debug, thiserror::Error)]
@@ -44,18 +21,12 @@ pub enum AgentError {
     /// The link is not known.
     #[error("looking at the link")]
     Link(#[source] LinkError),
-    /// PID 1 can't be told.
-    #[error("reporting on descriptor {REPORTS}")]
-    Report(#[source] io::Error),
     /// No packet socket.
     #[error("opening a packet socket")]
     Socket(#[source] io::Error),
-    /// The kernel gives no random numbers.
-    #[error("getting random numbers")]
-    Random(#[source] io::Error),
-    /// Waiting failed.
-    #[error("waiting for frames")]
-    Wait(#[source] io::Error),
+    /// What is around it does not work.
+    #[error(transparent)]
+    Around(#[from] LeasingError),
 }
 
 /// Works on a link until it goes.
@@ -63,14 +34,11 @@ pub enum AgentError {
 /// # Errors
 /// When the link goes, or PID 1 can't be told any more.
 pub fn run(interface: &str, hostname: Option<String>) -> Result<Infallible, AgentError> {
-    let reports = File::from(inherited::descriptor(REPORTS).map_err(AgentError::Report)?);
+    let reports = Reports::open()?;
     let link = Link::open(interface).map_err(AgentError::Link)?;
     let socket = PacketSocket::open(link.index, Traffic::Udp { port: CLIENT_PORT })
         .map_err(AgentError::Socket)?;
-    let mut seed = [0; 8];
-    getrandom(&mut seed[..], GetRandomFlags::empty())
-        .map_err(|errno| AgentError::Random(errno.into()))?;
-    let client = Client::new(link.mac, hostname, u64::from_ne_bytes(seed));
+    let client = Client::new(link.mac, hostname, leasing::seed()?);
     let carrier = Carrier { on: false, changes: 0 };
     let mut agent =
         Agent { link, reports, socket, arp: None, client, carrier, carrier_since: now() };
@@ -79,7 +47,7 @@ pub fn run(interface: &str, hostname: Option<String>) -> Result<Infallible, Agen
 
 struct Agent {
     link: Link,
-    reports: File,
+    reports: Reports,
     socket: PacketSocket,
     /// Open while the client wants it.
     arp: Option<PacketSocket>,
@@ -97,22 +65,16 @@ impl Agent {
             let time = now();
             if look <= time {
                 self.look()?;
-                look = time.saturating_add(self.interval(time));
+                look = leasing::look_again(self.carrier.on, self.carrier_since, time);
             }
             if self.client.deadline().is_some_and(|deadline| deadline <= time) {
                 self.step(Event::Time)?;
             }
             self.listen()?;
+            let mut sources = vec![PollFd::new(&self.socket, PollFlags::IN)];
+            sources.extend(self.arp.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
             let until = self.client.deadline().map_or(look, |deadline| deadline.min(look));
-            self.wait(until.saturating_sub(now()))?;
-        }
-    }
-
-    fn interval(&self, time: Duration) -> Duration {
-        match self.carrier.on {
-            true => CARRIER_ON,
-            false if time.saturating_sub(self.carrier_since) < EAGER => CARRIER_AWAITED,
-            false => CARRIER_OFF,
+            leasing::wait(&mut sources, until)?;
         }
     }
 
@@ -131,17 +93,6 @@ impl Agent {
             self.step(Event::CarrierGained)?;
         }
         Ok(())
-    }
-
-    fn wait(&self, limit: Duration) -> Result<(), AgentError> {
-        // Rounded up, so that the deadline has passed when the wait has.
-        let limit = Timespec::try_from(limit.saturating_add(Duration::from_millis(1)));
-        let mut sources = vec![PollFd::new(&self.socket, PollFlags::IN)];
-        sources.extend(self.arp.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
-        match poll(&mut sources, limit.ok().as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(errno) => Err(AgentError::Wait(errno.into())),
-        }
     }
 
     /// Takes what has come.
@@ -177,7 +128,7 @@ impl Agent {
                     // What can't be sent now is sent again: the client counts on nothing.
                     let _ = self.socket.send(&frame::build_arp(self.link.mac, sender, target));
                 }
-                Effect::Report(report) => self.report(report)?,
+                Effect::Report(report) => self.reports.tell(encode(report))?,
             }
             self.arrange_arp()?;
         }
@@ -213,11 +164,6 @@ impl Agent {
         // What can't be sent now is sent again: the client counts on nothing.
         let _ = self.socket.send(&frame::build(&route, payload));
     }
-
-    fn report(&mut self, report: Report) -> Result<(), AgentError> {
-        let message = framed(&LeaseReport { report: Some(encode(report)) });
-        self.reports.write_all(&message).map_err(AgentError::Report)
-    }
 }
 
 fn encode(report: Report) -> lease_report::Report {
@@ -245,9 +191,4 @@ fn encode(report: Report) -> lease_report::Report {
             lease_seconds: terms.seconds,
         }),
     }
-}
-
-/// Time since boot, suspended time included: leases go on while a machine sleeps.
-fn now() -> Duration {
-    clock::since_boot().unwrap_or_default()
 }

@@ -12,24 +12,17 @@ use super::{
 };
 use crate::{
     dhcp::link::{Link, LinkError},
-    pid1::framed,
+    leasing::{self, BATCH, LeasingError, Reports, now},
 };
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    rand::{GetRandomFlags, getrandom},
-};
+use rustix::event::{PollFd, PollFlags};
 use std::{
     convert::Infallible,
-    fs::File,
-    io::{self, Write as _},
+    io,
     net::{Ipv6Addr, SocketAddrV6, UdpSocket},
     time::Duration,
 };
-use stele_kernel::{clock, inherited};
-use stele_proto::internal::{Lease6, LeaseReport, Prefix6, lease_report};
+use stele_proto::internal::{Lease6, Prefix6, lease_report};
 
-/// Where PID 1 listens.
-const REPORTS: i32 = 3;
 /// The port of clients.
 const CLIENT_PORT: u16 = 546;
 /// The port of servers.
@@ -38,14 +31,6 @@ const SERVER_PORT: u16 = 547;
 const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 /// The longest message that is taken; of longer ones the rest is cut off.
 const LONGEST: usize = 4096;
-/// Messages that are taken at once; then time and link have their turn, whatever else has come.
-const BATCH: usize = 64;
-/// How often the link is looked at while it can be used, in the first seconds while it can't, and later.
-const LOOK_USABLE: Duration = Duration::from_secs(2);
-const LOOK_AWAITED: Duration = Duration::from_millis(100);
-const LOOK_UNUSABLE: Duration = Duration::from_secs(1);
-/// How long it is awaited eagerly: most take less for a carrier and for the kernel to try the link's own address.
-const EAGER: Duration = Duration::from_secs(10);
 
 /// Why the agent ends.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +41,6 @@ pub enum AgentError {
     /// Its addresses are not known.
     #[error("reading {FILE}, which is there when the kernel has IPv6")]
     Addresses(#[source] io::Error),
-    /// PID 1 can't be told.
-    #[error("reporting on descriptor {REPORTS}")]
-    Report(#[source] io::Error),
     /// No socket.
     #[error("opening a socket on port {CLIENT_PORT} of {address}")]
     Socket {
@@ -67,12 +49,9 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
-    /// The kernel gives no random numbers.
-    #[error("getting random numbers")]
-    Random(#[source] io::Error),
-    /// Waiting failed.
-    #[error("waiting for messages")]
-    Wait(#[source] io::Error),
+    /// What is around it does not work.
+    #[error(transparent)]
+    Around(#[from] LeasingError),
 }
 
 /// Works on a link until it goes.
@@ -80,13 +59,10 @@ pub enum AgentError {
 /// # Errors
 /// When the link goes, or PID 1 can't be told any more.
 pub fn run(interface: &str, wants: Wants) -> Result<Infallible, AgentError> {
-    let reports = File::from(inherited::descriptor(REPORTS).map_err(AgentError::Report)?);
+    let reports = Reports::open()?;
     let link = Link::open(interface).map_err(AgentError::Link)?;
-    let mut seed = [0; 8];
-    getrandom(&mut seed[..], GetRandomFlags::empty())
-        .map_err(|errno| AgentError::Random(errno.into()))?;
     let (duid, association) = (Duid::of(link.mac), association(interface));
-    let client = Client::new(duid.clone(), association, wants, u64::from_ne_bytes(seed));
+    let client = Client::new(duid.clone(), association, wants, leasing::seed()?);
     Agent { link, reports, duid, association, client, usable: None, socket: None, since: now() }
         .work()
 }
@@ -110,7 +86,7 @@ struct Usable {
 
 struct Agent {
     link: Link,
-    reports: File,
+    reports: Reports,
     duid: Duid,
     association: u32,
     client: Client,
@@ -130,22 +106,16 @@ impl Agent {
             let time = now();
             if look <= time {
                 self.look()?;
-                look = time.saturating_add(self.interval(time));
+                look = leasing::look_again(self.usable.is_some(), self.since, time);
             }
             if self.client.deadline().is_some_and(|deadline| deadline <= time) {
                 self.step(Event::Time)?;
             }
             self.listen()?;
+            let mut sources: Vec<_> =
+                self.socket.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
             let until = self.client.deadline().map_or(look, |deadline| deadline.min(look));
-            self.wait(until.saturating_sub(now()))?;
-        }
-    }
-
-    fn interval(&self, time: Duration) -> Duration {
-        match self.usable {
-            Some(_) => LOOK_USABLE,
-            None if time.saturating_sub(self.since) < EAGER => LOOK_AWAITED,
-            None => LOOK_UNUSABLE,
+            leasing::wait(&mut sources, until)?;
         }
     }
 
@@ -188,17 +158,6 @@ impl Agent {
         SocketAddrV6::new(address, port, 0, self.link.index)
     }
 
-    fn wait(&self, limit: Duration) -> Result<(), AgentError> {
-        // Rounded up, so that the deadline has passed when the wait has.
-        let limit = Timespec::try_from(limit.saturating_add(Duration::from_millis(1)));
-        let mut sources: Vec<_> =
-            self.socket.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
-        match poll(&mut sources, limit.ok().as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(errno) => Err(AgentError::Wait(errno.into())),
-        }
-    }
-
     /// Takes what has come.
     fn listen(&mut self) -> Result<(), AgentError> {
         let mut buffer = [0; LONGEST];
@@ -226,15 +185,10 @@ impl Agent {
                         let _ = socket.send_to(&request.encode(), self.place(SERVERS, SERVER_PORT));
                     }
                 }
-                Effect::Report(report) => self.report(report)?,
+                Effect::Report(report) => self.reports.tell(encode(report))?,
             }
         }
         Ok(())
-    }
-
-    fn report(&mut self, report: Report) -> Result<(), AgentError> {
-        let report = LeaseReport { report: Some(encode(report)) };
-        self.reports.write_all(&framed(&report)).map_err(AgentError::Report)
     }
 }
 
@@ -264,9 +218,4 @@ fn leased(lease: Lease) -> Lease6 {
         server: lease.server.to_string(),
         lease_seconds: lease.seconds,
     }
-}
-
-/// Time since boot, suspended time included: leases go on while a machine sleeps.
-fn now() -> Duration {
-    clock::since_boot().unwrap_or_default()
 }
