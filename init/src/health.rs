@@ -165,8 +165,11 @@ pub(crate) async fn keep(node: Rc<Node>) {
         let safe = matches!(node.boots.started(), Start::Safe { .. });
         let gated = node.health.is_pending();
         let rules = rules::of(config, safe, gated);
+        let anew = node.health.probes.borrow_mut().set(&rules.probes, now());
+        for check in rules.about(&anew) {
+            node.health.health.borrow_mut().forget(&check);
+        }
         node.health.health.borrow_mut().set(|_| true, &rules.all, now());
-        node.health.probes.borrow_mut().set(&rules.probes, now());
         let mut cause = causes.of(active.as_deref());
         cause.clone().act(|| show::probes(&node));
         cause.clone().carry(agent.run(rules.tasks(config, &hostname))).await;

@@ -376,7 +376,7 @@ impl Network {
         let outcome = match errors.first() {
             Some(error) => Err(report::chain(error)),
             None if !plan(desired, observed).is_empty() => return,
-            None => match usable(observed, &self.dhcp) {
+            None => match usable(desired, observed, &self.dhcp) {
                 Usable::All => Ok(()),
                 Usable::NotYet => return,
                 Usable::Never(address) => {

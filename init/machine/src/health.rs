@@ -174,6 +174,11 @@ impl Health {
         }
     }
 
+    /// Forgets what a check saw.
+    pub fn forget(&mut self, name: &str) {
+        self.checks.remove(name);
+    }
+
     /// Takes what a try of a check saw; nothing if there is no such check any more.
     pub fn see(&mut self, name: &str, ok: bool, said: &str, now: Millis) {
         if let Some(check) = self.checks.get_mut(name) {

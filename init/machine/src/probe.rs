@@ -12,7 +12,10 @@
 //! A try that ends otherwise than the one before begins a new row, and changes nothing until the row is long enough.
 
 use crate::health::Millis;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use stele_config::Probe;
 
 /// Whether it can be reached.
@@ -135,13 +138,18 @@ impl Watched {
 }
 
 impl Probes {
-    /// Makes the probes be these. One that stays as it was keeps what it saw; any other begins anew.
-    pub fn set(&mut self, documents: &[Probe], now: Millis) {
+    /// Makes the probes be these. One that stays as it was keeps what it saw; any other begins anew, and is returned.
+    pub fn set(&mut self, documents: &[Probe], now: Millis) -> BTreeSet<String> {
         self.all.retain(|_, probe| documents.contains(&probe.document));
+        let mut anew = BTreeSet::new();
         for document in documents {
             let name = document.name().to_string();
-            self.all.entry(name).or_insert_with(|| Watched::new(document.clone(), now));
+            self.all.entry(name.clone()).or_insert_with(|| {
+                anew.insert(name);
+                Watched::new(document.clone(), now)
+            });
         }
+        anew
     }
 
     /// Takes what a try found. True if whether it can be reached is another thing now; nothing happens if there is no such

@@ -67,18 +67,20 @@ impl Agent {
         if self.running.take().is_some() {
             self.node.supervisor.retire(UNIT).await;
         }
-        self.tasks = tasks;
-        if self.tasks.is_empty() {
+        // One that could not be given is not known the next time either.
+        self.tasks.clear();
+        if tasks.is_empty() {
             return;
         }
         let Some(unit) = self.node.units.get(UNIT).cloned() else {
             tracing::error!(unit.name = UNIT, "the image has no such unit");
             return;
         };
-        if let Err(error) = write(&Tasks { checks: &self.tasks }) {
+        if let Err(error) = write(&Tasks { checks: &tasks }) {
             tracing::error!(error = %error, "writing the probe agent's task failed");
             return;
         }
+        self.tasks = tasks;
         let (sender, reports) = mpsc::channel(QUEUE);
         let service = self.node.supervisor.add(&self.node, UNIT, unit, Some(sender));
         service.start();

@@ -2,7 +2,10 @@
 //! Which checks there are: the system's own, and the configuration's.
 
 use serde::Serialize;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use stele_config::{HealthCheck, MachineConfig, Need, Probe, Subject, Target};
 use stele_machine::health::Rule;
 
@@ -24,6 +27,8 @@ const STEADY: u32 = 6;
 const API_ADDRESS: &str = "127.0.0.1:50000";
 const API_INTERVAL: Duration = Duration::from_secs(1);
 const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long nothing waits for its next try while the gate is open.
+const GATED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// All checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,9 +74,20 @@ impl Rules {
         self.checks.iter().map(|check| (check.name().to_string(), check.subject()))
     }
 
+    /// Those of the configuration's that are about one of these probes.
+    pub(super) fn about(&self, probes: &BTreeSet<String>) -> Vec<String> {
+        let about = |subject: &Subject| matches!(subject, Subject::Probe(name) if probes.contains(name.as_str()));
+        self.subjects().filter(|(_, subject)| about(subject)).map(|(check, _)| check).collect()
+    }
+
     /// What the probe agent is to do; see docs/architecture.md.
     pub(super) fn tasks(&self, config: Option<&MachineConfig>, hostname: &str) -> Vec<Task> {
-        let api = config.filter(|_| self.all.contains_key(API)).map(|config| Task {
+        let gated = self.all.contains_key(API);
+        // The gate has a deadline, by which what failed once has to be tried again.
+        let interval = |interval: Duration| {
+            millis(if gated { interval.min(GATED_INTERVAL) } else { interval })
+        };
+        let api = config.filter(|_| gated).map(|config| Task {
             name: API.to_owned(),
             interval_ms: millis(API_INTERVAL),
             timeout_ms: millis(API_TIMEOUT),
@@ -88,14 +104,14 @@ impl Rules {
             });
             Some(Task {
                 name: check.name().to_string(),
-                interval_ms: millis(check.interval()),
+                interval_ms: interval(check.interval()),
                 timeout_ms: millis(check.timeout()),
                 what,
             })
         };
         let probe = |probe: &Probe| Task {
             name: format!("{PROBE}{}", probe.name()),
-            interval_ms: millis(probe.interval()),
+            interval_ms: interval(probe.interval()),
             timeout_ms: millis(probe.timeout()),
             what: What::of(probe.target()),
         };

@@ -75,7 +75,7 @@ struct LinkStatus {
     vlans: Vec<String>,
     /// Why a DHCPv6 server is asked, or not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    dhcp6: Option<&'static str>,
+    dhcp6: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
     /// Seconds after boot.
@@ -246,7 +246,10 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
             vlans: vlans
                 .map(|vlans| vlans.others().iter().map(ToString::to_string).collect())
                 .unwrap_or_default(),
-            dhcp6: view.desired.links.get(&status.name).map(|desired| desired.why6.as_str()),
+            dhcp6: view.desired.links.get(&status.name).map(|desired| {
+                let word = view.dhcp.get(&status.name).map_or("", |dhcp| dhcp.six.word.as_str());
+                [desired.why6.as_str(), word].join(". ").trim_end_matches(". ").to_owned()
+            }),
             reason: view.unmade.get(&status.name).unwrap_or(&status.reason).clone(),
             since: status.since.map(|since| since.as_secs_f64()),
         };
@@ -259,9 +262,8 @@ fn addresses(view: &View<'_>) -> BTreeMap<String, AddressStatus> {
     let describe = |address: &stele_machine::network::Address| {
         let link = name(view, address.index);
         let desired = view.desired.links.get(&link);
-        let delegation = desired.and_then(|desired| desired.delegation.as_ref());
         let leased = view.dhcp.get(&link).is_some_and(|dhcp| dhcp.gives(&address.cidr))
-            || delegation.is_some_and(|it| it.addresses.contains(&address.cidr));
+            || desired.is_some_and(|desired| desired.has_delegated(&address.cidr));
         let origin = if leased { Origin::Lease.as_str() } else { origin(address.ours) };
         let text = address.cidr.to_string();
         (format!("{link}/{text}"), AddressStatus { link, address: text, origin })

@@ -21,7 +21,8 @@ record! {
     /// them, and then of a connection only its first packet has to be accepted.
     ///
     /// A firewall that does not let whoever applies it connect to the API is refused, unless it is applied with `--confirm-within`; so
-    /// is a first configuration that lets nobody do so.
+    /// is a first configuration that lets nobody do so. By which interface they come is not looked at: a rule of single interfaces
+    /// counts where it drops, and not where it accepts.
     pub struct Firewall as "Firewall" {
         /// What becomes of a packet to the machine that no rule holds for.
         ingress: FirewallDefault = "accept",

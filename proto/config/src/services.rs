@@ -5,7 +5,7 @@
 //! machine.
 
 use crate::record::did_you_mean;
-use crate::{Environment, Link, MachineConfig, Name, Remark, Subject};
+use crate::{Dhcp6Start, Environment, Link, MachineConfig, Name, Remark, Subject};
 
 /// What is kept running.
 pub const SERVICES: [&str; 6] = ["apid", "dns", "metrics", "probe", "routers", "time"];
@@ -110,7 +110,9 @@ fn services(config: &MachineConfig) -> Vec<String> {
     let [four, six] = FOR_LINKS;
     let named = config.links().iter().filter(|link: &&Link| link.matched().is_none());
     let links = named.flat_map(|link| {
-        let agents = [link.dhcp4().map(|_| four), link.dhcp6().map(|_| six)];
+        let by_routers = !link.ignores_routers();
+        let asks6 = link.dhcp6().map_or(by_routers, |it| it.start() != Dhcp6Start::Never);
+        let agents = [link.dhcp4().map(|_| four), asks6.then_some(six)];
         agents.into_iter().flatten().map(|kind| format!("{kind}-{}", link.name()))
     });
     let sinks = config.log_sinks().iter().map(|sink| format!("{FOR_SINKS}-{}", sink.name()));

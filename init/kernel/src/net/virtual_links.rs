@@ -193,12 +193,18 @@ pub(super) fn primary(info: &IterableLinkinfoAttrs<'_>) -> Option<u32> {
 }
 
 fn push_bridge(info: PushLinkinfoAttrs<PushLinkAttrs<&mut Vec<u8>>>, bridge: &BridgeForm) {
-    info.nested_data_bridge()
+    let data = info
+        .nested_data_bridge()
         .push_forward_delay(bridge.forward_delay)
         .push_stp_state(bridge.stp.into())
         .push_priority(bridge.priority)
-        .push_vlan_filtering(bridge.vlan_filtering.into())
-        .end_nested();
+        .push_vlan_filtering(bridge.vlan_filtering.into());
+    if bridge.vlan_filtering {
+        // A link that comes in is in no VLAN before it is put into its own: not for a moment with links that it must not meet.
+        data.push_vlan_default_pvid(0).end_nested();
+    } else {
+        data.end_nested();
+    }
 }
 
 /// What of a bond can be changed while it works. The kernel takes no delays without `miimon`, and no word of ARP in the modes

@@ -29,6 +29,14 @@ pub struct Delegation {
     pub addresses: Vec<Cidr>,
 }
 
+impl DesiredLink {
+    /// Whether an address of it is out of a prefix that another link was given.
+    #[must_use]
+    pub fn has_delegated(&self, address: &Cidr) -> bool {
+        self.delegation.as_ref().is_some_and(|it| it.addresses.contains(address))
+    }
+}
+
 /// Gives each link its part of the prefixes, and has the rest lead nowhere: routers send all of a prefix here, and here is the
 /// way back to them.
 pub(super) fn divide(links: &mut BTreeMap<String, DesiredLink>, dhcp: &BTreeMap<String, Dhcp>) {

@@ -103,10 +103,8 @@ pub fn derive(document: &Firewall) -> Ruleset {
 /// from somewhere if it is not known from where.
 #[must_use]
 pub fn admits(document: &Firewall, port: u16, source: Option<IpAddr>) -> bool {
-    // The machine itself is always let in.
-    if source.is_some_and(|source| source.is_loopback()) {
-        return true;
-    }
+    // Who is on the machine itself passes on what somebody says, from anywhere.
+    let source = source.filter(|source| !source.is_loopback());
     let decides = |rule: &&FirewallRule| {
         let ports = rule.ports();
         rule.direction() == Direction::Ingress
@@ -134,7 +132,9 @@ fn is_for(rule: &FirewallRule, source: Option<IpAddr>) -> bool {
         }
         None => accepts || rule.from().is_empty(),
     };
-    from && (accepts || (rule.to().is_empty() && rule.rate().is_none()))
+    // By which link this one comes is not known: what single ones let in does not count, and what they drop does.
+    let by_any = source.is_none() || !accepts || rule.incoming().is_empty();
+    from && by_any && (accepts || (rule.to().is_empty() && rule.rate().is_none()))
 }
 
 fn accepted(direction: Direction) -> Rule {

@@ -123,10 +123,11 @@ fn unusable(
     refused: &Refused,
     link: &Link,
 ) -> Option<String> {
+    let leased = |cidr: &Cidr| dhcp.gives(cidr) || wanted.has_delegated(cidr);
     let unusable = |cidr: &Cidr| {
         let mut there = observed.addresses.iter().filter(|address| address.index == link.index);
         match there.find(|address| address.cidr == *cidr) {
-            Some(address) if address.tentative && !dhcp.gives(cidr) => Some(format!(
+            Some(address) if address.tentative && !leased(cidr) => Some(format!(
                 "It has not {cidr} yet: it is asking whether another machine has this address"
             )),
             Some(_) => None,
@@ -187,7 +188,6 @@ fn one(
     let dhcp = dhcp.get(&link.name).unwrap_or(&unknown);
     let missing4 = wanted.dhcp4.is_some() && dhcp.four.lease.is_none();
     let missing6 = wanted.dhcp6.is_some() && dhcp.six.lease.is_none();
-    let hinted = (missing6 && !wanted.why6.counts()).then_some(&dhcp.six.word);
     let missing6 = missing6 && wanted.why6.counts();
     let awaited = [
         missing4.then_some((&dhcp.four.word, dhcp.four.since, "Waiting for DHCP")),
@@ -212,12 +212,7 @@ fn one(
     if !missing.is_empty() {
         return status(State::Ready, &format!("The machine has no {}", missing.join(", ")));
     }
-    match hinted {
-        Some(word) if !word.is_empty() => {
-            status(State::Ready, &format!("A router asks for DHCPv6. {word}"))
-        }
-        Some(_) | None => status(State::Ready, ""),
-    }
+    status(State::Ready, "")
 }
 
 #[cfg(test)]
@@ -327,11 +322,7 @@ mod tests {
         };
         let advertised = Why::Advertised(Says::Managed);
         assert_eq!(tell(Why::Configured, "No server answers"), "waiting No server answers");
-        assert_eq!(
-            tell(advertised, "No server answers"),
-            "ready A router asks for DHCPv6. No server answers"
-        );
-        assert_eq!(tell(advertised, ""), "ready ");
+        assert_eq!(tell(advertised, "No server answers"), "ready ");
     }
 
     #[test]

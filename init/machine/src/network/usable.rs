@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether the addresses that we gave the links can be used.
 
-use super::{Address, Observed, lease::Dhcp};
+use super::{Address, Link, Observed, desired::Desired, lease::Dhcp};
 use std::collections::BTreeMap;
 use stele_config::Cidr;
 
@@ -16,18 +16,27 @@ pub enum Usable {
     Never(Cidr),
 }
 
-/// Judges. Of a leased address that another machine has, the agent tells the server, which then gives another one.
+/// Judges. Of a leased address that another machine has, the agent tells the server, which then gives another one. What is out of a
+/// prefix that another link was given is nobody's wish, and says nothing of a configuration.
 #[must_use]
-pub fn usable(observed: &Observed, dhcp: &BTreeMap<String, Dhcp>) -> Usable {
-    let leased = |address: &Address| {
-        let link = observed.links.iter().find(|link| link.index == address.index);
-        link.and_then(|link| dhcp.get(&link.name)).is_some_and(|dhcp| dhcp.six.gives(&address.cidr))
+pub fn usable(desired: &Desired, observed: &Observed, dhcp: &BTreeMap<String, Dhcp>) -> Usable {
+    let ours = || {
+        let there = observed.addresses.iter().filter(|address| address.ours);
+        there.filter_map(|address| {
+            let link = observed.links.iter().find(|link| link.index == address.index)?;
+            let delegated =
+                desired.links.get(&link.name).is_some_and(|link| link.has_delegated(&address.cidr));
+            (!delegated).then_some((link, address))
+        })
     };
-    let ours = || observed.addresses.iter().filter(|address| address.ours);
-    if let Some(address) = ours().find(|address| address.duplicate && !leased(address)) {
+    let leased = |(link, address): &(&Link, &Address)| {
+        dhcp.get(&link.name).is_some_and(|dhcp| dhcp.six.gives(&address.cidr))
+    };
+    if let Some((_, address)) = ours().find(|it| it.1.duplicate && !leased(it)) {
         return Usable::Never(address.cidr);
     }
-    if ours().any(|address| address.duplicate || address.tentative) {
+    // Without a carrier nobody can be asked, for as long as that takes.
+    if ours().any(|(link, address)| address.duplicate || (address.tentative && link.carrier)) {
         return Usable::NotYet;
     }
     Usable::All
@@ -38,6 +47,8 @@ mod tests {
     use super::*;
     use crate::network::{
         Link,
+        delegation::Delegation,
+        desired::DesiredLink,
         lease6::{Claim6, Lease6},
     };
     use stele_config::Device;
@@ -79,15 +90,41 @@ mod tests {
             addresses: vec![address(1, "2001:db8::5/128"), address(2, "2001:db8::6/64")],
             ..Observed::default()
         };
-        assert_eq!(usable(&observed, &dhcp), Usable::All);
+        assert_eq!(usable(&Desired::default(), &observed, &dhcp), Usable::All);
         observed.addresses[0].duplicate = true;
-        assert_eq!(usable(&observed, &dhcp), Usable::NotYet);
-        assert_eq!(usable(&observed, &BTreeMap::new()), Usable::Never(observed.addresses[0].cidr));
+        assert_eq!(usable(&Desired::default(), &observed, &dhcp), Usable::NotYet);
+        assert_eq!(
+            usable(&Desired::default(), &observed, &BTreeMap::new()),
+            Usable::Never(observed.addresses[0].cidr)
+        );
         observed.addresses[1].duplicate = true;
-        assert_eq!(usable(&observed, &dhcp), Usable::Never(observed.addresses[1].cidr));
+        assert_eq!(
+            usable(&Desired::default(), &observed, &dhcp),
+            Usable::Never(observed.addresses[1].cidr)
+        );
         observed.addresses.iter_mut().for_each(|address| address.ours = false);
-        assert_eq!(usable(&observed, &dhcp), Usable::All);
+        assert_eq!(usable(&Desired::default(), &observed, &dhcp), Usable::All);
         observed.addresses.push(Address { tentative: true, ..address(1, "2001:db8::7/64") });
-        assert_eq!(usable(&observed, &dhcp), Usable::NotYet);
+        assert_eq!(usable(&Desired::default(), &observed, &dhcp), Usable::NotYet);
+    }
+
+    #[test]
+    fn a_link_without_a_carrier_and_one_with_a_network_of_a_prefix_say_nothing() {
+        let mut observed = Observed {
+            links: vec![Link { carrier: false, ..link(1, "eth0") }, link(2, "lan")],
+            addresses: vec![Address { tentative: true, ..address(1, "2001:db8::5/64") }],
+            ..Observed::default()
+        };
+        let dhcp = BTreeMap::new();
+        assert_eq!(usable(&Desired::default(), &observed, &dhcp), Usable::All);
+        observed.addresses = vec![Address { duplicate: true, ..address(2, "2001:db8:1::1/64") }];
+        let addresses = vec![observed.addresses[0].cidr];
+        let delegation = Delegation { from: "eth0".to_owned(), subnet: 1, addresses };
+        let lan = DesiredLink { delegation: Some(delegation), ..DesiredLink::default() };
+        let desired =
+            Desired { links: BTreeMap::from([("lan".to_owned(), lan)]), ..Desired::default() };
+        assert_eq!(usable(&desired, &observed, &dhcp), Usable::All);
+        let never = Usable::Never(observed.addresses[0].cidr);
+        assert_eq!(usable(&Desired::default(), &observed, &dhcp), never);
     }
 }

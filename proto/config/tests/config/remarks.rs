@@ -68,7 +68,7 @@ fn what_the_configuration_brings_itself_is_there() {
     check(
         &format!("{links}{}", check_of("dhcp-eth1")),
         &expect![[r#"
-            warning: document 3 (HealthCheck), line 13, service.name: this image has no service dhcp-eth1 (did you mean "dhcp-eth0"?); expected one of apid, dns, metrics, probe, routers, time, dhcp-eth0
+            warning: document 3 (HealthCheck), line 13, service.name: this image has no service dhcp-eth1 (did you mean "dhcp-eth0"?); expected one of apid, dns, metrics, probe, routers, time, dhcp-eth0, dhcp6-eth0, dhcp6-eth1
         "#]],
     );
 }

@@ -68,13 +68,19 @@ fn whoever_locks_himself_out_of_the_api_is_found() {
             true,
         ),
         (r#""rules":[{"action":"drop","from":["192.0.2.7/32"],"protocol":"udp"}]"#, true, true),
+        // Nobody knows by which link they come.
+        (r#""ingress":"drop","rules":[{"protocol":"tcp","interfaces":["eth1"]}]"#, false, false),
+        (r#""rules":[{"action":"drop","interfaces":["wan"]}]"#, false, false),
     ] {
         let config = config(document);
         let firewall = config.firewall().expect("a firewall");
         let by = |source: &str| admits(firewall, API, source.parse().ok());
         assert_eq!((by("192.0.2.7"), by("2001:db8::7")), (four, six), "{document}");
-        assert!(by("127.0.0.1") && by("::1"), "{document}");
+        // Of the machine itself it is asked whether anybody gets in.
+        assert_eq!(by("127.0.0.1"), admits(firewall, API, None), "{document}");
     }
+    let shut = config(r#""ingress":"drop""#);
+    assert!(!admits(shut.firewall().expect("a firewall"), API, "::1".parse().ok()));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn apply(state: &mut Observed, action: &Action) {
         link.primary = link.primary.filter(here);
         let inside = bridges.contains(&link.index)
             || link.master.is_some_and(|master| bridges.contains(&master));
-        link.vlans = inside.then(|| link.vlans.take().unwrap_or_else(|| all_native([1])));
+        link.vlans = inside.then(|| link.vlans.take().unwrap_or_default());
     }
 }
 
@@ -314,14 +314,12 @@ fn the_ports_of_a_bridge_are_in_the_vlans_that_it_says_and_no_other() {
             [
                 "put link 2 into link 4",
                 "put link 4 into VLAN 42",
-                "take link 4 out of VLAN 1",
                 "set link 4 up",
             ],
             [
                 "put link 2 into VLAN 10, without a tag",
                 "put link 2 into VLAN 20-29",
                 "put link 2 into VLAN 40",
-                "take link 2 out of VLAN 1",
             ],
         ]
     "#]];
