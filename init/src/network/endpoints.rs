@@ -78,14 +78,16 @@ async fn look_up(node: &Node, name: &Domain) -> Found {
     let output = output.map_err(|error| report::chain(&error))?;
     match output.exit {
         Exit::Code(0) => read(&output.stdout).ok_or_else(|| format!("{name} has no address")),
-        _ => Err(output.complaint.chars().take(LONGEST_COMPLAINT).collect()),
+        _ => Err(report::plain(&output.complaint, LONGEST_COMPLAINT)),
     }
 }
 
-/// The addresses of an answer, which is behind its length: at least one.
+/// The addresses of an answer, which is behind its length: at least one, and only such as another machine can have.
 fn read(answer: &[u8]) -> Option<Vec<IpAddr>> {
     let answer = ResolveResponse::decode(answer.get(4..)?).ok()?;
-    let addresses = answer.answers.iter().filter_map(|record| record.data.parse().ok());
+    let addresses = answer.answers.iter().filter_map(|record| record.data.parse::<IpAddr>().ok());
+    let another = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast();
+    let addresses = addresses.map(|ip| ip.to_canonical()).filter(another);
     let addresses: Vec<IpAddr> = addresses.take(MOST_ADDRESSES).collect();
     (!addresses.is_empty()).then_some(addresses)
 }
@@ -112,6 +114,15 @@ mod tests {
             (answer(&[record("nonsense")]), read(b""), read(b"1234\xff")),
             (None, None, None)
         );
-        assert_eq!(answer(&vec![record("::1"); 100]).map(|all| all.len()), Some(MOST_ADDRESSES));
+        // No other machine has these, and they take no room from others.
+        let nobody =
+            ["0.0.0.0", "::", "127.0.0.1", "::1", "::ffff:127.0.0.1", "224.0.0.1", "ff02::1"];
+        let mut records: Vec<DnsRecord> =
+            nobody.repeat(MOST_ADDRESSES).into_iter().map(record).collect();
+        assert_eq!(answer(&records), None);
+        records.extend(["::ffff:192.0.2.1", "2001:db8::1"].map(record));
+        assert_eq!(answer(&records), Some(good.to_vec()));
+        let many = vec![record("2001:db8::1"); 100];
+        assert_eq!(answer(&many).map(|all| all.len()), Some(MOST_ADDRESSES));
     }
 }

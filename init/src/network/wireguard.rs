@@ -6,7 +6,12 @@
 use super::{NetworkError, endpoints::Endpoints};
 use crate::{node::Node, report, state, store::Kind};
 use serde::Serialize;
-use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
 use stele_config::{
     Cidr, Domain, MachineConfig, TunnelEndpoint, VirtualLink, WireGuard, WireGuardKey,
     WireGuardSecret,
@@ -19,7 +24,7 @@ use stele_kernel::{
 use stele_machine::network::{
     Observed,
     virtual_link::Form,
-    wireguard::{Device, Handshakes, Peer, Step, is_silent, plan},
+    wireguard::{Device, Given, Handshakes, Peer, Step, is_silent, plan},
 };
 
 /// What is remembered of all of them.
@@ -27,8 +32,8 @@ use stele_machine::network::{
 pub(super) struct Tunnels {
     /// The keys that the machine made, or why it could not, by the name of the link.
     keys: BTreeMap<String, Result<WireGuardSecret, String>>,
-    /// Where each peer was said to be, by the index of the link.
-    given: BTreeMap<u32, BTreeMap<WireGuardKey, SocketAddr>>,
+    /// Where the peers were said to be, by the index of the link.
+    given: BTreeMap<u32, Given>,
     handshakes: Handshakes,
     endpoints: Endpoints,
 }
@@ -119,11 +124,8 @@ impl Tunnels {
                 Some(link) => match self.one(netlink, document, link.index) {
                     Ok(mut device) => {
                         for (peer, name) in by_name(document) {
-                            let key = *peer.public_key().bytes();
-                            let there = device.peers.iter().find(|there| there.public_key == key);
-                            let handshake = there.and_then(|there| there.handshake);
                             *names.entry(name.clone()).or_insert(false) |=
-                                is_silent(handshake, since_epoch());
+                                silent(&device, peer.public_key());
                         }
                         for peer in &mut device.peers {
                             let key = (link.index, peer.public_key.into());
@@ -203,10 +205,18 @@ impl Tunnels {
         let there = netlink.wireguard(index).map_err(NetworkError::Observe)?;
         let given = self.given.entry(index).or_default();
         let lookups = self.endpoints.lookups();
+        let mut turn = BTreeSet::new();
+        for (peer, name) in by_name(document) {
+            let key = peer.public_key();
+            if given.hear(key, lookups.answers(name), silent(&there, key)) {
+                turn.insert(key);
+            }
+        }
         let desired = Device::derive(document, own_key, |peer, name| {
-            lookups.address(name, given.get(&peer.public_key()).map(SocketAddr::ip))
+            let key = peer.public_key();
+            lookups.address(name, given.address(key), turn.contains(&key))
         });
-        let steps = plan(&desired, &observed(&there), given);
+        let steps = plan(&desired, &observed(&there), given, &turn);
         for step in &steps {
             if let Err(error) = apply(netlink, index, step) {
                 // All of it is given again.
@@ -239,6 +249,12 @@ fn by_name(document: &WireGuard) -> impl Iterator<Item = (&stele_config::WireGua
         TunnelEndpoint::Name(name, _) => Some((peer, name)),
         TunnelEndpoint::Address(_) => None,
     })
+}
+
+/// Whether nothing is heard of a peer.
+fn silent(device: &WireGuardDevice, peer: WireGuardKey) -> bool {
+    let there = device.peers.iter().find(|there| there.public_key == *peer.bytes());
+    is_silent(there.and_then(|there| there.handshake), since_epoch())
 }
 
 fn since_epoch() -> Duration {

@@ -2,10 +2,11 @@
 //! Tunnels to other machines: the keys and peers that a WireGuard link should have, and the steps from what it has.
 //!
 //! Peers that stay are not touched, so what they carry goes on. A peer that moves is reached where it last spoke from: the
-//! endpoint of a document is given once.
+//! endpoint of a document is given once. That of a name is given again whenever the name was looked up because nothing is heard
+//! of the peer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -95,6 +96,29 @@ impl Handshakes {
     }
 }
 
+/// What the peers of a link were given last.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Where each was said to be.
+    endpoints: BTreeMap<WireGuardKey, SocketAddr>,
+    /// How many answers there were for the name of each.
+    answers: BTreeMap<WireGuardKey, u64>,
+}
+
+impl Given {
+    /// The address that a peer was given.
+    #[must_use]
+    pub fn address(&self, peer: WireGuardKey) -> Option<IpAddr> {
+        self.endpoints.get(&peer).map(SocketAddr::ip)
+    }
+
+    /// Takes how many answers there were for the name of a peer. Returns whether it is to be given an endpoint anew: once after each
+    /// answer, while nothing is heard of it.
+    pub fn hear(&mut self, peer: WireGuardKey, answers: u64, silent: bool) -> bool {
+        self.answers.insert(peer, answers) != Some(answers) && silent
+    }
+}
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -165,12 +189,14 @@ fn clamp(key: WireGuardSecret) -> WireGuardSecret {
     WireGuardSecret::from(bytes)
 }
 
-/// Decides. `given` says which endpoint each peer was given last, and is brought up to date.
+/// Decides. `given` says which endpoint each peer was given last, and is brought up to date. Those of `turn` are given theirs
+/// again where the kernel has another one.
 #[must_use]
 pub fn plan(
     desired: &Device,
     observed: &Device,
-    given: &mut BTreeMap<WireGuardKey, SocketAddr>,
+    given: &mut Given,
+    turn: &BTreeSet<WireGuardKey>,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     let port = desired.port.or(observed.port);
@@ -184,14 +210,18 @@ pub fn plan(
     let gone = observed.peers.iter().filter(|peer| !wanted(peer.public_key));
     // First: a network may go on to another peer.
     steps.extend(gone.map(|peer| Step::DelPeer(peer.public_key)));
-    given.retain(|key, _| wanted(*key));
+    given.endpoints.retain(|key, _| wanted(*key));
+    given.answers.retain(|key, _| wanted(*key));
     for peer in &desired.peers {
         let there = observed.peers.iter().find(|there| there.public_key == peer.public_key);
-        let moved = peer.endpoint.is_some()
-            && (there.is_none() || given.get(&peer.public_key) != peer.endpoint.as_ref());
+        let before = given.endpoints.get(&peer.public_key).copied();
+        let strayed = turn.contains(&peer.public_key)
+            && there.is_some_and(|there| there.endpoint != peer.endpoint);
+        let moved =
+            peer.endpoint.is_some() && (there.is_none() || strayed || before != peer.endpoint);
         let endpoint = peer.endpoint.filter(|_| moved);
         if let Some(endpoint) = endpoint {
-            given.insert(peer.public_key, endpoint);
+            given.endpoints.insert(peer.public_key, endpoint);
         }
         let same = there.is_some_and(|there| {
             (there.preshared_key, there.keepalive) == (peer.preshared_key, peer.keepalive)
@@ -207,8 +237,8 @@ pub fn plan(
 
 #[cfg(test)]
 mod tests {
-    use super::{Device, Handshakes, Peer, Step, plan};
-    use std::{collections::BTreeMap, time::Duration};
+    use super::{Device, Given, Handshakes, Peer, Step, plan};
+    use std::{collections::BTreeSet, time::Duration};
     use stele_config::{WireGuardKey, WireGuardSecret};
 
     fn peer(number: u8) -> Peer {
@@ -227,21 +257,52 @@ mod tests {
 
     #[test]
     fn a_peer_that_moved_by_itself_stays_where_it_is_until_the_document_changes() {
-        let mut given = BTreeMap::new();
+        let mut given = Given::default();
         let empty = device(vec![]);
         let desired = device(vec![peer(1)]);
-        assert_eq!(plan(&desired, &empty, &mut given), vec![Step::SetPeer(peer(1))]);
+        assert_eq!(
+            plan(&desired, &empty, &mut given, &BTreeSet::new()),
+            vec![Step::SetPeer(peer(1))]
+        );
         let moved = Peer { endpoint: "198.51.100.1:7".parse().ok(), ..peer(1) };
         let there = Device { port: Some(40_000), ..device(vec![moved]) };
-        assert_eq!(plan(&desired, &there, &mut given), vec![]);
+        assert_eq!(plan(&desired, &there, &mut given, &BTreeSet::new()), vec![]);
         let elsewhere = Peer { endpoint: "203.0.113.1:7".parse().ok(), ..peer(1) };
-        let steps = plan(&device(vec![elsewhere.clone()]), &there, &mut given);
+        let steps = plan(&device(vec![elsewhere.clone()]), &there, &mut given, &BTreeSet::new());
         assert_eq!(steps, vec![Step::SetPeer(elsewhere)]);
         // Its keepalive alone: it is not sent back.
         let kept = Peer { keepalive: 25, ..peer(1) };
-        let steps =
-            plan(&device(vec![Peer { endpoint: None, ..kept.clone() }]), &there, &mut given);
+        let steps = plan(
+            &device(vec![Peer { endpoint: None, ..kept.clone() }]),
+            &there,
+            &mut given,
+            &BTreeSet::new(),
+        );
         assert_eq!(steps, vec![Step::SetPeer(Peer { endpoint: None, ..kept })]);
+    }
+
+    #[test]
+    fn a_peer_of_which_nothing_is_heard_is_given_its_endpoint_again_after_each_answer() {
+        let (mut given, key) = (Given::default(), peer(1).public_key);
+        let desired = device(vec![peer(1)]);
+        let strayed = Peer { endpoint: "198.51.100.1:7".parse().ok(), ..peer(1) };
+        let strayed = Device { port: Some(40_000), ..device(vec![strayed]) };
+        let there = Device { port: Some(40_000), ..desired.clone() };
+        let mut pass = |observed: &Device, answers, silent| {
+            let turn = given.hear(key, answers, silent).then_some(key);
+            plan(&desired, observed, &mut given, &turn.into_iter().collect())
+        };
+        let steps = vec![Step::SetPeer(peer(1))];
+        assert_eq!(pass(&device(vec![]), 1, true), steps);
+        // It speaks from elsewhere, and then no more: until the next answer it stays there.
+        assert_eq!((pass(&strayed, 1, false), pass(&strayed, 1, true)), (vec![], vec![]));
+        assert_eq!((pass(&strayed, 2, true), pass(&strayed, 2, true)), (steps.clone(), vec![]));
+        assert_eq!((pass(&there, 3, true), pass(&strayed, 4, true)), (vec![], steps));
+        // What was asked for another peer changes nothing for one that speaks, nor when that falls silent.
+        assert_eq!((pass(&strayed, 5, false), pass(&strayed, 5, true)), (vec![], vec![]));
+        assert_eq!(given.address(key), Some("192.0.2.1".parse().expect("an address")));
+        assert_eq!(plan(&device(vec![]), &there, &mut given, &BTreeSet::new()).len(), 1);
+        assert_eq!((given.endpoints.len(), given.answers.len()), (0, 0));
     }
 
     #[test]
@@ -276,13 +337,13 @@ mod tests {
 
     #[test]
     fn who_is_not_named_any_more_goes_before_others_get_its_networks() {
-        let mut given = BTreeMap::new();
+        let mut given = Given::default();
         let there = device(vec![peer(1)]);
-        let steps = plan(&device(vec![peer(2)]), &there, &mut given);
+        let steps = plan(&device(vec![peer(2)]), &there, &mut given, &BTreeSet::new());
         assert_eq!(steps, vec![Step::DelPeer(peer(1).public_key), Step::SetPeer(peer(2))]);
         let other = Device { port: Some(51820), ..device(vec![]) };
         let settings =
             Step::Settings { private_key: other.private_key, port: Some(51820), mark: 0 };
-        assert_eq!(plan(&other, &device(vec![]), &mut given), vec![settings]);
+        assert_eq!(plan(&other, &device(vec![]), &mut given, &BTreeSet::new()), vec![settings]);
     }
 }

@@ -40,7 +40,8 @@ record! {
         /// A secret that both know besides. Redacted like the private key.
         preshared_key as "presharedKey": Option<WireGuardSecret>,
         /// Where it is reached: an address or a name, and a port. Without it, it has to speak first; later it is reached where it
-        /// last spoke from. A name is looked up again once nothing has been heard for three minutes.
+        /// last spoke from. A name is looked up again once nothing has been heard for three minutes, and the next of its
+        /// addresses is taken.
         endpoint: Option<TunnelEndpoint>,
         /// How often to say something, so that what is between keeps the way open. Without it, never without need.
         keepalive: Option<Span<1, 65535>>,
