@@ -199,7 +199,15 @@ pub(crate) fn get(port: u16, path: &str, accept: &str) -> Result<(String, String
 /// How often PID 1 was late by this many seconds, by the figures behind a port of this host.
 pub(crate) fn late(port: u16, seconds: &str) -> Result<u64> {
     let start = format!("stele_loop_late_total{{seconds=\"{seconds}\"}} ");
-    let (_, page) = get(port, "/metrics", "text/plain")?;
+    let deadline = Instant::now() + SOON;
+    // The agent that gives them may be one of those that are just being killed.
+    let (_, page) = loop {
+        match get(port, "/metrics", "text/plain") {
+            Ok(answer) => break answer,
+            Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(100)),
+            Err(error) => return Err(error),
+        }
+    };
     let count = page.lines().find_map(|line| line.strip_prefix(start.as_str()));
     Ok(count.with_context(|| format!("There is no {start}in:\n{page}"))?.trim().parse()?)
 }
