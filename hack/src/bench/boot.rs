@@ -13,6 +13,7 @@ use crate::{
     vm::Vm,
 };
 use anyhow::{Context as _, Result};
+use rustls::ClientConfig;
 use std::{fs, sync::Arc, time::Instant};
 
 /// What the network of these machines would say by DHCP.
@@ -29,10 +30,13 @@ pub(super) fn measure(guest: &Guest, runs: usize) -> Result<Vec<Figure>> {
     let (mut leased, mut fixed, mut fixed_answer) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
         floor.push(until_off(guest.floor()?)?);
-        direct.push(Live::new(guest, "")?.until_answer()?);
-        fixed_answer.push(Live::new(guest, FIXED)?.until_answer()?);
-        leased.push(Live::new(guest, "")?.until_address()?);
-        fixed.push(Live::new(guest, FIXED)?.until_address()?);
+        for (more, addresses, answers) in
+            [("", &mut leased, &mut direct), (FIXED, &mut fixed, &mut fixed_answer)]
+        {
+            let (address, answer) = Live::new(guest, more)?.measure()?;
+            addresses.push(address);
+            answers.push(answer);
+        }
     }
     let (mut disk, mut disk_floor) = (Vec::new(), Vec::new());
     let mut node = installed(guest)?;
@@ -43,7 +47,11 @@ pub(super) fn measure(guest: &Guest, runs: usize) -> Result<Vec<Figure>> {
         node.ctl.run(["shutdown"])?;
         node.vm.wait_until_off(BOOT)?;
         let target = node.target()?;
-        disk.push(first_answer(&target, &credentials, || node.vm.power_on())?);
+        let tls = api::tls(&credentials.ca, Some(&credentials))?;
+        disk.push(from(
+            || node.vm.power_on(),
+            async |started| answer(&target, tls, started).await,
+        )?);
     }
     let figure = |name: &str, ours, floor, goal, times: f64| {
         Figure::new(name, "s", (ours, floor), goal, move |ours, floor| ours <= times * floor)
@@ -97,28 +105,43 @@ impl Live {
         })
     }
 
-    fn until_answer(self) -> Result<f64> {
-        let Self { machine, target, credentials, .. } = self;
-        running(machine, |power_on| first_answer(&target, &credentials, power_on))
-    }
-
-    fn until_address(self) -> Result<f64> {
-        let Self { machine, closed, .. } = self;
-        running(machine, |power_on| first_address(closed, power_on))
+    /// Seconds from power on to the address, and to an answer.
+    fn measure(self) -> Result<(f64, f64)> {
+        let Self { machine, target, credentials, closed } = self;
+        let scratch = scratch()?;
+        let mut vm = None;
+        let power_on = || {
+            vm = Some(Vm::start(machine, scratch.path())?);
+            Ok(())
+        };
+        let tls = api::tls(&credentials.ca, Some(&credentials))?;
+        let measured = from(power_on, async |started| {
+            let address = async {
+                reach::first(|| reach::address(closed)).await?;
+                anyhow::Ok(started.elapsed().as_secs_f64())
+            };
+            tokio::try_join!(address, answer(&target, tls, started))
+        });
+        drop(vm);
+        measured
     }
 }
 
-/// Measures a machine, which runs for as long as that takes.
-fn running(
-    machine: Machine,
-    measure: impl FnOnce(Box<dyn FnOnce() -> Result<()> + '_>) -> Result<f64>,
-) -> Result<f64> {
-    let scratch = scratch()?;
-    let mut vm = None;
-    measure(Box::new(|| {
-        vm = Some(Vm::start(machine, scratch.path())?);
-        Ok(())
-    }))
+/// Seconds to the first answer to an authenticated call.
+async fn answer(target: &Target, tls: Arc<ClientConfig>, started: Instant) -> Result<f64> {
+    reach::first(|| reach::api(target.clone(), Arc::clone(&tls))).await?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// What is measured from `power_on` on.
+fn from<T>(
+    power_on: impl FnOnce() -> Result<()>,
+    measure: impl AsyncFnOnce(Instant) -> Result<T>,
+) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let started = Instant::now();
+    power_on()?;
+    runtime.block_on(measure(started))
 }
 
 fn installed(guest: &Guest) -> Result<Node> {
@@ -128,27 +151,4 @@ fn installed(guest: &Guest) -> Result<Node> {
     node.apply()?;
     node.wait_until_it_answers()?;
     Ok(node)
-}
-
-/// Seconds from `power_on` to the first answer to an authenticated call.
-fn first_answer(
-    target: &Target,
-    credentials: &Credentials,
-    power_on: impl FnOnce() -> Result<()>,
-) -> Result<f64> {
-    let tls = api::tls(&credentials.ca, Some(credentials))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let started = Instant::now();
-    power_on()?;
-    runtime.block_on(reach::first(|| reach::api(target.clone(), Arc::clone(&tls))))?;
-    Ok(started.elapsed().as_secs_f64())
-}
-
-/// Seconds from `power_on` to an address.
-fn first_address(port: u16, power_on: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let started = Instant::now();
-    power_on()?;
-    runtime.block_on(reach::first(|| reach::address(port)))?;
-    Ok(started.elapsed().as_secs_f64())
 }

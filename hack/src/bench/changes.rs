@@ -64,6 +64,14 @@ async fn round_trip(channel: &Channel) -> Result<f64> {
     Ok(milliseconds(started))
 }
 
+/// The same of a machine that has rested, for that takes longer for anything; it rests before what is measured against it as well.
+async fn rested_trip(channel: &Channel) -> Result<f64> {
+    tokio::time::sleep(REST).await;
+    let trip = round_trip(channel).await?;
+    tokio::time::sleep(REST).await;
+    Ok(trip)
+}
+
 async fn applied(channel: &Channel, documents: &str, times: usize) -> Result<Vec<Figure>> {
     let mut config = ConfigServiceClient::new(channel.clone());
     let (mut trips, mut dry, mut live) = (Vec::new(), Vec::new(), Vec::new());
@@ -71,10 +79,7 @@ async fn applied(channel: &Channel, documents: &str, times: usize) -> Result<Vec
         let sysctl = "apiVersion: stele/v1\nkind: Sysctl\nname: vm.swappiness";
         let documents = format!("{documents}---\n{sysctl}\nvalue: {}\n", 10 + number % 50);
         let request = ApplyRequest { documents: documents.into(), ..ApplyRequest::default() };
-        // A machine that has rested takes longer for anything.
-        tokio::time::sleep(REST).await;
-        trips.push(round_trip(channel).await?);
-        tokio::time::sleep(REST).await;
+        trips.push(rested_trip(channel).await?);
         let started = Instant::now();
         config.apply(ApplyRequest { dry_run: true, ..request.clone() }).await?;
         dry.push(milliseconds(started));
@@ -113,9 +118,7 @@ async fn reachable(
         let link = "apiVersion: stele/v1\nkind: Link\nname: eth0\ndhcp4: {}";
         let documents = format!("{documents}---\n{link}\naddresses: [{address}/24]\n");
         let request = ApplyRequest { documents: documents.into(), ..ApplyRequest::default() };
-        tokio::time::sleep(REST).await;
-        trips.push(round_trip(channel).await?);
-        tokio::time::sleep(REST).await;
+        trips.push(rested_trip(channel).await?);
         let started = Instant::now();
         let mut config = ConfigServiceClient::new(channel.clone());
         let arrived = async {
