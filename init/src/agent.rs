@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Agents that keep running: the task that one finds in a folder of its own, and what it says.
 
-use prost::Message;
 use std::{
     fs, io,
     os::unix::fs::{PermissionsExt as _, chown},
@@ -26,10 +25,10 @@ impl Folder {
     }
 
     /// Puts the agent's task there in place of the one before.
-    pub(crate) fn give(self, task: &impl Message) -> io::Result<()> {
+    pub(crate) fn give(self, task: &[u8]) -> io::Result<()> {
         let folder = Path::new(self.path);
         let (file, beside) = (folder.join("task"), folder.join("task.new"));
-        fs::write(&beside, task.encode_to_vec())?;
+        fs::write(&beside, task)?;
         chown(&beside, Some(self.user), Some(self.user))?;
         fs::rename(beside, file)
     }

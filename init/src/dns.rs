@@ -175,7 +175,7 @@ impl Agent {
         }
         let Some(servers) = servers else { return Ok(()) };
         let unit = self.node.units.get(UNIT).cloned().ok_or(DnsError::Unit)?;
-        FOLDER.give(&task(&servers)).map_err(DnsError::Task)?;
+        FOLDER.give(&task(&servers).encode_to_vec()).map_err(DnsError::Task)?;
         let (sender, reports) = mpsc::channel(QUEUE);
         let service = self.node.supervisor.add(&self.node, UNIT, unit, Some(sender));
         service.start();

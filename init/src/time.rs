@@ -295,7 +295,7 @@ impl Agent {
         if let Some(ptp) = ptp {
             chown(ptp, Some(FOLDER.user), None)?;
         }
-        FOLDER.give(&task)
+        FOLDER.give(&task.encode_to_vec())
     }
 
     fn reports(&mut self) -> Option<&mut mpsc::Receiver<Vec<u8>>> {

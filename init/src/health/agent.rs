@@ -10,7 +10,7 @@ use crate::{
 };
 use prost::Message as _;
 use serde::Serialize;
-use std::{fs, io, os::unix::fs::chown, path::Path, rc::Rc, time::Duration};
+use std::{fs, io, rc::Rc, time::Duration};
 use stele_proto::internal::ProbeReport;
 use tokio::sync::mpsc;
 
@@ -76,7 +76,8 @@ impl Agent {
             tracing::error!(unit.name = UNIT, "the image has no such unit");
             return;
         };
-        if let Err(error) = write(&Tasks { checks: &tasks }) {
+        let task = serde_json::to_vec(&Tasks { checks: &tasks }).map_err(io::Error::from);
+        if let Err(error) = task.and_then(|task| FOLDER.give(&task)) {
             tracing::error!(error = %error, "writing the probe agent's task failed");
             return;
         }
@@ -109,11 +110,4 @@ impl Agent {
             }
         }
     }
-}
-
-/// Writes the task while no agent reads it.
-fn write(tasks: &Tasks<'_>) -> io::Result<()> {
-    let file = Path::new(FOLDER.path).join("task");
-    fs::write(&file, serde_json::to_string(tasks)?)?;
-    chown(&file, Some(FOLDER.user), Some(FOLDER.user))
 }
