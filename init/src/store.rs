@@ -164,8 +164,9 @@ impl Store {
         let mut resources = self.resources.borrow_mut();
         let key = (kind, name.to_owned());
         let before = resources.get(&key);
-        let now = clock::since_boot().unwrap_or_default();
-        since::note(kind, before.map(|entry| &entry.status), &mut status, now);
+        since::note(kind, before.map(|entry| &entry.status), &mut status, || {
+            clock::since_boot().unwrap_or_default()
+        });
         if before.is_some_and(|entry| entry.status == status) {
             return;
         }

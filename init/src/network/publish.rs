@@ -247,8 +247,11 @@ fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
                 .map(|vlans| vlans.others().iter().map(ToString::to_string).collect())
                 .unwrap_or_default(),
             dhcp6: view.desired.links.get(&status.name).map(|desired| {
-                let word = view.dhcp.get(&status.name).map_or("", |dhcp| dhcp.six.word.as_str());
-                [desired.why6.as_str(), word].join(". ").trim_end_matches(". ").to_owned()
+                let why = desired.why6.as_str();
+                match view.dhcp.get(&status.name).map(|dhcp| dhcp.six.word.as_str()) {
+                    Some("") | None => why.to_owned(),
+                    Some(word) => format!("{why}. {word}"),
+                }
             }),
             reason: view.unmade.get(&status.name).unwrap_or(&status.reason).clone(),
             since: status.since.map(|since| since.as_secs_f64()),

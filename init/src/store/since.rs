@@ -9,7 +9,12 @@ use std::time::Duration;
 const SINCE: &str = "since";
 
 /// Notes in a status when its state began: with the one before, or now.
-pub(super) fn note(kind: Kind, before: Option<&Value>, status: &mut Value, now: Duration) {
+pub(super) fn note(
+    kind: Kind,
+    before: Option<&Value>,
+    status: &mut Value,
+    now: impl FnOnce() -> Duration,
+) {
     if !matches!(kind, Kind::Files | Kind::LogSink | Kind::Metrics | Kind::Resolver) {
         return;
     }
@@ -17,7 +22,7 @@ pub(super) fn note(kind: Kind, before: Option<&Value>, status: &mut Value, now: 
     let same = before.filter(|before| text(before, "state") == state);
     let since = same.and_then(|before| before.get(SINCE)).cloned();
     if let Value::Object(fields) = status {
-        fields.insert(SINCE.to_owned(), since.unwrap_or_else(|| now.as_secs_f64().into()));
+        fields.insert(SINCE.to_owned(), since.unwrap_or_else(|| now().as_secs_f64().into()));
     }
 }
 
@@ -31,7 +36,7 @@ mod tests {
         let mut before = None;
         let mut noted = |kind, state: &str, sent: u32, now: u64| {
             let mut status = json!({"state": state, "sent": sent});
-            note(kind, before.as_ref(), &mut status, Duration::from_secs(now));
+            note(kind, before.as_ref(), &mut status, || Duration::from_secs(now));
             before = Some(status.clone());
             status.get(SINCE).and_then(Value::as_f64)
         };

@@ -20,9 +20,9 @@ pub enum Usable {
 /// prefix that another link was given is nobody's wish, and says nothing of a configuration.
 #[must_use]
 pub fn usable(desired: &Desired, observed: &Observed, dhcp: &BTreeMap<String, Dhcp>) -> Usable {
-    let ours = || {
-        let there = observed.addresses.iter().filter(|address| address.ours);
-        there.filter_map(|address| {
+    let unsure = || {
+        let asked = |address: &&Address| address.ours && (address.duplicate || address.tentative);
+        observed.addresses.iter().filter(asked).filter_map(|address| {
             let link = observed.links.iter().find(|link| link.index == address.index)?;
             let delegated =
                 desired.links.get(&link.name).is_some_and(|link| link.has_delegated(&address.cidr));
@@ -32,11 +32,11 @@ pub fn usable(desired: &Desired, observed: &Observed, dhcp: &BTreeMap<String, Dh
     let leased = |(link, address): &(&Link, &Address)| {
         dhcp.get(&link.name).is_some_and(|dhcp| dhcp.six.gives(&address.cidr))
     };
-    if let Some((_, address)) = ours().find(|it| it.1.duplicate && !leased(it)) {
+    if let Some((_, address)) = unsure().find(|it| it.1.duplicate && !leased(it)) {
         return Usable::Never(address.cidr);
     }
     // Without a carrier nobody can be asked, for as long as that takes.
-    if ours().any(|(link, address)| address.duplicate || (address.tentative && link.carrier)) {
+    if unsure().any(|(link, address)| address.duplicate || link.carrier) {
         return Usable::NotYet;
     }
     Usable::All
