@@ -21,14 +21,17 @@ pub(super) async fn inspect(node: &Node, understood: &Understood) -> Vec<Finding
     let Understood { config, canonical, places } = understood;
     let up = node.configuration.active().is_some();
     let persistent = node.state.get().is_some_and(|state| state.persistent);
-    let own = node
-        .configuration
-        .active()
-        .and_then(|active| active.config.metrics().map(Metrics::address));
     let active = node.configuration.active();
+    let figures = |config: &MachineConfig| config.metrics().map(Metrics::address);
+    let own = active.as_ref().and_then(|active| figures(&active.config));
+    let moves = figures(config).is_some_and(|address| Some(address) != own);
     let sysctls = config.sysctls().to_vec();
     // It fails only by panicking, which ends the machine.
-    let files = tokio::task::spawn_blocking(move || files(&sysctls, persistent, own));
+    let files = tokio::task::spawn_blocking(move || Machine {
+        // To walk the kernel's tables takes longer than all the rest.
+        listening: if moves { listening(own) } else { Vec::new() },
+        ..files(&sysctls, persistent)
+    });
     let machine = Machine {
         up,
         links: links(node),
@@ -43,17 +46,21 @@ pub(super) async fn inspect(node: &Node, understood: &Understood) -> Vec<Finding
     places.find(look::look(config, &machine))
 }
 
+/// Where somebody listens, but for those who give the figures now.
+fn listening(figures: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(read);
+    let listening = tables.iter().flat_map(|table| look::listening(table));
+    listening.filter(|address| Some(*address) != figures).collect()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
 /// What is in files.
-fn files(sysctls: &[Sysctl], persistent: bool, own: Option<SocketAddr>) -> Machine {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+fn files(sysctls: &[Sysctl], persistent: bool) -> Machine {
     let memory = read("/proc/meminfo");
-    let mut listening: Vec<SocketAddr> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .flat_map(|table| look::listening(&read(table)).collect::<Vec<_>>())
-        .collect();
-    listening.retain(|address| Some(*address) != own);
     Machine {
-        listening,
         settings: settings(Path::new(SETTINGS), sysctls),
         memory: memory::field(&memory, "MemTotal:"),
         huge_page: memory::field(&memory, "Hugepagesize:"),
