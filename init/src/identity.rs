@@ -73,16 +73,27 @@ pub(crate) async fn keep(node: Rc<Node>) {
     let mut configuration = node.configuration.subscribe();
     let mut network = node.identity.subscribe();
     let mut mode_before = None;
+    let mut written: Option<(Option<Rc<Active>>, NetworkIdentity)> = None;
     loop {
         let active = configuration.borrow_and_update().clone();
         let addresses = network.borrow_and_update().clone();
         let running = active.is_some();
-        let generation = active.as_ref().map_or(0, |active| active.stored.number);
-        if let Err(error) = write(active.as_deref(), &addresses) {
+        let generation = number(active.as_deref());
+        let served = written.as_ref().is_some_and(|(before, network)| {
+            node.serves.get() == Some(number(before.as_deref()))
+                && *network == addresses
+                && same(before.as_deref(), active.as_deref())
+        });
+        if served {
+            node.convergence.report(Part::Api, generation, Ok(()));
+        } else if let Err(error) = write(active.as_deref(), &addresses) {
             tracing::error!(error = %error, "writing the identity of the API failed");
             let reason = format!("who this node is could not be written down for the API: {error}");
             node.convergence.report(Part::Api, generation, Err(reason));
+            written = None;
         } else if let Some(apid) = node.supervisor.find("apid") {
+            node.serves.set(None);
+            written = Some((active, addresses));
             match mode_before.replace(running) {
                 Some(before) if before != running => {
                     // It ends under whoever brought the configuration, who is to have an answer before.
@@ -97,6 +108,18 @@ pub(crate) async fn keep(node: Rc<Node>) {
             changed = network.changed() => if changed.is_err() { return },
         }
     }
+}
+
+fn number(active: Option<&Active>) -> u64 {
+    active.map_or(0, |active| active.stored.number)
+}
+
+/// Whether two configurations tell apid the same.
+fn same(one: Option<&Active>, other: Option<&Active>) -> bool {
+    fn told(active: &Active) -> (&stele_config::Identity, Option<&ClientAccess>) {
+        (active.config.identity(), active.config.client_access())
+    }
+    one.map(told) == other.map(told)
 }
 
 /// Makes the folder of the file, which apid may read and needs to be there when it starts.
@@ -152,6 +175,7 @@ pub(crate) fn certificate(node: &Node, report: &CertificateReport) {
         return;
     }
     let outcome = if failed.is_empty() { Ok(()) } else { Err(report::plain(failed, LONGEST_TEXT)) };
+    node.serves.set(outcome.is_ok().then_some(*generation));
     node.convergence.report(
         Part::Api,
         *generation,

@@ -64,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) state: OnceCell<State>,
     /// What the network gave this machine, for the certificate and the console.
     pub(crate) identity: watch::Sender<NetworkIdentity>,
+    /// The generation of the identity by which apid serves, once it has said so.
+    pub(crate) serves: Cell<Option<u64>>,
     /// What others than the configuration say of the network.
     pub(crate) given: watch::Sender<Option<Rc<NetworkDocuments>>>,
     /// The server of the last lease, which on some platforms is the metadata service, too.
@@ -144,6 +146,7 @@ impl Node {
             devices: OnceCell::new(),
             state: OnceCell::new(),
             identity: watch::Sender::new(NetworkIdentity::default()),
+            serves: Cell::default(),
             given: watch::Sender::new(None),
             dhcp_server: Cell::default(),
             resolver: watch::Sender::default(),
