@@ -297,8 +297,11 @@ impl Configuration {
         if let Some(within) = intent.confirm_within {
             self.await_confirmation(new, Rc::clone(&previous), within).await?;
         }
-        self.enforce(node, new).await;
-        if let Err(reason) = node.convergence.reached().await {
+        self.put_in_force(node, new);
+        // The parts do not wait for the record.
+        let recorded = node.boots.configured(node, new.stored.number);
+        let (reached, ()) = tokio::join!(node.convergence.reached(), recorded);
+        if let Err(reason) = reached {
             let withdrawn = Withdrawn { reverted: false, reason: reason.clone() };
             let number = previous.stored.number;
             self.back(node, new, &previous, withdrawn).await;
@@ -333,7 +336,7 @@ impl Configuration {
     }
 
     /// Makes one known to everyone.
-    async fn enforce(&self, node: &Node, active: &Rc<Active>) {
+    fn put_in_force(&self, node: &Node, active: &Rc<Active>) {
         let generation = active.stored.number;
         tracing::info!(
             target: report::CONSOLE,
@@ -344,7 +347,12 @@ impl Configuration {
         node.convergence.begin(generation);
         self.active.send_replace(Some(Rc::clone(active)));
         self.publish(node);
-        node.boots.configured(node, generation).await;
+    }
+
+    /// The same, and on record.
+    async fn enforce(&self, node: &Node, active: &Rc<Active>) {
+        self.put_in_force(node, active);
+        node.boots.configured(node, active.stored.number).await;
     }
 
     /// Goes back from one that can't stay. What takes a restart gets one.
