@@ -49,8 +49,14 @@ use hack::{
 use std::{env, process::ExitCode};
 use world::World;
 
-/// Long ones first: what runs side by side then ends together.
+/// Those with two machines first: they would wait for one that runs beside another. Then long ones first: what runs side by side
+/// ends together.
 static SCENARIOS: &[Scenario<World>] = &[
+    Scenario { name: "cuts::every_write", machines: 2, run: cuts::every_write },
+    Scenario { name: "cuts::every_apply", machines: 2, run: cuts::every_apply },
+    Scenario { name: "network::peers", machines: 2, run: network::peers },
+    Scenario { name: "clouds::walk", machines: 2, run: clouds::walk },
+    Scenario { name: "fleet::two_nodes", machines: 2, run: fleet::two_nodes },
     Scenario { name: "cuts::kills", machines: 1, run: cuts::kills },
     Scenario { name: "broken::hangs", machines: 1, run: broken::fault::<8> },
     Scenario { name: "broken::no_api", machines: 1, run: broken::fault::<10> },
@@ -60,8 +66,6 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "broken::configuration", machines: 1, run: broken::fault::<14> },
     Scenario { name: "broken::empty", machines: 1, run: broken::fault::<0> },
     Scenario { name: "broken::corrupt_squashfs", machines: 1, run: broken::fault::<4> },
-    Scenario { name: "cuts::every_write", machines: 2, run: cuts::every_write },
-    Scenario { name: "cuts::every_apply", machines: 2, run: cuts::every_apply },
     Scenario { name: "health::safe", machines: 1, run: health::safe },
     Scenario { name: "admission::signatures", machines: 1, run: admission::signatures },
     Scenario { name: "admission::versions", machines: 1, run: admission::versions },
@@ -86,10 +90,8 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
-    Scenario { name: "network::peers", machines: 2, run: network::peers },
     Scenario { name: "faults::around", machines: 1, run: faults::around },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
-    Scenario { name: "clouds::walk", machines: 2, run: clouds::walk },
     Scenario { name: "live::node", machines: 1, run: live::node },
     Scenario { name: "api::bad_input", machines: 1, run: api::bad_input },
     Scenario {
@@ -114,7 +116,6 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "source::script", machines: 1, run: source::script },
     Scenario { name: "source::url", machines: 1, run: source::url },
     Scenario { name: "source::refused", machines: 1, run: source::refused },
-    Scenario { name: "fleet::two_nodes", machines: 2, run: fleet::two_nodes },
 ];
 
 /// What takes long and is like others: for who asks for it by name, or wants the tests to be thorough.
