@@ -30,5 +30,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    channel: None,
     time_servers: &["ntp.cloud.aliyuncs.com"],
 };

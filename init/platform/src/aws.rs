@@ -31,5 +31,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    channel: None,
     time_servers: &["169.254.169.123", "[fd00:ec2::123]"],
 };

@@ -28,5 +28,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         check_in: Some(CheckIn::Wireserver { server: "http://168.63.129.16" }),
         ..PLAIN
     }),
+    channel: None,
     time_servers: &[],
 };

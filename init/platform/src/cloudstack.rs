@@ -24,5 +24,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    channel: None,
     time_servers: &[],
 };

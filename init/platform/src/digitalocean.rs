@@ -22,5 +22,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         network: Some(("/metadata/v1.json", "digitalocean")),
         ..PLAIN
     }),
+    channel: None,
     time_servers: &[],
 };

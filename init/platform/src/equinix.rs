@@ -28,5 +28,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         }),
         ..PLAIN
     }),
+    channel: None,
     time_servers: &[],
 };

@@ -31,5 +31,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         )),
         ..PLAIN
     }),
+    channel: None,
     time_servers: &["metadata.google.internal"],
 };

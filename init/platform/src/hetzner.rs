@@ -24,5 +24,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         network: Some(("/hetzner/v1/metadata/network-config", "nocloud")),
         ..PLAIN
     }),
+    channel: None,
     time_servers: &["ntp1.hetzner.de", "ntp2.hetzner.com", "ntp3.hetzner.net"],
 };

@@ -7,5 +7,6 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "ibm",
     signs: &[&[Begins(AssetTag, "ibmcloud")]],
     metadata: None,
+    channel: None,
     time_servers: &["time.adn.networklayer.com"],
 };

@@ -7,5 +7,6 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "kubevirt",
     signs: &[&[Is(Vendor, "KubeVirt")]],
     metadata: None,
+    channel: None,
     time_servers: &[],
 };

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The places where a machine may run: how each is recognised, and how it is asked what the machine is to be.
 //!
-//! A platform is a file with one value of [`Platform`]: the signs by which it is known, and its metadata service, if it
-//! has one. All of it is data. PID 1 looks at the signs, the metadata agent asks; neither knows one platform from another.
+//! A platform is a file with one value of [`Platform`]: the signs by which it is known, and its metadata service or the
+//! channel of its hypervisor, if it has one. All of it is data. PID 1 looks at the signs, agents ask; neither knows one
+//! platform from another.
 //!
 //! A metadata service is asked only where the signs say that it is there: on other hardware, whoever sits on the same
-//! network could answer at its address.
+//! network could answer at its address. Nor is a hypervisor: on other hardware, the attempt ends the agent.
 
 #![forbid(unsafe_code)]
 
@@ -238,6 +239,17 @@ pub struct Metadata {
     pub check_in: Option<CheckIn>,
 }
 
+/// A way by which a hypervisor hands things over itself, without a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// What it is called among the sources, and the unit of its agent.
+    pub name: &'static str,
+    /// The device that the agent needs.
+    pub device: Option<&'static str>,
+    /// Whether the hypervisor can be told to forget the user-data, which every program on the machine could read.
+    pub forgets: bool,
+}
+
 /// The address at which most metadata services are (RFC 3927's range).
 const LINK_LOCAL: Server = Server::At("http://169.254.169.254");
 
@@ -265,6 +277,8 @@ pub struct Platform {
     pub signs: &'static [&'static [Sign]],
     /// Whom to ask.
     pub metadata: Option<Metadata>,
+    /// How its hypervisor is asked, where that has something to say.
+    pub channel: Option<Channel>,
     /// Servers of the time that it has for its machines: names or addresses, IPv6 in brackets.
     pub time_servers: &'static [&'static str],
 }
@@ -411,6 +425,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         for platform in ALL {
             assert_eq!(named(platform.name), Some(platform));
+            assert!(platform.metadata.is_none() || platform.channel.is_none(), "{}", platform.name);
             let Some(metadata) = platform.metadata else { continue };
             if let Server::At(server) = metadata.server {
                 assert!(server.starts_with("http"), "{}", platform.name);

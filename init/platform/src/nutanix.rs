@@ -7,5 +7,6 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "nutanix",
     signs: &[&[Is(Vendor, "Nutanix")]],
     metadata: None,
+    channel: None,
     time_servers: &[],
 };

@@ -15,5 +15,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         &[Begins(Vendor, "VMware"), Drive("CONTEXT")],
     ],
     metadata: None,
+    channel: None,
     time_servers: &[],
 };

@@ -32,5 +32,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         network: Some(("/openstack/latest/network_data.json", "openstack")),
         ..PLAIN
     }),
+    channel: None,
     time_servers: &[],
 };

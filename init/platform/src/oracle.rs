@@ -25,5 +25,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         network: Some(("/opc/v2/vnics/", "oracle")),
         ..PLAIN
     }),
+    channel: None,
     time_servers: &["169.254.169.254"],
 };

@@ -3,5 +3,10 @@
 
 use crate::{Fact::Vendor, Platform, Sign::Is};
 
-pub(crate) const PLATFORM: Platform =
-    Platform { name: "qemu", signs: &[&[Is(Vendor, "QEMU")]], metadata: None, time_servers: &[] };
+pub(crate) const PLATFORM: Platform = Platform {
+    name: "qemu",
+    signs: &[&[Is(Vendor, "QEMU")]],
+    metadata: None,
+    channel: None,
+    time_servers: &[],
+};

@@ -20,5 +20,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         ],
         ..PLAIN
     }),
+    channel: None,
     time_servers: &[],
 };

@@ -7,5 +7,6 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "virtualbox",
     signs: &[&[Is(Product, "VirtualBox")]],
     metadata: None,
+    channel: None,
     time_servers: &[],
 };

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! VMware.
+//! VMware. Its hypervisor hands over what the machine's settings have below `guestinfo.`, in the keys of cloud-init:
+//! <https://docs.cloud-init.io/en/latest/reference/datasources/vmware.html>.
 
-use crate::{Fact::Vendor, Platform, Sign::Begins};
+use crate::{Channel, Fact::Vendor, Platform, Sign::Begins};
 
 pub(crate) const PLATFORM: Platform = Platform {
     name: "vmware",
     signs: &[&[Begins(Vendor, "VMware")]],
     metadata: None,
+    channel: Some(Channel { name: "guestinfo", device: None, forgets: true }),
     time_servers: &[],
 };

@@ -22,5 +22,6 @@ pub(crate) const PLATFORM: Platform = Platform {
         network: Some(("/v1.json", "vultr")),
         ..PLAIN
     }),
+    channel: None,
     time_servers: &[],
 };
