@@ -9,6 +9,7 @@
 //! * `stage`: an image to the ESP.
 //! * `probe`: health checks over the network.
 //! * `metadata`: what a cloud has for this machine.
+//! * `guestinfo`: what VMware's hypervisor has for it.
 //! * `log-sink`: logs to where they are collected.
 //! * `metrics`: figures over plain HTTP.
 //! * `time`: the clock, by NTP and NTS.
@@ -16,7 +17,7 @@
 //! * `diagnose`: one question about the network or the machine.
 //! * `disk`: partitions and file systems; the one agent that runs as root, once, at boot.
 //!
-//! Those that speak IP are one program, `agent JOB`, which each of their units runs with a sandbox of its own.
+//! Those that speak IP, or with the hypervisor, are one program, `agent JOB`, which each of their units runs with a sandbox of its own.
 //!
 //! [`pid1`] is how they ask PID 1 for something; `leasing` is what both DHCP clients share.
 
@@ -30,6 +31,7 @@ pub mod diagnose;
 pub mod disk;
 pub mod dns;
 pub mod fetch;
+pub mod guestinfo;
 mod leasing;
 pub mod log_sink;
 pub mod metadata;

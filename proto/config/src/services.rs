@@ -10,13 +10,14 @@ use crate::{Dhcp6Start, Environment, Link, MachineConfig, Name, Remark, Subject}
 /// What is kept running.
 pub const SERVICES: [&str; 6] = ["apid", "dns", "metrics", "probe", "routers", "time"];
 /// What runs until it has done one thing.
-pub const ERRANDS: [&str; 12] = [
+pub const ERRANDS: [&str; 13] = [
     "capture",
     "configure",
     "diagnose",
     "disk",
     "examine",
     "fetch",
+    "guestinfo",
     "judge",
     "metadata",
     "observe",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The agents that speak IP for the machine, in one program: `agent JOB ...`.
+//! The agents that speak for the machine with others, by IP or with its hypervisor, in one program: `agent JOB ...`.
 //!
 //! Each process has one job and the sandbox of its unit. They are one program because each of them would bring the same
 //! libraries of TLS and DNS into the image, and into memory, once more.
@@ -11,6 +11,7 @@ mod dhcp6;
 mod diagnose;
 mod dns;
 mod fetch;
+mod guestinfo;
 mod log_sink;
 mod metadata;
 mod metrics;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         "diagnose" => diagnose::run(arguments),
         "dns" => dns::run(arguments),
         "fetch" => fetch::run(arguments),
+        "guestinfo" => guestinfo::run(arguments),
         "log-sink" => log_sink::run(arguments),
         "metadata" => metadata::run(arguments),
         "metrics" => metrics::run(arguments),
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         "routers" => routers::run(arguments),
         "time" => time::run(arguments),
         _ => misused(
-            "agent dhcp|dhcp6|diagnose|dns|fetch|log-sink|metadata|metrics|probe|routers|time ...",
+            "agent dhcp|dhcp6|diagnose|dns|fetch|guestinfo|log-sink|metadata|metrics|probe|routers|time ...",
         ),
     }
 }
