@@ -10,6 +10,7 @@
 //! * `probe`: health checks over the network.
 //! * `metadata`: what a cloud has for this machine.
 //! * `guestinfo`: what VMware's hypervisor has for it.
+//! * `kvp`: what Hyper-V's has.
 //! * `log-sink`: logs to where they are collected.
 //! * `metrics`: figures over plain HTTP.
 //! * `time`: the clock, by NTP and NTS.
@@ -32,6 +33,7 @@ pub mod disk;
 pub mod dns;
 pub mod fetch;
 pub mod guestinfo;
+pub mod kvp;
 mod leasing;
 pub mod log_sink;
 pub mod metadata;

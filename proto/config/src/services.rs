@@ -10,7 +10,7 @@ use crate::{Dhcp6Start, Environment, Link, MachineConfig, Name, Remark, Subject}
 /// What is kept running.
 pub const SERVICES: [&str; 6] = ["apid", "dns", "metrics", "probe", "routers", "time"];
 /// What runs until it has done one thing.
-pub const ERRANDS: [&str; 13] = [
+pub const ERRANDS: [&str; 14] = [
     "capture",
     "configure",
     "diagnose",
@@ -19,6 +19,7 @@ pub const ERRANDS: [&str; 13] = [
     "fetch",
     "guestinfo",
     "judge",
+    "kvp",
     "metadata",
     "observe",
     "ping",

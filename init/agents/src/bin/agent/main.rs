@@ -12,6 +12,7 @@ mod diagnose;
 mod dns;
 mod fetch;
 mod guestinfo;
+mod kvp;
 mod log_sink;
 mod metadata;
 mod metrics;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         "dns" => dns::run(arguments),
         "fetch" => fetch::run(arguments),
         "guestinfo" => guestinfo::run(arguments),
+        "kvp" => kvp::run(arguments),
         "log-sink" => log_sink::run(arguments),
         "metadata" => metadata::run(arguments),
         "metrics" => metrics::run(arguments),
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
         "routers" => routers::run(arguments),
         "time" => time::run(arguments),
         _ => misused(
-            "agent dhcp|dhcp6|diagnose|dns|fetch|guestinfo|log-sink|metadata|metrics|probe|routers|time ...",
+            "agent dhcp|dhcp6|diagnose|dns|fetch|guestinfo|kvp|log-sink|metadata|metrics|probe|routers|time ...",
         ),
     }
 }
