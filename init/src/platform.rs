@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where the machine runs: what the firmware is a sign of, or the kernel command line says, and what the platform's metadata
-//! service knows of it. All of it is the resource `Platform`.
+//! service or its hypervisor knows of it. All of it is the resource `Platform`.
 
 use crate::{arguments, network::given, node::Node, one_shot, report, store::Kind};
 use serde::{Deserialize, Serialize};
@@ -9,18 +9,21 @@ use std::{
     collections::BTreeMap,
     fs,
     net::IpAddr,
+    os::unix::fs::chown,
     path::Path,
     rc::Rc,
     time::Duration,
 };
 use stele_kernel::{net::Fence, process::Exit};
-use stele_platform::{CheckIn, Fact, Facts, Found, Metadata, Platform, Server};
+use stele_platform::{Channel, CheckIn, Fact, Facts, Found, Metadata, Platform, Server};
 
 const DMI: &str = "/sys/class/dmi/id";
 /// What the kernel command line calls it.
 const ARGUMENT: &str = "stele.platform=";
 /// Hardware of one's own.
 const METAL: &str = "metal";
+/// The unit of the metadata agent, and what a metadata service is called among the sources.
+pub(crate) const METADATA: &str = "metadata";
 /// The user of the metadata agent, as its unit has it.
 const AGENT: u32 = 210;
 /// The port of services that speak HTTP.
@@ -31,7 +34,7 @@ const EMPTY: &[u8] = b"[]";
 pub(crate) const INSTANCE: &str = "instanceId";
 /// The largest answer: user-data, and a line of attributes.
 const LARGEST_ANSWER: usize = crate::configuration::LARGEST + 64 * 1024;
-/// How long one conversation with the service may take.
+/// How long one conversation with the service, or the hypervisor, may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest attribute that is shown, and the longest reason.
@@ -55,7 +58,7 @@ struct Status<'a> {
     attributes: &'a BTreeMap<String, String>,
 }
 
-/// How far it has come with the metadata service.
+/// How far it has come with the metadata service, or the hypervisor.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -66,7 +69,7 @@ enum State {
     Asking,
     /// It has answered.
     Answered,
-    /// It does not answer, and will be asked again.
+    /// It does not answer. A service will be asked again.
     Failed,
 }
 
@@ -99,7 +102,7 @@ pub(crate) struct Said {
     pub(crate) user_data: Option<Vec<u8>>,
 }
 
-/// The first line of the metadata agent's answer; what is behind it is the user-data.
+/// The first line of an agent's answer; what is behind it is the user-data.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -156,9 +159,14 @@ impl Here {
         self.platform.get().is_some()
     }
 
-    /// Whether there is a metadata service to be asked.
-    pub(crate) fn can_be_asked(&self) -> bool {
-        self.metadata().is_some()
+    fn channel(&self) -> Option<Channel> {
+        self.platform.get()?.channel
+    }
+
+    /// What there is to be asked, as it is called among the sources, and as the unit of its agent.
+    pub(crate) fn source(&self) -> Option<&'static str> {
+        let channel = self.channel().map(|channel| channel.name);
+        self.metadata().map(|_service| METADATA).or(channel)
     }
 
     /// Where the services of the platform are that only the agent is to reach.
@@ -179,7 +187,7 @@ impl Here {
 
     /// Says who reaches them.
     pub(crate) fn fenced(&self, node: &Node, up: &[Fence], failure: Option<&String>) {
-        if !self.can_be_asked() {
+        if self.metadata().is_none() {
             return;
         }
         let reach = match failure {
@@ -204,13 +212,22 @@ impl Here {
         self.say(node, |shown| shown.attributes.extend(attributes.clone()));
     }
 
-    /// Asks the metadata service until it answers, waiting longer each time.
-    pub(crate) async fn ask(&self, node: &Rc<Node>) -> Said {
+    /// Asks what the platform knows: a metadata service until it answers, waiting longer each time; a hypervisor, which answers
+    /// at once if at all, one time. Returns why it does not.
+    pub(crate) async fn ask(&self, node: &Rc<Node>) -> Result<Said, String> {
+        if self.channel().is_some() {
+            return self.converse(node).await;
+        }
         self.say(node, |shown| {
             shown.state = State::Asking;
             shown.reason = "waiting for an address".to_owned();
         });
-        node.ask_until_answered(LONGEST_WAIT, async || match converse(node, self.name()).await {
+        let ask = async || self.converse(node).await.ok();
+        Ok(node.ask_until_answered(LONGEST_WAIT, ask).await)
+    }
+
+    async fn converse(&self, node: &Node) -> Result<Said, String> {
+        match self.hear(node).await {
             Ok((attributes, network, user_data)) => {
                 let describes_network = network != EMPTY;
                 given::take(node, network).await;
@@ -220,22 +237,51 @@ impl Here {
                     shown.reason = String::new();
                     shown.attributes.extend(attributes);
                 });
-                Some(Said { instance, describes_network, user_data })
+                Ok(Said { instance, describes_network, user_data })
             }
             Err(reason) => {
-                tracing::warn!(
-                    platform = self.name(),
-                    reason,
-                    "the metadata service does not answer"
-                );
+                tracing::warn!(platform = self.name(), reason, "the platform does not answer");
                 self.say(node, |shown| {
                     shown.state = State::Failed;
-                    shown.reason = reason;
+                    shown.reason.clone_from(&reason);
                 });
-                None
+                Err(reason)
             }
-        })
-        .await
+        }
+    }
+
+    /// Has the agent ask once.
+    async fn hear(&self, node: &Node) -> Result<Heard, String> {
+        match self.channel() {
+            None => understand(&run_metadata(node, &[self.name().to_owned()]).await?),
+            Some(Channel { name, device, .. }) => {
+                if let (Some(device), Some(unit)) = (device, node.units.get(name)) {
+                    let given = chown(device, Some(unit.sandbox.uid), None);
+                    given.map_err(|error| format!("giving {device} to its agent: {error}"))?;
+                }
+                let arguments: Vec<String> = device.map(str::to_owned).into_iter().collect();
+                understand(&run(node, name, &arguments).await?)
+            }
+        }
+    }
+
+    /// Has the hypervisor forget user-data of its own that is in force now: every program on the machine could read it. A machine
+    /// that keeps nothing needs it again.
+    pub(crate) async fn forget_user_data(&self, node: &Node, source: &str) {
+        let Some(channel) = self.channel().filter(|it| it.forgets && it.name == source) else {
+            return;
+        };
+        if !node.state.get().is_some_and(|state| state.persistent) {
+            return;
+        }
+        let told = match run(node, channel.name, &["--forget".to_owned()]).await {
+            Ok(_nothing) => "to forget the user-data".to_owned(),
+            Err(reason) => {
+                tracing::warn!(platform = self.name(), reason, "the platform keeps the user-data");
+                reason
+            }
+        };
+        self.say(node, |shown| shown.told = told);
     }
 
     /// Tells a platform that wants to hear it that the machine is up, once it has a configuration.
@@ -249,7 +295,7 @@ impl Here {
         drop(configured);
         let arguments = ["--check-in".to_owned(), self.name().to_owned()];
         node.ask_until_answered(LONGEST_WAIT, async || {
-            let said = run(node, &arguments).await.map(drop);
+            let said = run_metadata(node, &arguments).await.map(drop);
             if let Err(reason) = &said {
                 tracing::warn!(platform = self.name(), reason, "telling the platform failed");
             }
@@ -264,10 +310,9 @@ impl Here {
 /// Attributes, what is said of the network, and the user-data.
 type Heard = (BTreeMap<String, String>, Vec<u8>, Option<Vec<u8>>);
 
-/// Has one conversation; what comes back is shown, so it is made fit for that.
-async fn converse(node: &Node, name: &str) -> Result<Heard, String> {
-    let stdout = run(node, &[name.to_owned()]).await?;
-    let odd = || "the metadata agent's answer makes no sense".to_owned();
+/// What an agent answers; it is shown, so it is made fit for that.
+fn understand(stdout: &[u8]) -> Result<Heard, String> {
+    let odd = || "the agent's answer makes no sense".to_owned();
     let end = stdout.iter().position(|byte| *byte == b'\n').ok_or_else(odd)?;
     let (line, rest) = stdout.split_at_checked(end).ok_or_else(odd)?;
     let answer: Answer = serde_json::from_slice(line).map_err(|_| odd())?;
@@ -277,11 +322,16 @@ async fn converse(node: &Node, name: &str) -> Result<Heard, String> {
     Ok((shown, network, user_data))
 }
 
-/// Runs the metadata agent.
-async fn run(node: &Node, arguments: &[String]) -> Result<Vec<u8>, String> {
+/// Runs the metadata agent, which is told where the DHCP server is.
+async fn run_metadata(node: &Node, arguments: &[String]) -> Result<Vec<u8>, String> {
     let server = node.dhcp_server.get().map(|server| server.to_string());
     let arguments: Vec<String> = arguments.iter().cloned().chain(server).collect();
-    let output = one_shot::run(node, "metadata", &arguments, &[], LARGEST_ANSWER, DEADLINE).await;
+    run(node, METADATA, &arguments).await
+}
+
+/// Runs an agent that speaks with the platform.
+async fn run(node: &Node, unit: &str, arguments: &[String]) -> Result<Vec<u8>, String> {
+    let output = one_shot::run(node, unit, arguments, &[], LARGEST_ANSWER, DEADLINE).await;
     let output = output.map_err(|error| report::chain(&error))?;
     if output.exit == Exit::Code(0) {
         return Ok(output.stdout);
@@ -387,7 +437,10 @@ mod tests {
         assert_eq!(name(Some("metal")), METAL);
         assert_eq!(name(Some("nonsense")), "hetzner");
         assert_eq!(decide(&Facts::default(), None).name(), METAL);
-        assert!(decide(&facts, None).can_be_asked());
-        assert!(!decide(&facts, Some("metal")).can_be_asked());
+        let source = |said: &str| decide(&facts, Some(said)).source();
+        assert_eq!(source("hetzner"), Some(METADATA));
+        assert_eq!(source("vmware"), Some("guestinfo"));
+        assert_eq!(source("hyperv"), Some("kvp"));
+        assert_eq!((source("virtualbox"), source("metal")), (None, None));
     }
 }

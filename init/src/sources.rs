@@ -3,14 +3,14 @@
 //!
 //! 1. QEMU's fw_cfg, at `opt/stele/config`
 //! 2. a drive that a platform's tools have made, by its label
-//! 3. the metadata service of the platform, if that is one that has one
+//! 3. the metadata service of the platform, if that is one that has one, or its hypervisor, if that hands something over
 //! 4. the URL in `stele.config=` on the kernel command line, or in `ds=nocloud;s=` there or in the machine's serial number
 //!
 //! The first that is there decides: one that is there and is not valid is not passed over in silence. What was found is
 //! the resource `Source`. Each source is one function from the node to bytes, which may be wrapped as clouds pass things
 //! on, or say that the configuration is elsewhere.
 //!
-//! A machine with a saved configuration looks on drives and at the service only to hear whether it is another instance now
+//! A machine with a saved configuration looks on drives and asks its platform only to hear whether it is another instance now
 //! ([`instance`]): then it takes its configuration anew.
 
 mod drives;
@@ -23,7 +23,7 @@ use crate::{
     network::given,
     node::Node,
     one_shot,
-    platform::{Here, Said},
+    platform::{Here, METADATA, Said},
     report,
     store::Kind,
 };
@@ -37,8 +37,6 @@ use std::{
 };
 use stele_kernel::process::Exit;
 
-/// What the metadata service is called among the sources.
-const METADATA: &str = "metadata";
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/stele/config/raw";
 /// How long a source in the network is tried before the machine takes a configuration from whoever brings one, too.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -129,7 +127,7 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: &Rc<Here>) {
         }
     }
     let asked = Rc::clone(here);
-    if in_time(node, async move |node| try_service(&node, &asked).await).await == Some(true) {
+    if in_time(node, async move |node| try_platform(&node, &asked).await).await == Some(true) {
         return;
     }
     match url::given() {
@@ -163,13 +161,14 @@ async fn in_time<T: 'static>(
     tokio::time::timeout(PATIENCE, trying).await.ok()?.ok()
 }
 
-/// Asks the metadata service what it knows of a machine that has its configuration from elsewhere.
+/// Asks the platform what it knows of a machine that has its configuration from elsewhere.
 fn learn(node: &Rc<Node>, here: &Rc<Here>) {
-    if here.can_be_asked() {
+    if let Some(source) = here.source() {
         let (node, here) = (Rc::clone(node), Rc::clone(here));
         tokio::task::spawn_local(async move {
-            let said = here.ask(&node).await;
-            instance::note(&node, &here, METADATA, said.instance).await;
+            if let Ok(said) = here.ask(&node).await {
+                instance::note(&node, &here, source, said.instance).await;
+            }
         });
     }
 }
@@ -180,22 +179,31 @@ pub(crate) fn revisit(node: &Rc<Node>, here: &Rc<Here>) {
     tokio::task::spawn_local(async move { instance::revisit(&node, &here).await });
 }
 
-/// Takes the user-data of the metadata service. False if there is none.
-async fn try_service(node: &Rc<Node>, here: &Here) -> bool {
-    if !here.can_be_asked() {
+/// Takes the user-data that the platform itself hands over. False if there is none.
+async fn try_platform(node: &Rc<Node>, here: &Here) -> bool {
+    let Some(source) = here.source() else {
         say(node, METADATA, State::Absent, "");
         return false;
-    }
-    say(node, METADATA, State::Trying, "");
-    let Said { instance, user_data, .. } = here.ask(node).await;
+    };
+    say(node, source, State::Trying, "");
+    let Said { instance, user_data, .. } = match here.ask(node).await {
+        Ok(said) => said,
+        Err(reason) => {
+            say(node, source, State::Failed, &reason);
+            return false;
+        }
+    };
     let Some(bytes) = user_data else {
-        say(node, METADATA, State::Absent, "the metadata service has no user-data");
+        say(node, source, State::Absent, "the platform has no user-data for this machine");
         return false;
     };
-    match take(node, METADATA, &bytes, 0).await {
+    match take(node, source, &bytes, 0).await {
         Taken::Nothing => return false,
         Taken::Refused => {}
-        Taken::InForce => instance::note(node, here, METADATA, instance).await,
+        Taken::InForce => {
+            instance::note(node, here, source, instance).await;
+            here.forget_user_data(node, source).await;
+        }
     }
     true
 }

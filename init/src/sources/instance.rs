@@ -10,7 +10,7 @@
 //! someone's.
 
 use super::{
-    METADATA, State, Taken,
+    State, Taken,
     drives::{About, Drive},
     generation, look_at_drives, say, take,
 };
@@ -75,11 +75,11 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
             decided = true;
         }
     }
-    if here.can_be_asked() {
-        let said = here.ask(node).await;
-        if !decided {
-            consider(node, here, METADATA, said).await;
-        }
+    if let Some(source) = here.source()
+        && let Ok(said) = here.ask(node).await
+        && !decided
+    {
+        consider(node, here, source, said).await;
     }
 }
 
@@ -121,7 +121,10 @@ async fn consider(node: &Rc<Node>, here: &Here, source: &str, said: Said) {
         Some(bytes) => take(node, source, &bytes, generation(node)).await,
     };
     match taken {
-        Taken::InForce => keep(node, &kept, now).await,
+        Taken::InForce => {
+            keep(node, &kept, now).await;
+            here.forget_user_data(node, source).await;
+        }
         // The next start tries again.
         Taken::Refused => {}
         Taken::Nothing => {
