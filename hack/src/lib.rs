@@ -7,7 +7,7 @@
 //! * [`accelerator`]: whether QEMU may use the processor itself.
 //! * [`machine`]: what a virtual machine is made of, as data, and as QEMU's arguments.
 //! * [`console`]: its serial console, as a file that can be waited on.
-//! * [`qmp`]: its monitor.
+//! * [`qmp`]: its monitor; [`debugger`]: its debugger.
 //! * [`writes`], [`replay`]: what was written to a drive, and the drive at any moment of that.
 //! * [`esp`], [`cuts`]: what must hold at each of these moments.
 //! * [`vm`]: a machine that runs, reboots, loses power and comes back.
@@ -35,6 +35,7 @@ pub mod check;
 pub mod console;
 pub mod ctl;
 pub mod cuts;
+pub mod debugger;
 pub mod disk;
 pub mod esp;
 pub mod fuzz;

@@ -206,6 +206,14 @@ impl Machine {
         self
     }
 
+    /// QEMU's debugger stub, at a socket.
+    #[must_use]
+    pub fn with_debugger(mut self, socket: &Path) -> Self {
+        let address = format!("unix:{},server=on,wait=off", escape(socket));
+        self.extra.extend(["-gdb".to_owned(), address]);
+        self
+    }
+
     /// One more drive, read-only.
     #[must_use]
     pub fn with_drive(mut self, path: &Path) -> Self {
