@@ -22,6 +22,7 @@ mod faults;
 mod fleet;
 mod health;
 mod http;
+mod hypervisor;
 mod images;
 mod kinds;
 mod live;
@@ -110,6 +111,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "power::buttons", machines: 1, run: power::buttons },
     Scenario { name: "disk::too_small", machines: 1, run: disk::too_small },
     Scenario { name: "source::cidata", machines: 1, run: source::cidata },
+    Scenario { name: "hypervisor::guestinfo", machines: 1, run: hypervisor::guestinfo },
     Scenario { name: "source::config_drive", machines: 1, run: source::config_drive },
     Scenario { name: "source::metadata", machines: 1, run: source::metadata },
     Scenario { name: "source::include", machines: 1, run: source::include },
