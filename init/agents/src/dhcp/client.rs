@@ -16,10 +16,13 @@
 //! four, because machines should boot fast; and the address is used at once and probed meanwhile (RFC 5227), because a probe
 //! costs seconds and finds something nearly never. A conflict takes the address back.
 
-mod check;
+pub(crate) mod check;
 pub(crate) mod timing;
 
-use self::{check::Check, timing::Random};
+use self::{
+    check::{Check, Pace},
+    timing::Random,
+};
 use super::{
     Mac,
     event::{Effect, Event, Report, Unicast},
@@ -335,14 +338,16 @@ impl Client {
         self.phase = Phase::Bound;
         self.failures = 0;
         if !renewed {
-            self.check = Some(Check::new(address, now));
+            self.check = Some(Check::new(address, Pace::PATIENT, now));
             self.continue_check(now, effects);
         }
     }
 
     fn continue_check(&mut self, now: Duration, effects: &mut Vec<Effect>) {
-        let Some(check) = &mut self.check else { return };
-        effects.extend(check.pass(now, &mut self.random));
+        let (Some(check), Some(held)) = (&mut self.check, &self.held) else { return };
+        let target = held.terms.address;
+        let word = check.pass(now, &mut self.random);
+        effects.extend(word.map(|word| Effect::Arp { sender: word.sender(target), target }));
         if check.is_over() {
             self.check = None;
         }
@@ -350,7 +355,7 @@ impl Client {
 
     fn judge(&mut self, arp: &Arp, now: Duration, effects: &mut Vec<Effect>) {
         let (Some(check), Some(held)) = (&self.check, &self.held) else { return };
-        if !check.finds(arp, self.mac) {
+        if arp.sender == self.mac || !check.finds(arp) {
             return;
         }
         let (address, server) = (held.terms.address, held.server);
