@@ -10,6 +10,7 @@ use rustix::{
 };
 use std::{
     io,
+    net::Ipv4Addr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
@@ -23,6 +24,11 @@ pub enum Traffic {
     },
     /// ARP.
     Arp,
+    /// ARP that names one address, as the sender's or as the one it is about.
+    ArpAbout {
+        /// The address.
+        address: Ipv4Addr,
+    },
 }
 
 /// A nonblocking packet socket.
@@ -43,6 +49,10 @@ impl PacketSocket {
                 libc::ETH_P_IP
             }
             Traffic::Arp => libc::ETH_P_ARP,
+            Traffic::ArpAbout { address } => {
+                attach(socket.as_fd(), &arp_about(address))?;
+                libc::ETH_P_ARP
+            }
         };
         bind(socket.as_fd(), index, protocol as u16)?;
         Ok(Self(socket))
@@ -76,15 +86,24 @@ impl AsFd for PacketSocket {
     }
 }
 
+/// A jump to the last instruction of a program, which drops the frame.
+const DROP: u8 = u8::MAX;
+
+fn load(size: u32, offset: u32) -> libc::sock_filter {
+    instruction(libc::BPF_LD | size | libc::BPF_ABS, offset, 0, 0)
+}
+
+fn test(operation: u32, value: u32, yes: u8, no: u8) -> libc::sock_filter {
+    instruction(libc::BPF_JMP | operation | libc::BPF_K, value, yes, no)
+}
+
+fn give(length: u32) -> libc::sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, length, 0, 0)
+}
+
 /// A classic BPF program that passes unfragmented UDP over IPv4 to `port`; offsets from the Ethernet header on.
 fn udp_to(port: u16) -> [libc::sock_filter; 11] {
-    const DROP: u8 = u8::MAX;
-    let load = |size: u32, offset| instruction(libc::BPF_LD | size | libc::BPF_ABS, offset, 0, 0);
-    let test = |operation: u32, value, yes, no| {
-        instruction(libc::BPF_JMP | operation | libc::BPF_K, value, yes, no)
-    };
-    let give = |length| instruction(libc::BPF_RET | libc::BPF_K, length, 0, 0);
-    let mut program = [
+    dropping([
         load(libc::BPF_H, 12),
         test(libc::BPF_JEQ, libc::ETH_P_IP as u32, 0, DROP),
         load(libc::BPF_B, 23),
@@ -97,7 +116,28 @@ fn udp_to(port: u16) -> [libc::sock_filter; 11] {
         test(libc::BPF_JEQ, port.into(), 0, DROP),
         give(u32::from(u16::MAX)),
         give(0),
-    ];
+    ])
+}
+
+/// One that passes ARP in which `address` is the sender's, or the one it is about.
+fn arp_about(address: Ipv4Addr) -> [libc::sock_filter; 8] {
+    let address = address.to_bits();
+    dropping([
+        load(libc::BPF_H, 12),
+        test(libc::BPF_JEQ, libc::ETH_P_ARP as u32, 0, DROP),
+        load(libc::BPF_W, 28),
+        test(libc::BPF_JEQ, address, 2, 0),
+        load(libc::BPF_W, 38),
+        test(libc::BPF_JEQ, address, 0, DROP),
+        give(u32::from(u16::MAX)),
+        give(0),
+    ])
+}
+
+/// Gives the jumps to the drop their distance.
+fn dropping<const COUNT: usize>(
+    mut program: [libc::sock_filter; COUNT],
+) -> [libc::sock_filter; COUNT] {
     // A jump counts the instructions between it and its target, the last one.
     for (place, step) in program.iter_mut().rev().enumerate() {
         let distance = (place as u8).saturating_sub(1);
@@ -153,7 +193,8 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Res
 
 #[cfg(test)]
 mod tests {
-    use super::udp_to;
+    use super::{arp_about, udp_to};
+    use std::net::Ipv4Addr;
 
     #[test]
     fn every_test_that_fails_jumps_to_the_drop() {
@@ -162,6 +203,38 @@ mod tests {
             let is_jump = step.code & 7 == libc::BPF_JMP as u16;
             let jump = usize::from(step.jt.max(step.jf));
             assert!(!is_jump || place + 1 + jump == program.len() - 1, "{place}: {jump}");
+        }
+    }
+
+    /// What the program gives of a frame.
+    fn run(program: &[libc::sock_filter], frame: &[u8]) -> u32 {
+        let (mut place, mut value) = (0, 0);
+        loop {
+            let step = &program[place];
+            let at = step.k as usize;
+            place += 1;
+            match u32::from(step.code) {
+                0x28 => value = u32::from(u16::from_be_bytes([frame[at], frame[at + 1]])),
+                0x20 => value = u32::from_be_bytes(frame[at..at + 4].try_into().expect("four")),
+                0x15 => place += usize::from(if value == step.k { step.jt } else { step.jf }),
+                0x06 => return step.k,
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_arp_about_an_address_is_heard() {
+        let program = arp_about(Ipv4Addr::new(192, 0, 2, 7));
+        let mut frame = [0; 42];
+        frame[12..14].copy_from_slice(&[0x08, 0x06]);
+        assert_eq!(run(&program, &frame), 0);
+        for place in [28, 38] {
+            let mut frame = frame;
+            frame[place..place + 4].copy_from_slice(&[192, 0, 2, 7]);
+            assert!(run(&program, &frame) > 0, "{place}");
+            frame[13] = 0;
+            assert_eq!(run(&program, &frame), 0, "IPv4");
         }
     }
 }

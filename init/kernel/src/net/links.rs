@@ -24,6 +24,8 @@ pub struct LinkInfo {
     pub up: bool,
     /// Whether it has a carrier; always false while it is down.
     pub carrier: bool,
+    /// Whether it finds hardware addresses by ARP, as Ethernet links do but those that lead nowhere.
+    pub arp: bool,
     /// Whether it is an Ethernet link with a device behind it, in contrast to bridges, tunnels and the loopback.
     pub physical: bool,
     /// The PCI device that it is, or is a part of: domain, bus, device and function.
@@ -84,6 +86,7 @@ impl Netlink {
             let ethernet = header.ifi_type == libc::ARPHRD_ETHER;
             let inet6 = attributes.get_af_spec().and_then(|families| families.get_inet6());
             let routers = inet6.and_then(|inet6| inet6.get_flags()).unwrap_or_default();
+            let mute = libc::IFF_NOARP | libc::IFF_LOOPBACK | libc::IFF_POINTOPOINT;
             let up = header.ifi_flags & libc::IFF_UP as u32 != 0;
             let info = attributes.get_linkinfo().ok();
             let mac = |bytes: &[u8]| bytes.try_into().ok().filter(|_| ethernet);
@@ -95,6 +98,7 @@ impl Netlink {
                 max_mtu: attributes.get_max_mtu().ok().filter(|max| *max > 0),
                 up,
                 carrier: up && header.ifi_flags & libc::IFF_LOWER_UP as u32 != 0,
+                arp: ethernet && header.ifi_flags & mute as u32 == 0,
                 physical: ethernet && device.exists(),
                 pci: pci(&device),
                 driver: fs::read_link(device.join("driver"))
