@@ -3,6 +3,7 @@
 //!
 //! * `dhcp`: one per link; a DHCPv4 client.
 //! * `dhcp6`: one per link; a DHCPv6 client.
+//! * `acd`: whether another machine has a fixed IPv4 address of ours.
 //! * `routers`: name servers that routers advertise.
 //! * `configure`: YAML to the canonical form, and what a platform's files say.
 //! * `fetch`: an URL to its body.
@@ -20,11 +21,12 @@
 //!
 //! Those that speak IP, or with the hypervisor, are one program, `agent JOB`, which each of their units runs with a sandbox of its own.
 //!
-//! [`pid1`] is how they ask PID 1 for something; `leasing` is what both DHCP clients share.
+//! [`pid1`] is how they ask PID 1 for something; `leasing` is what both DHCP clients share, and `acd` in part.
 
 #![forbid(unsafe_code)]
 
 pub mod about;
+pub mod acd;
 pub mod context;
 pub mod dhcp;
 pub mod dhcp6;

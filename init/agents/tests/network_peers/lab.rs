@@ -181,6 +181,17 @@ impl Lab {
         self.reporter(arguments, capability, report)
     }
 
+    /// A file that an agent may read.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Sends SIGHUP to the agent that was started last.
+    pub(crate) fn reload(&self) {
+        let agent = self.children.last().expect("an agent").id();
+        run("kill", &["-HUP", &agent.to_string()]);
+    }
+
     /// Starts any agent, as PID 1 would, and gives what it reports.
     pub(crate) fn reporter<M: prost::Message + Default + 'static, T: Send + 'static>(
         &mut self,
@@ -241,6 +252,11 @@ pub(crate) struct Reports<T>(Receiver<T>);
 impl<T> Reports<T> {
     pub(crate) fn next(&self) -> T {
         self.0.recv_timeout(PATIENCE).expect("a report of the agent")
+    }
+
+    /// Whether nothing more is said for this long.
+    pub(crate) fn is_silent(&self, time: Duration) -> bool {
+        self.0.recv_timeout(time).is_err()
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The agents of the network against Kea and radvd.
 
+mod fixed;
 mod flags;
 mod lab;
 mod prefix;

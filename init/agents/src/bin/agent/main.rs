@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acd;
 mod dhcp;
 mod dhcp6;
 mod diagnose;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         let _unnamed = rustix::thread::set_name(&name);
     }
     match *job {
+        "acd" => acd::run(arguments),
         "dhcp" => dhcp::run(arguments),
         "dhcp6" => dhcp6::run(arguments),
         "diagnose" => diagnose::run(arguments),
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
         "routers" => routers::run(arguments),
         "time" => time::run(arguments),
         _ => misused(
-            "agent dhcp|dhcp6|diagnose|dns|fetch|guestinfo|kvp|log-sink|metadata|metrics|probe|routers|time ...",
+            "agent acd|dhcp|dhcp6|diagnose|dns|fetch|guestinfo|kvp|log-sink|metadata|metrics|probe|routers|time ...",
         ),
     }
 }
