@@ -5,6 +5,7 @@
 //! look at everything, decide in [`stele_machine::network`], do it, and say how it is. What fails is tried again, later
 //! and later, and at once when something changes.
 
+mod acd;
 mod agents;
 mod arguments;
 mod endpoints;
@@ -21,12 +22,13 @@ mod wireguard;
 use crate::{
     configuration::Active, convergence::Part, events::Cause, node::Node, readiness, report,
 };
+use acd::{Acd, Finding};
 use agents::{Agents, Word};
 use failures::Failures;
 use files::Files;
 use modules::Modules;
 use routers::Routers;
-use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, io, net::Ipv4Addr, rc::Rc, time::Duration};
 use stele_config::{Cidr, MachineConfig};
 use stele_kernel::{
     clock,
@@ -109,6 +111,7 @@ struct Network {
     node: Rc<Node>,
     netlink: Netlink,
     agents: Agents,
+    acd: Acd,
     modules: Modules,
     routers: Routers,
     tunnels: Tunnels,
@@ -132,12 +135,14 @@ enum Woken {
 impl Network {
     fn new(node: Rc<Node>) -> Network {
         let agents = Agents::new(Rc::clone(&node));
+        let acd = Acd::new(Rc::clone(&node));
         let modules = Modules::new(Rc::clone(&node));
         let routers = Routers::new(Rc::clone(&node));
         Network {
             node,
             netlink: Netlink::new(),
             agents,
+            acd,
             modules,
             routers,
             tunnels: Tunnels::new(),
@@ -188,6 +193,12 @@ impl Network {
                         }
                         Woken::Changed
                     }
+                    found = self.acd.hear() => {
+                        if !self.find(found) {
+                            continue;
+                        }
+                        Woken::Changed
+                    }
                     () = self.modules.tried() => Woken::Changed,
                     () = self.tunnels.heard() => Woken::Changed,
                     () = pause(wait) => Woken::Changed,
@@ -197,6 +208,7 @@ impl Network {
                 Woken::Changed => {}
                 Woken::Configured => {
                     self.failures = Failures::default();
+                    self.dhcp.values_mut().for_each(|dhcp| dhcp.acd.forgive());
                     cause = self.node.configuration.active().map(|active| active.cause());
                 }
                 Woken::Reported(link, Word::Four(report)) => self.hear(&link, report),
@@ -268,6 +280,31 @@ impl Network {
         new
     }
 
+    /// Takes what is found out about a fixed address, where it is still asked for. Returns whether that is new.
+    fn find(&mut self, found: Finding) -> bool {
+        let Finding { link, address, by } = found;
+        let Some(name) = self.links.get(&link) else { return false };
+        let Some(dhcp) = self.dhcp.get_mut(name) else { return false };
+        let new = dhcp.acd.hear(address, by, now());
+        if new {
+            let address = address.to_string();
+            match by.map(|by| by.to_string()) {
+                None => {
+                    tracing::info!(link.name = name, address, "no other machine has the address")
+                }
+                Some(by) => {
+                    tracing::warn!(
+                        link.name = name,
+                        address,
+                        by,
+                        "another machine has the address"
+                    );
+                }
+            }
+        }
+        new
+    }
+
     /// How long there is nothing to be done by itself.
     fn wait(&self) -> Option<Duration> {
         let ends = self
@@ -279,7 +316,8 @@ impl Network {
             ends.flatten().min().map(|until| until.saturating_add(Duration::from_millis(10)));
         // After a failure all is tried again soon; it may not have come as far as the tunnels.
         let again = self.failures.again().or_else(|| self.tunnels.again());
-        let next = [lease, again].into_iter().flatten().min();
+        let asked = self.dhcp.values().filter_map(|dhcp| dhcp.acd.until()).min();
+        let next = [lease, asked, again].into_iter().flatten().min();
         next.map(|next| next.saturating_sub(now()))
     }
 
@@ -327,6 +365,7 @@ impl Network {
             errors.push(error);
         }
         errors.extend(self.routers.pass(&mut self.netlink, &desired, &observed));
+        errors.extend(self.acd.run(&observed, &self.dhcp).err());
         let mut pending = false;
         match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, config) {
             firewall::Outcome::Same => {}
@@ -379,8 +418,9 @@ impl Network {
             None => match usable(desired, observed, &self.dhcp) {
                 Usable::All => Ok(()),
                 Usable::NotYet => return,
-                Usable::Never(address) => {
-                    Err(format!("address {address}: another machine on the link has it"))
+                Usable::Never { address, by } => {
+                    let by = by.map(|by| format!(": {by}")).unwrap_or_default();
+                    Err(format!("address {address}: another machine on the link has it{by}"))
                 }
             },
         };
@@ -393,7 +433,20 @@ impl Network {
         let wanted = |name: &str| desired.links.contains_key(name);
         self.dhcp.retain(|name, _| observed.link(name).is_some() && wanted(name));
         for link in observed.links.iter().filter(|link| wanted(&link.name)) {
-            let Dhcp { four, six, routers, says } = self.dhcp.entry(link.name.clone()).or_default();
+            let Dhcp { four, six, routers, says, acd } =
+                self.dhcp.entry(link.name.clone()).or_default();
+            let fixed = desired.links.get(&link.name).map(|link| link.fixed.as_slice());
+            let there = |address: Ipv4Addr| {
+                let mut here = observed.addresses.iter().filter(|one| one.index == link.index);
+                here.any(|one| one.cidr.address() == address)
+            };
+            for address in acd.settle(link, fixed.unwrap_or_default(), there, now()) {
+                tracing::warn!(
+                    link.name = link.name,
+                    address = address.to_string(),
+                    "nobody has said whether another machine has the address; using it"
+                );
+            }
             // A link without a carrier keeps what was advertised, as the kernel does: nothing asks the routers again when it
             // comes back.
             if desired.heeds_routers(&link.name) {

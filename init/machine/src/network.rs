@@ -7,6 +7,7 @@
 //! Links ─────────┘                  └─ status::status ──► why each link is as it is
 //! ```
 //!
+//! * [`acd`]: whether a fixed IPv4 address is ours, or another machine has it.
 //! * [`lease`], [`lease6`]: what a DHCP server gave, checked; and how long it holds.
 //! * [`advertised`]: name servers that routers advertise.
 //! * [`dhcp6`]: whether a DHCPv6 server is asked, and why.
@@ -24,6 +25,7 @@
 //!
 //! Two promises: a plan is empty once its actions were applied, and no plan removes what we did not add.
 
+pub mod acd;
 pub mod advertised;
 pub mod delegation;
 pub mod desired;
@@ -91,6 +93,8 @@ pub struct Link {
     pub up: bool,
     /// Whether it has a carrier; always false while it is down.
     pub carrier: bool,
+    /// Whether it finds hardware addresses by ARP.
+    pub arp: bool,
     /// Whether it is an Ethernet link with a device behind it.
     pub physical: bool,
     /// What the kernel made it as, where we make such links.

@@ -47,6 +47,7 @@ pub(super) fn observe(
         max_mtu: link.max_mtu,
         up: link.up,
         carrier: link.carrier,
+        arp: link.arp,
         physical: link.physical,
         form: form(link, &names),
         ours: link.ours,

@@ -42,7 +42,9 @@ record! {
         router_advertisements as "routerAdvertisements": Option<RouterAdvertisements>,
         /// Get a network of the prefix that a DHCPv6 server gives the machine by another link.
         delegated: Option<Delegated>,
-        /// Fixed addresses, IPv4 or IPv6, each with the prefix length of its network.
+        /// Fixed addresses, IPv4 or IPv6, each with the prefix length of its network. One that another machine on the link has
+        /// is not taken: a configuration that brings it is taken back, and a machine that starts with it says so in the state
+        /// of the link. For IPv4 (RFC 5227) finding out takes half a second, and is tried again until the other one has left.
         addresses: List<Cidr, 0, 64>,
         /// Fixed routes.
         routes: List<Route, 0, 256>,

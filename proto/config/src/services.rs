@@ -8,7 +8,7 @@ use crate::record::did_you_mean;
 use crate::{Dhcp6Start, Environment, Link, MachineConfig, Name, Remark, Subject};
 
 /// What is kept running.
-pub const SERVICES: [&str; 6] = ["apid", "dns", "metrics", "probe", "routers", "time"];
+pub const SERVICES: [&str; 7] = ["acd", "apid", "dns", "metrics", "probe", "routers", "time"];
 /// What runs until it has done one thing.
 pub const ERRANDS: [&str; 14] = [
     "capture",

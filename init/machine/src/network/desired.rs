@@ -3,6 +3,7 @@
 
 use super::{
     Link,
+    acd::Withheld,
     delegation::{self, Delegation},
     dhcp6::{self, Why},
     lease::Dhcp,
@@ -13,7 +14,7 @@ use super::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
 };
 use stele_config::{Cidr, Dhcp4, Dhcp6, Table, VirtualLink};
 
@@ -43,6 +44,10 @@ pub struct DesiredLink {
     pub mtu: Option<u32>,
     /// Its addresses.
     pub addresses: Vec<Cidr>,
+    /// Those of IPv4 that somebody wrote down, so that nobody has looked yet whether they are another machine's.
+    pub fixed: Vec<Ipv4Addr>,
+    /// Those of its addresses that are not to be on it now.
+    pub withheld: Vec<(Cidr, Withheld)>,
     /// Its routes.
     pub routes: Vec<DesiredRoute>,
     /// Whether a DHCP agent works on it, and what is taken from a server.
@@ -108,6 +113,7 @@ impl Desired {
                         subnet: delegated.subnet,
                         addresses: Vec::new(),
                     }),
+                    fixed: if wanted.gives_links() { Vec::new() } else { fixed(document) },
                     ..configured(document)
                 };
                 desired.entry(interface(document, links)).or_insert_with(wanted);
@@ -128,6 +134,7 @@ impl Desired {
             if let (Some(index), Some(dhcp)) = (index, dhcp.get(name)) {
                 lease(link, dhcp, index);
                 lease6(link, dhcp);
+                link.withhold(dhcp);
             }
         }
         delegation::divide(&mut desired, dhcp);
@@ -233,6 +240,8 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
     DesiredLink {
         mtu: document.mtu(),
         addresses: document.addresses().to_vec(),
+        fixed: Vec::new(),
+        withheld: Vec::new(),
         routes: document.routes().iter().map(route).collect(),
         dhcp4: document.dhcp4().cloned(),
         // As it is written; whether it is heeded is decided later.
@@ -245,6 +254,16 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
         vlans: None,
         document: document.name().to_string(),
     }
+}
+
+/// The IPv4 addresses of a document.
+fn fixed(document: &stele_config::Link) -> Vec<Ipv4Addr> {
+    let addresses = document.addresses().iter();
+    let four = addresses.filter_map(|cidr| match cidr.address() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    four.collect()
 }
 
 /// Whether a link is a part of another one, which then speaks for it. Those in a VRF speak for themselves.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A DHCP lease. The agent that got it reads the bytes of strangers, so what it says is checked before it is believed.
 
-use super::{advertised::Advertised, dhcp6::Says, lease6::Lease6};
+use super::{acd::Claims, advertised::Advertised, dhcp6::Says, lease6::Lease6};
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::Duration,
@@ -169,6 +169,8 @@ pub struct Dhcp {
     pub routers: Advertised,
     /// The most that routers have said of DHCPv6.
     pub says: Option<Says>,
+    /// Whether its fixed IPv4 addresses are ours.
+    pub acd: Claims,
 }
 
 impl Dhcp {

@@ -264,6 +264,7 @@ mod tests {
             max_mtu: None,
             up: true,
             carrier: true,
+            arp: true,
             physical,
             form: None,
             ours: false,

@@ -3,10 +3,11 @@
 //!
 //! The order is chosen for the connection that carries the change: what stays is not touched, what is new comes before what
 //! is old goes. Only routes go first, because the kernel has room for one of each network and metric. The kernel must be told
-//! to keep the other addresses of a network when its first one goes (`net.ipv4.conf.all.promote_secondaries`).
+//! to keep the other addresses of a network when its first one goes (`net.ipv4.conf.all.promote_secondaries`). While it is asked
+//! whether a new IPv4 address is another machine's, what is old stays: see [`super::acd`].
 
 use super::{
-    Observed, Route,
+    Address, Observed, Route,
     desired::Desired,
     rules::{self, Rule},
     virtual_link::{self, Form},
@@ -179,10 +180,20 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
     // A route that is somebody else's stays, whether it is the same or only takes the place.
     let taken: BTreeSet<_> =
         observed.routes.iter().filter(|old| !old.ours).map(Route::place).collect();
+    // A link of which it is not known yet what it may have keeps what it had, as far as there is room for it.
+    let asking = |index: u32| {
+        let link = observed.links.iter().find(|link| link.index == index);
+        link.and_then(|link| desired.links.get(&link.name)).filter(|link| link.asks())
+    };
+    let places: BTreeSet<_> = routes.iter().map(Route::place).collect();
+    let kept = |old: &Route| {
+        let four = old.to.address().is_ipv4();
+        four && !places.contains(&old.place()) && asking(old.index).is_some()
+    };
     let old_routes = observed
         .routes
         .iter()
-        .filter(|old| old.ours && !wanted_routes.contains(&old.key()))
+        .filter(|old| old.ours && !wanted_routes.contains(&old.key()) && !kept(old))
         .map(|old| Action::DelRoute(old.clone()));
     let new_routes = routes
         .iter()
@@ -195,10 +206,14 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
         .iter()
         .filter(|new| !there.contains(new))
         .map(|(index, cidr)| Action::AddAddress { index: *index, cidr: *cidr });
+    let kept = |old: &Address| {
+        let four = old.cidr.address().is_ipv4();
+        four && asking(old.index).is_some_and(|link| !link.withholds(&old.cidr))
+    };
     let old_addresses = observed
         .addresses
         .iter()
-        .filter(|old| old.ours && !wanted_addresses.contains(&(old.index, old.cidr)))
+        .filter(|old| old.ours && !wanted_addresses.contains(&(old.index, old.cidr)) && !kept(old))
         .map(|old| Action::DelAddress { index: old.index, cidr: old.cidr });
     made.into_iter()
         .chain(joined.iter().cloned())
@@ -258,7 +273,9 @@ fn wanted(desired: &Desired, observed: &Observed) -> (Vec<(u32, Cidr)>, Vec<Rout
     let nowhere = observed.link("lo").map(|lo| lo.index);
     for link in &observed.links {
         let Some(wanted) = desired.links.get(&link.name) else { continue };
-        addresses.extend(wanted.addresses.iter().map(|cidr| (link.index, *cidr)));
+        let mut has = wanted.addresses.clone();
+        has.retain(|cidr| !wanted.withholds(cidr));
+        addresses.extend(has.iter().map(|cidr| (link.index, *cidr)));
         for route in &wanted.routes {
             let index = if route.unreachable { nowhere } else { Some(link.index) };
             let Some(index) = index else { continue };

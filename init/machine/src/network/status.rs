@@ -2,7 +2,9 @@
 //! Each link's state, with its reason.
 
 use super::{
-    Link, Observed, delegation,
+    Link, Observed,
+    acd::Withheld,
+    delegation,
     desired::{Desired, DesiredLink},
     lease::Dhcp,
     virtual_link::Form,
@@ -124,6 +126,7 @@ fn unusable(
     link: &Link,
 ) -> Option<String> {
     let leased = |cidr: &Cidr| dhcp.gives(cidr) || wanted.has_delegated(cidr);
+    let asking = |cidr: &Cidr| wanted.withheld.contains(&(*cidr, Withheld::Asking));
     let unusable = |cidr: &Cidr| {
         let mut there = observed.addresses.iter().filter(|address| address.index == link.index);
         match there.find(|address| address.cidr == *cidr) {
@@ -131,6 +134,9 @@ fn unusable(
                 "It has not {cidr} yet: it is asking whether another machine has this address"
             )),
             Some(_) => None,
+            None if asking(cidr) => Some(format!(
+                "It has not {cidr} yet: it is asking whether another machine has this address"
+            )),
             None => {
                 let why = refused.get(&(link.index, *cidr))?;
                 Some(format!("It has not {cidr}: {why}"))
@@ -138,6 +144,24 @@ fn unusable(
         }
     };
     let all: Vec<_> = wanted.addresses.iter().filter_map(unusable).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Who else has its fixed IPv4 addresses.
+fn rivalled(wanted: &DesiredLink, dhcp: Option<&Dhcp>) -> Option<String> {
+    let taken = wanted.withheld.iter().filter_map(|(cidr, why)| match why {
+        Withheld::Taken { by, .. } => {
+            let address = cidr.address();
+            Some(format!(
+                "Another machine has the address {address}: {by}; it is tried again and again"
+            ))
+        }
+        Withheld::Asking => None,
+    });
+    let contested = dhcp.into_iter().flat_map(|dhcp| dhcp.acd.rivals()).map(|(address, by)| {
+        format!("Another machine has the address {address} as well: {by}; it is kept, and defended")
+    });
+    let all: Vec<_> = taken.chain(contested).collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
 
@@ -183,6 +207,9 @@ fn one(
         let reason = format!("Another machine has the address {}", address.cidr.address());
         return status(State::Conflict, &reason);
     }
+    if let Some(reason) = rivalled(wanted, dhcp.get(&link.name)) {
+        return status(State::Conflict, &reason);
+    }
     let unnetworked = delegation::lack(wanted, dhcp);
     let unknown = Dhcp::default();
     let dhcp = dhcp.get(&link.name).unwrap_or(&unknown);
@@ -226,7 +253,7 @@ mod tests {
     };
     use expect_test::{Expect, expect};
     use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
-    use stele_config::Device;
+    use stele_config::{Device, Mac};
 
     fn link(index: u32, name: &str) -> Link {
         Link {
@@ -239,6 +266,7 @@ mod tests {
             max_mtu: None,
             up: true,
             carrier: true,
+            arp: true,
             physical: true,
             form: None,
             ours: false,
@@ -323,6 +351,33 @@ mod tests {
         let advertised = Why::Advertised(Says::Managed);
         assert_eq!(tell(Why::Configured, "No server answers"), "waiting No server answers");
         assert_eq!(tell(advertised, "No server answers"), "ready ");
+    }
+
+    #[test]
+    fn a_fixed_address_that_another_machine_has_is_told_with_that_machine() {
+        let (fixed, mac) = (Ipv4Addr::new(192, 0, 2, 7), Mac::from([0x52, 0x54, 0, 0, 0, 9]));
+        let cidr = "192.0.2.7/24".parse().expect("an address");
+        let link = link(2, "eth0");
+        let tell = |said: &[Option<Mac>]| {
+            let mut dhcp = Dhcp::default();
+            dhcp.acd.settle(&link, &[fixed], |_| false, Duration::ZERO);
+            for by in said {
+                dhcp.acd.hear(fixed, *by, Duration::ZERO);
+            }
+            let addresses = vec![cidr];
+            let withheld = dhcp.acd.withheld(&addresses);
+            let wanted = DesiredLink { addresses, withheld, ..DesiredLink::default() };
+            let links = BTreeMap::from([("eth0".to_owned(), wanted)]);
+            let desired = Desired { links, ..Desired::default() };
+            let observed = Observed { links: vec![link.clone()], ..Observed::default() };
+            let dhcp = BTreeMap::from([("eth0".to_owned(), dhcp)]);
+            let all = status(&desired, &observed, &dhcp, &Refused::new());
+            all.iter().map(|one| format!("{} {}", one.state, one.reason)).collect::<String>()
+        };
+        expect!["waiting It has not 192.0.2.7/24 yet: it is asking whether another machine has this address"].assert_eq(&tell(&[]));
+        expect!["conflict Another machine has the address 192.0.2.7: 52:54:00:00:00:09; it is tried again and again"].assert_eq(&tell(&[Some(mac)]));
+        expect!["conflict Another machine has the address 192.0.2.7 as well: 52:54:00:00:00:09; it is kept, and defended"].assert_eq(&tell(&[None, Some(mac)]));
+        assert_eq!(tell(&[Some(mac), None]), "ready ");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether the addresses that we gave the links can be used.
 
-use super::{Address, Link, Observed, desired::Desired, lease::Dhcp};
+use super::{Address, Link, Observed, acd::Withheld, desired::Desired, lease::Dhcp};
 use std::collections::BTreeMap;
-use stele_config::Cidr;
+use stele_config::{Cidr, Mac};
 
 /// How our addresses are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,11 +13,23 @@ pub enum Usable {
     /// The kernel is still asking whether another machine has one of them, or a server has to find another one.
     NotYet,
     /// Another machine has this one.
-    Never(Cidr),
+    Never {
+        /// The address.
+        address: Cidr,
+        /// The hardware address of that machine, where it is known.
+        by: Option<Mac>,
+    },
+}
+
+impl Usable {
+    fn never(address: Cidr, by: Option<Mac>) -> Usable {
+        Usable::Never { address, by }
+    }
 }
 
 /// Judges. Of a leased address that another machine has, the agent tells the server, which then gives another one. What is out of a
-/// prefix that another link was given is nobody's wish, and says nothing of a configuration.
+/// prefix that another link was given is nobody's wish, and says nothing of a configuration; nor does a fixed IPv4 address that
+/// was another machine's before the configuration came.
 #[must_use]
 pub fn usable(desired: &Desired, observed: &Observed, dhcp: &BTreeMap<String, Dhcp>) -> Usable {
     let unsure = || {
@@ -33,10 +45,25 @@ pub fn usable(desired: &Desired, observed: &Observed, dhcp: &BTreeMap<String, Dh
         dhcp.get(&link.name).is_some_and(|dhcp| dhcp.six.gives(&address.cidr))
     };
     if let Some((_, address)) = unsure().find(|it| it.1.duplicate && !leased(it)) {
-        return Usable::Never(address.cidr);
+        return Usable::never(address.cidr, None);
+    }
+    let withheld = || {
+        let links = observed.links.iter();
+        let wanted = links.filter_map(|link| Some((link, desired.links.get(&link.name)?)));
+        wanted.flat_map(|(link, wanted)| {
+            wanted.withheld.iter().map(move |(address, why)| (link, *address, *why))
+        })
+    };
+    let taken = withheld().find_map(|(_, address, why)| match why {
+        Withheld::Taken { by, old: false } => Some(Usable::never(address, Some(by))),
+        Withheld::Taken { old: true, .. } | Withheld::Asking => None,
+    });
+    if let Some(taken) = taken {
+        return taken;
     }
     // Without a carrier nobody can be asked, for as long as that takes.
-    if unsure().any(|(link, address)| address.duplicate || link.carrier) {
+    let asking = withheld().any(|(link, _, why)| why == Withheld::Asking && link.carrier);
+    if asking || unsure().any(|(link, address)| address.duplicate || link.carrier) {
         return Usable::NotYet;
     }
     Usable::All
@@ -64,6 +91,7 @@ mod tests {
             max_mtu: None,
             up: true,
             carrier: true,
+            arp: true,
             physical: true,
             form: None,
             ours: false,
@@ -95,12 +123,12 @@ mod tests {
         assert_eq!(usable(&Desired::default(), &observed, &dhcp), Usable::NotYet);
         assert_eq!(
             usable(&Desired::default(), &observed, &BTreeMap::new()),
-            Usable::Never(observed.addresses[0].cidr)
+            Usable::never(observed.addresses[0].cidr, None)
         );
         observed.addresses[1].duplicate = true;
         assert_eq!(
             usable(&Desired::default(), &observed, &dhcp),
-            Usable::Never(observed.addresses[1].cidr)
+            Usable::never(observed.addresses[1].cidr, None)
         );
         observed.addresses.iter_mut().for_each(|address| address.ours = false);
         assert_eq!(usable(&Desired::default(), &observed, &dhcp), Usable::All);
@@ -124,7 +152,26 @@ mod tests {
         let desired =
             Desired { links: BTreeMap::from([("lan".to_owned(), lan)]), ..Desired::default() };
         assert_eq!(usable(&desired, &observed, &dhcp), Usable::All);
-        let never = Usable::Never(observed.addresses[0].cidr);
+        let never = Usable::never(observed.addresses[0].cidr, None);
         assert_eq!(usable(&Desired::default(), &observed, &dhcp), never);
+    }
+
+    #[test]
+    fn a_fixed_address_of_another_machine_is_the_fault_of_the_configuration_that_asks_for_it() {
+        let cidr = "192.0.2.7/24".parse().unwrap();
+        let mac = Mac::from([0x52, 0x54, 0, 0, 0, 1]);
+        let judge = |why, carrier| {
+            let wanted = DesiredLink { withheld: vec![(cidr, why)], ..DesiredLink::default() };
+            let links = BTreeMap::from([("eth0".to_owned(), wanted)]);
+            let desired = Desired { links, ..Desired::default() };
+            let links = vec![Link { carrier, ..link(1, "eth0") }];
+            let observed = Observed { links, ..Observed::default() };
+            usable(&desired, &observed, &BTreeMap::new())
+        };
+        assert_eq!(judge(Withheld::Asking, true), Usable::NotYet);
+        assert_eq!(judge(Withheld::Asking, false), Usable::All);
+        let taken = |old| Withheld::Taken { by: mac, old };
+        assert_eq!(judge(taken(false), true), Usable::never(cidr, Some(mac)));
+        assert_eq!(judge(taken(true), true), Usable::All);
     }
 }

@@ -17,12 +17,15 @@ impl<'a> Wanted<'a> {
     /// How links are set up.
     #[must_use]
     pub fn links(self) -> &'a [Link] {
-        let own = self.config.map(MachineConfig::links).unwrap_or_default();
-        if own.is_empty() {
-            self.given().map(NetworkDocuments::links).unwrap_or_default()
-        } else {
-            own
+        match self.given() {
+            Some(given) => given.links(),
+            None => self.config.map(MachineConfig::links).unwrap_or_default(),
         }
+    }
+
+    /// Whether others than the configuration say how links are set up.
+    pub(super) fn gives_links(self) -> bool {
+        self.given().is_some()
     }
 
     /// Links that the kernel makes: those of the configuration, and those that the links of others need.

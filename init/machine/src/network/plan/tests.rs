@@ -4,6 +4,7 @@
 use super::{Action, plan};
 use crate::network::{
     Address, Link, Observed, Route,
+    acd::Withheld,
     desired::{Desired, DesiredLink, DesiredRoute},
     dhcp6::{Says, Why},
     lease::{Claim, Dhcp, Lease, Report},
@@ -185,6 +186,7 @@ fn link(index: u32, name: &str) -> Link {
         max_mtu: None,
         up: false,
         carrier: false,
+        arp: name != "lo",
         physical: name != "lo",
         form: None,
         ours: false,
@@ -627,12 +629,24 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
         table: (metric == 2).then_some(100),
         unreachable: metric == 3,
     });
-    let addresses =
-        prop::collection::btree_set(cidr(), 0..4).prop_map(|set| set.into_iter().collect());
+    let addresses = prop::collection::btree_set(cidr(), 0..4)
+        .prop_map(|set| set.into_iter().collect::<Vec<Cidr>>());
     let routes = prop::collection::vec(route, 0..4);
+    let by = stele_config::Mac::from([0x52, 0x54, 0, 0, 0, 9]);
+    let withheld = prop::sample::select(vec![
+        None,
+        Some(Withheld::Asking),
+        Some(Withheld::Taken { by, old: false }),
+    ]);
+    let addresses = (addresses, prop::collection::vec(withheld, 4));
     (prop::option::of(1280..1283_u32), addresses, routes, any::<bool>(), vlans()).prop_map(
-        |(mtu, addresses, routes, dhcp4, vlans)| DesiredLink {
+        |(mtu, (addresses, withheld), routes, dhcp4, vlans)| DesiredLink {
             mtu,
+            fixed: vec![],
+            withheld: (addresses.iter().zip(withheld))
+                .filter(|(cidr, _)| cidr.address().is_ipv4())
+                .filter_map(|(cidr, why)| Some((*cidr, why?)))
+                .collect(),
             addresses,
             routes,
             dhcp4: dhcp4.then(Dhcp4::default),
