@@ -49,10 +49,10 @@ name: api
 service: {name: configure}
 ",
         &expect![[r#"
-            document 1 (Environment), line 7, services[1]: this image has no service prob (did you mean "probe"?); expected one of apid, dns, metrics, probe, routers, time, log-sink-central, capture, configure, diagnose, disk, examine, fetch, guestinfo, judge, kvp, metadata, observe, ping, receive, stage
-            warning: document 2 (LogSink), line 15, logs[0]: this image has no log kernal (did you mean "kernel"?); expected one of apid, dns, metrics, probe, routers, time, log-sink-central, capture, configure, diagnose, disk, examine, fetch, guestinfo, judge, kvp, metadata, observe, ping, receive, stage, audit, candidate, init, kernel
-            warning: document 3 (HealthCheck), line 22, service.name: this image has no service log-sink-centrl (did you mean "log-sink-central"?); expected one of apid, dns, metrics, probe, routers, time, log-sink-central
-            warning: document 4 (HealthCheck), line 28, service.name: this image has no service configure; expected one of apid, dns, metrics, probe, routers, time, log-sink-central
+            document 1 (Environment), line 7, services[1]: this image has no service prob (did you mean "probe"?); expected one of acd, apid, dns, metrics, probe, routers, time, log-sink-central, capture, configure, diagnose, disk, examine, fetch, guestinfo, judge, kvp, metadata, observe, ping, receive, stage
+            warning: document 2 (LogSink), line 15, logs[0]: this image has no log kernal (did you mean "kernel"?); expected one of acd, apid, dns, metrics, probe, routers, time, log-sink-central, capture, configure, diagnose, disk, examine, fetch, guestinfo, judge, kvp, metadata, observe, ping, receive, stage, audit, candidate, init, kernel
+            warning: document 3 (HealthCheck), line 22, service.name: this image has no service log-sink-centrl (did you mean "log-sink-central"?); expected one of acd, apid, dns, metrics, probe, routers, time, log-sink-central
+            warning: document 4 (HealthCheck), line 28, service.name: this image has no service configure; expected one of acd, apid, dns, metrics, probe, routers, time, log-sink-central
         "#]],
     );
 }
@@ -68,7 +68,7 @@ fn what_the_configuration_brings_itself_is_there() {
     check(
         &format!("{links}{}", check_of("dhcp-eth1")),
         &expect![[r#"
-            warning: document 3 (HealthCheck), line 13, service.name: this image has no service dhcp-eth1 (did you mean "dhcp-eth0"?); expected one of apid, dns, metrics, probe, routers, time, dhcp-eth0, dhcp6-eth0, dhcp6-eth1
+            warning: document 3 (HealthCheck), line 13, service.name: this image has no service dhcp-eth1 (did you mean "dhcp-eth0"?); expected one of acd, apid, dns, metrics, probe, routers, time, dhcp-eth0, dhcp6-eth0, dhcp6-eth1
         "#]],
     );
 }
