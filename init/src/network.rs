@@ -123,6 +123,8 @@ struct Network {
     files: Files,
     times: Times,
     failures: Failures,
+    /// The configuration of the last pass.
+    generation: Option<u64>,
 }
 
 /// What woke the task.
@@ -152,6 +154,7 @@ impl Network {
             files: Files::default(),
             times: Times::default(),
             failures: Failures::default(),
+            generation: None,
         }
     }
 
@@ -208,7 +211,6 @@ impl Network {
                 Woken::Changed => {}
                 Woken::Configured => {
                     self.failures = Failures::default();
-                    self.dhcp.values_mut().for_each(|dhcp| dhcp.acd.forgive());
                     cause = self.node.configuration.active().map(|active| active.cause());
                 }
                 Woken::Reported(link, Word::Four(report)) => self.hear(&link, report),
@@ -280,8 +282,18 @@ impl Network {
         new
     }
 
-    /// Takes what is found out about a fixed address, where it is still asked for. Returns whether that is new.
+    /// Takes what is found out about fixed addresses, all of it that waits. Returns whether there is anything new in it.
     fn find(&mut self, found: Finding) -> bool {
+        let (mut next, mut new) = (Some(found), false);
+        while let Some(found) = next {
+            new |= self.find_one(found);
+            next = self.acd.waiting();
+        }
+        new
+    }
+
+    /// The same of one, where it is still asked for.
+    fn find_one(&mut self, found: Finding) -> bool {
         let Finding { link, address, by } = found;
         let Some(name) = self.links.get(&link) else { return false };
         let Some(dhcp) = self.dhcp.get_mut(name) else { return false };
@@ -314,10 +326,11 @@ impl Network {
         // A moment more, so that the lease has ended when the wait has.
         let lease =
             ends.flatten().min().map(|until| until.saturating_add(Duration::from_millis(10)));
-        // After a failure all is tried again soon; it may not have come as far as the tunnels.
-        let again = self.failures.again().or_else(|| self.tunnels.again());
+        let again = self.tunnels.again();
         let asked = self.dhcp.values().filter_map(|dhcp| dhcp.acd.until()).min();
-        let next = [lease, asked, again].into_iter().flatten().min();
+        // After a failure all is tried again soon, but no sooner: what was due may have been what failed.
+        let next =
+            self.failures.again().or_else(|| [lease, asked, again].into_iter().flatten().min());
         next.map(|next| next.saturating_sub(now()))
     }
 
@@ -338,6 +351,11 @@ impl Network {
         let config = active.as_ref().map(|active| &active.config);
         let given = self.node.given.borrow().clone();
         let wanted = Wanted { config, given: given.as_deref() };
+        let generation = active.as_ref().map(|active| active.stored.number);
+        if self.generation != generation {
+            self.generation = generation;
+            self.dhcp.values_mut().for_each(|dhcp| dhcp.acd.forgive());
+        }
         self.settle_leases(&Desired::derive(wanted, &self.dhcp, &observed.links), &observed);
         let desired = Desired::derive(wanted, &self.dhcp, &observed.links);
         let mut errors = Vec::new();
@@ -396,7 +414,6 @@ impl Network {
             unmade: &unmade,
         };
         publish::publish(&self.node, &view, (&hostname, origin));
-        let generation = active.as_ref().map(|active| active.stored.number);
         publish::name_servers(&self.node, generation, resolver);
         publish::identify(&self.node, hostname, addresses);
         publish::name_time_servers(&self.node, names::time_servers(&desired, &self.dhcp));

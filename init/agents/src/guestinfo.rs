@@ -70,8 +70,8 @@ pub enum GuestinfoError {
 /// Asks for everything.
 ///
 /// # Errors
-/// When the hypervisor does not answer in order, or what it has is not wrapped as it says. What it says of the machine and of the
-/// network in a way that nobody understands is told on standard error, and costs nothing else.
+/// When the hypervisor does not answer in order, or the user-data is not wrapped as it says. What it says of the machine and of
+/// the network in a way that nobody understands is told on standard error, and costs nothing else.
 pub fn read<S: FnMut(Step) -> Step>(rpc: &mut Rpc<S>) -> Result<Said, GuestinfoError> {
     let environment = get(rpc, "ovfEnv")?;
     let user_data = decoded(rpc, "userdata")?;
@@ -81,9 +81,9 @@ pub fn read<S: FnMut(Step) -> Step>(rpc: &mut Rpc<S>) -> Result<Said, GuestinfoE
         said.attributes = told(about::Form::Ovf.attributes(environment));
         said.network = told(network::Form::Ovf.documents(environment));
     }
-    if let Some(metadata) = decoded(rpc, "metadata")? {
+    if let Some(metadata) = told(decoded(rpc, "metadata")) {
         said.attributes.extend(told(about::Form::NoCloud.attributes(&metadata)));
-        if let Some(description) = described(&metadata)? {
+        if let Some(description) = told(described(&metadata)) {
             said.network = told(network::Form::NoCloud.documents(&description));
         }
     }

@@ -122,7 +122,7 @@ pub fn collect(
     let mut registered = false;
     let end = Instant::now() + patience.all;
     let mut until = Instant::now() + patience.first;
-    while is_readable(device, until.min(end))? {
+    while Instant::now() < end && is_readable(device, until.min(end))? {
         match device.read(&mut message).map_err(KvpError::Talk)? {
             SIZE => {}
             size => return Err(KvpError::Size(size)),

@@ -119,10 +119,13 @@ fn udp_to(port: u16) -> [libc::sock_filter; 11] {
     ])
 }
 
-/// One that passes ARP in which `address` is the sender's, or the one it is about.
-fn arp_about(address: Ipv4Addr) -> [libc::sock_filter; 8] {
+/// One that passes ARP in which `address` is the sender's, or the one it is about. What was sent to others is not for us, and
+/// neither is what comes from a VLAN that this machine is not in, which the kernel marks the same.
+fn arp_about(address: Ipv4Addr) -> [libc::sock_filter; 10] {
     let address = address.to_bits();
     dropping([
+        load(libc::BPF_B, (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32),
+        test(libc::BPF_JEQ, libc::PACKET_OTHERHOST.into(), DROP, 0),
         load(libc::BPF_H, 12),
         test(libc::BPF_JEQ, libc::ETH_P_ARP as u32, 0, DROP),
         load(libc::BPF_W, 28),

@@ -165,6 +165,8 @@ fn network(node: &Node) -> Seen {
             if mac.is_empty() { other.link == *link } else { other.mac == *mac }
         };
         match now.iter().find(same) {
+            // That is no fault of the image, and the other one has it too.
+            None if conflicts(node, mac) => {}
             None => return Err(format!("{link} ({mac}) was up before and {}", missing(node, mac))),
             Some(found) if *gateway && !found.gateway => {
                 return Err(format!("{link} ({mac}) had a default route before and has none"));
@@ -175,10 +177,20 @@ fn network(node: &Node) -> Seen {
     Ok(format!("{} of {} networks that were up before are up", before.len(), before.len()))
 }
 
-fn missing(node: &Node, mac: &str) -> String {
+/// The status of the link with this hardware address.
+fn by_mac(node: &Node, mac: &str) -> Option<Value> {
     let links = node.store.names(Kind::Link);
     let mut found = links.iter().filter_map(|name| node.store.status(Kind::Link, name));
-    match found.find(|status| text(status, "mac") == mac) {
+    found.find(|status| text(status, "mac") == mac)
+}
+
+/// Whether another machine has the address of this link.
+fn conflicts(node: &Node, mac: &str) -> bool {
+    by_mac(node, mac).is_some_and(|status| text(&status, "state") == "conflict")
+}
+
+fn missing(node: &Node, mac: &str) -> String {
+    match by_mac(node, mac) {
         None => "this image sees no such link".to_owned(),
         Some(status) => {
             let (state, reason) = (text(&status, "state"), text(&status, "reason"));

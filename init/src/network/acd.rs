@@ -57,15 +57,36 @@ impl Acd {
     pub(super) async fn hear(&mut self) -> Finding {
         loop {
             match self.heard.recv().await {
-                Some(Word::Found(finding)) => return finding,
-                Some(Word::Read(number)) => {
-                    self.read = Some(number);
-                    self.hurry();
+                Some(word) => {
+                    if let Some(finding) = self.take(word) {
+                        return finding;
+                    }
                 }
                 // Not reached: `sender` lives as long as `heard`.
                 None => std::future::pending().await,
             }
         }
+    }
+
+    fn take(&mut self, word: Word) -> Option<Finding> {
+        match word {
+            Word::Found(finding) => Some(finding),
+            Word::Read(number) => {
+                self.read = Some(number);
+                self.hurry();
+                None
+            }
+        }
+    }
+
+    /// The next thing that it has found, if one waits.
+    pub(super) fn waiting(&mut self) -> Option<Finding> {
+        while let Ok(word) = self.heard.try_recv() {
+            if let Some(finding) = self.take(word) {
+                return Some(finding);
+            }
+        }
+        None
     }
 
     /// Has it look after the fixed addresses of these links.

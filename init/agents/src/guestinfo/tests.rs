@@ -88,10 +88,13 @@ fn metadata_names_the_machine_and_describes_the_network() {
         assert!(documents.contains("192.0.2.7/24"), "{metadata}: {documents}");
     }
     // It costs nothing else.
-    let said = heard(&[("metadata", "a: ["), ("userdata", OWN)]).unwrap();
-    assert_eq!((said.attributes.len(), said.user_data.as_deref()), (0, Some(OWN.as_bytes())));
     let odd = format!("{about}network: e30=\nnetwork.encoding: rot13\n");
-    assert!(heard(&[("metadata", &odd)]).unwrap_err().contains("rot13"));
+    for (metadata, encoding, attributes) in [("a: [", "", 0), (&odd, "", 2), (&odd, "rot13", 0)] {
+        let values = [("metadata", metadata), ("metadata.encoding", encoding), ("userdata", OWN)];
+        let said = heard(&values).unwrap();
+        assert_eq!(said.user_data.as_deref(), Some(OWN.as_bytes()), "{metadata}");
+        assert_eq!((said.attributes.len(), said.network.len()), (attributes, 0), "{metadata}");
+    }
 }
 
 #[test]

@@ -5,18 +5,21 @@
 //! ```text
 //!          nobody has it          another claims it too
 //!  Asking ───────────────► Ours ◄───────────────────────► Ours, with a rival: kept, and told
-//!   │  ▲ ╲                  ▲      it is silent again
-//!   │  │  ╲ another has it  │ nobody has it any more
-//!   │  │   └──────────► Taken
-//!   │  └── a carrier comes, from Unproven; it goes, from Taken
-//!   └─ nobody said anything in time: Unproven
+//!   │  ▲ ╲ ╲               ▲ ▲     it is silent again
+//!   │  │  ╲ ╲ nobody says  │ │ nobody has it any more
+//!   │  │   ╲ ╲ anything ───┘ │
+//!   │  │    ╲ another has it │
+//!   │  │     └──────────► Taken
+//!   ▼  │ a carrier comes
+//!  Unplugged: it got none in time
 //! ```
 //!
 //! * An address that is asked about, or is another machine's, is not on the link: nobody is to be cut off by us.
 //! * One that is on the link already is ours, and is not asked about when a configuration changes something else. Once the
 //!   carrier was away it is asked about while it is used: the cable may lead elsewhere now.
 //! * Whoever asks may be broken, and a link may get no carrier for days: an address is withheld for no longer than
-//!   [`PATIENCE`] without a word.
+//!   [`PATIENCE`] without a word. One that was used because nobody said anything stays, whatever is said later.
+//! * A configuration answers for the addresses that it brings, not for those that the one before had as well.
 
 use super::{
     Link,
@@ -38,14 +41,10 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 enum Verdict {
     /// Nobody has said anything yet.
     Asking,
-    /// Nobody said anything in time. It is used.
-    Unproven,
+    /// The link got no carrier in time. It is used.
+    Unplugged,
     /// Another machine has it.
-    Taken {
-        by: Mac,
-        /// It was so before the configuration that is in force came.
-        old: bool,
-    },
+    Taken { by: Mac },
     /// It is ours.
     Ours {
         /// Whether that is known of the network that the link is in now.
@@ -61,6 +60,8 @@ struct Claim {
     since: Duration,
     /// Whether the link had a carrier when it was last looked at.
     carrier: bool,
+    /// Whether the configuration before had it as well.
+    old: bool,
 }
 
 /// What is known of the fixed IPv4 addresses of a link. Times are since boot.
@@ -71,18 +72,13 @@ pub struct Claims {
     claims: BTreeMap<Ipv4Addr, Claim>,
 }
 
-/// Why an address is not to be on a link.
+/// Why an address is not to be on a link, and whether the configuration before had it as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Withheld {
-    /// It is not known yet whether another machine has it.
-    Asking,
-    /// Another machine has it.
-    Taken {
-        /// Its hardware address.
-        by: Mac,
-        /// It was so before the configuration that is in force came.
-        old: bool,
-    },
+pub struct Withheld {
+    /// The hardware address of the machine that has it; none while that is not known.
+    pub by: Option<Mac>,
+    /// Whether the configuration before had it as well.
+    pub old: bool,
 }
 
 /// What the agent is to do about an address.
@@ -119,17 +115,18 @@ impl Claims {
                 } else {
                     Verdict::Asking
                 };
-                Claim { verdict, since: now, carrier: link.carrier }
+                Claim { verdict, since: now, carrier: link.carrier, old: false }
             });
         }
-        let mut unproven = Vec::new();
+        let mut unasked = Vec::new();
         for (address, claim) in &mut self.claims {
+            let asked = claim.verdict == Verdict::Asking;
             claim.pass(link.carrier, now);
-            if claim.verdict == Verdict::Unproven && claim.since == now && link.carrier {
-                unproven.push(*address);
+            if asked && matches!(claim.verdict, Verdict::Ours { .. }) {
+                unasked.push(*address);
             }
         }
-        unproven
+        unasked
     }
 
     /// Takes the agent's word: who else has an address, if anybody. Returns whether that is news.
@@ -137,28 +134,19 @@ impl Claims {
         let Some(claim) = self.claims.get_mut(&address).filter(|claim| claim.carrier) else {
             return false;
         };
-        claim.turn(
-            match (by, claim.verdict) {
-                (None, _) => Verdict::Ours { checked: true, rival: None },
-                (Some(by), Verdict::Taken { old, .. }) => Verdict::Taken { by, old },
-                (Some(by), Verdict::Asking | Verdict::Unproven) => {
-                    Verdict::Taken { by, old: false }
-                }
-                (Some(by), Verdict::Ours { checked, .. }) => {
-                    Verdict::Ours { checked, rival: Some(by) }
-                }
-            },
-            now,
-        )
+        let verdict = match (by, claim.verdict) {
+            (None, _) => Verdict::Ours { checked: true, rival: None },
+            (Some(by), Verdict::Asking | Verdict::Unplugged | Verdict::Taken { .. }) => {
+                Verdict::Taken { by }
+            }
+            (Some(by), Verdict::Ours { checked, .. }) => Verdict::Ours { checked, rival: Some(by) },
+        };
+        claim.turn(verdict, now)
     }
 
-    /// A configuration has come: what was another machine's before is not its fault.
+    /// A configuration has come: it does not answer for what was asked for before.
     pub fn forgive(&mut self) {
-        for claim in self.claims.values_mut() {
-            if let Verdict::Taken { old, .. } = &mut claim.verdict {
-                *old = true;
-            }
-        }
+        self.claims.values_mut().for_each(|claim| claim.old = true);
     }
 
     /// Those of these addresses that are not to be on the link.
@@ -166,11 +154,13 @@ impl Claims {
     pub fn withheld(&self, addresses: &[Cidr]) -> Vec<(Cidr, Withheld)> {
         let withheld = |cidr: &Cidr| {
             let IpAddr::V4(address) = cidr.address() else { return None };
-            match self.claims.get(&address)?.verdict {
-                Verdict::Asking => Some((*cidr, Withheld::Asking)),
-                Verdict::Taken { by, old } => Some((*cidr, Withheld::Taken { by, old })),
-                Verdict::Unproven | Verdict::Ours { .. } => None,
-            }
+            let Claim { verdict, old, .. } = *self.claims.get(&address)?;
+            let by = match verdict {
+                Verdict::Asking => None,
+                Verdict::Taken { by } => Some(by),
+                Verdict::Unplugged | Verdict::Ours { .. } => return None,
+            };
+            Some((*cidr, Withheld { by, old }))
         };
         addresses.iter().filter_map(withheld).collect()
     }
@@ -179,7 +169,7 @@ impl Claims {
     pub fn rivals(&self) -> impl Iterator<Item = (Ipv4Addr, Mac)> {
         self.claims.iter().filter_map(|(address, claim)| match claim.verdict {
             Verdict::Ours { rival, .. } => Some((*address, rival?)),
-            Verdict::Asking | Verdict::Unproven | Verdict::Taken { .. } => None,
+            Verdict::Asking | Verdict::Unplugged | Verdict::Taken { .. } => None,
         })
     }
 
@@ -187,7 +177,7 @@ impl Claims {
     pub fn task(&self) -> impl Iterator<Item = (Ipv4Addr, Mode)> {
         self.claims.iter().filter(|(_, claim)| claim.carrier).map(|(address, claim)| {
             let mode = match claim.verdict {
-                Verdict::Asking | Verdict::Unproven | Verdict::Taken { .. } => Mode::Ask,
+                Verdict::Asking | Verdict::Unplugged | Verdict::Taken { .. } => Mode::Ask,
                 Verdict::Ours { checked: false, .. } => Mode::Check,
                 Verdict::Ours { rival: None, .. } => Mode::Hold,
                 Verdict::Ours { rival: Some(_), .. } => Mode::Contest,
@@ -209,15 +199,16 @@ impl Claim {
     fn pass(&mut self, carrier: bool, now: Duration) {
         let before = std::mem::replace(&mut self.carrier, carrier);
         let (gained, lost) = (carrier && !before, before && !carrier);
+        let late = self.since.saturating_add(PATIENCE) <= now;
         let verdict = match self.verdict {
-            Verdict::Asking | Verdict::Unproven if gained => {
+            Verdict::Asking | Verdict::Unplugged if gained => {
                 // The time begins anew.
                 self.since = now;
                 Verdict::Asking
             }
-            Verdict::Taken { .. } if lost => Verdict::Asking,
+            Verdict::Asking if late && carrier => Verdict::Ours { checked: false, rival: None },
+            Verdict::Asking if late => Verdict::Unplugged,
             Verdict::Ours { .. } if lost => Verdict::Ours { checked: false, rival: None },
-            Verdict::Asking if self.since.saturating_add(PATIENCE) <= now => Verdict::Unproven,
             verdict => verdict,
         };
         self.turn(verdict, now);
@@ -247,10 +238,10 @@ impl DesiredLink {
         self.withheld.iter().any(|(withheld, _)| withheld == cidr)
     }
 
-    /// Whether it is not known yet of one of its addresses whether that is ours. Meanwhile the link keeps what it had: the
-    /// change may come by that, and may have to be taken back.
-    pub(super) fn asks(&self) -> bool {
-        self.withheld.iter().any(|(_, why)| *why == Withheld::Asking)
+    /// Whether an address that the configuration brings is not to be on it, or not yet. Meanwhile the link keeps what it had: the
+    /// change may have come by that, and may have to be taken back.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.withheld.iter().any(|(_, why)| why.by.is_none() || !why.old)
     }
 
     /// Whether a route leads by an address that the link has not now: nobody would answer who is asked from another one.

@@ -180,15 +180,15 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
     // A route that is somebody else's stays, whether it is the same or only takes the place.
     let taken: BTreeSet<_> =
         observed.routes.iter().filter(|old| !old.ours).map(Route::place).collect();
-    // A link of which it is not known yet what it may have keeps what it had, as far as there is room for it.
-    let asking = |index: u32| {
+    // A link of which it is undecided what it may have keeps what it had, as far as there is room for it.
+    let undecided = |index: u32| {
         let link = observed.links.iter().find(|link| link.index == index);
-        link.and_then(|link| desired.links.get(&link.name)).filter(|link| link.asks())
+        link.and_then(|link| desired.links.get(&link.name)).filter(|link| link.is_undecided())
     };
     let places: BTreeSet<_> = routes.iter().map(Route::place).collect();
     let kept = |old: &Route| {
         let four = old.to.address().is_ipv4();
-        four && !places.contains(&old.place()) && asking(old.index).is_some()
+        four && !places.contains(&old.place()) && undecided(old.index).is_some()
     };
     let old_routes = observed
         .routes
@@ -208,7 +208,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
         .map(|(index, cidr)| Action::AddAddress { index: *index, cidr: *cidr });
     let kept = |old: &Address| {
         let four = old.cidr.address().is_ipv4();
-        four && asking(old.index).is_some_and(|link| !link.withholds(&old.cidr))
+        four && undecided(old.index).is_some_and(|link| !link.withholds(&old.cidr))
     };
     let old_addresses = observed
         .addresses

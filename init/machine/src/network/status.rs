@@ -2,9 +2,7 @@
 //! Each link's state, with its reason.
 
 use super::{
-    Link, Observed,
-    acd::Withheld,
-    delegation,
+    Link, Observed, delegation,
     desired::{Desired, DesiredLink},
     lease::Dhcp,
     virtual_link::Form,
@@ -126,7 +124,9 @@ fn unusable(
     link: &Link,
 ) -> Option<String> {
     let leased = |cidr: &Cidr| dhcp.gives(cidr) || wanted.has_delegated(cidr);
-    let asking = |cidr: &Cidr| wanted.withheld.contains(&(*cidr, Withheld::Asking));
+    let asking = |cidr: &Cidr| {
+        wanted.withheld.iter().any(|(withheld, why)| withheld == cidr && why.by.is_none())
+    };
     let unusable = |cidr: &Cidr| {
         let mut there = observed.addresses.iter().filter(|address| address.index == link.index);
         match there.find(|address| address.cidr == *cidr) {
@@ -149,14 +149,11 @@ fn unusable(
 
 /// Who else has its fixed IPv4 addresses.
 fn rivalled(wanted: &DesiredLink, dhcp: Option<&Dhcp>) -> Option<String> {
-    let taken = wanted.withheld.iter().filter_map(|(cidr, why)| match why {
-        Withheld::Taken { by, .. } => {
-            let address = cidr.address();
-            Some(format!(
-                "Another machine has the address {address}: {by}; it is tried again and again"
-            ))
-        }
-        Withheld::Asking => None,
+    let taken = wanted.withheld.iter().filter_map(|(cidr, why)| {
+        let (address, by) = (cidr.address(), why.by?);
+        Some(format!(
+            "Another machine has the address {address}: {by}; it is tried again and again"
+        ))
     });
     let contested = dhcp.into_iter().flat_map(|dhcp| dhcp.acd.rivals()).map(|(address, by)| {
         format!("Another machine has the address {address} as well: {by}; it is kept, and defended")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether the addresses that we gave the links can be used.
 
-use super::{Address, Link, Observed, acd::Withheld, desired::Desired, lease::Dhcp};
+use super::{Address, Link, Observed, desired::Desired, lease::Dhcp};
 use std::collections::BTreeMap;
 use stele_config::{Cidr, Mac};
 
@@ -47,22 +47,14 @@ pub fn usable(desired: &Desired, observed: &Observed, dhcp: &BTreeMap<String, Dh
     if let Some((_, address)) = unsure().find(|it| it.1.duplicate && !leased(it)) {
         return Usable::never(address.cidr, None);
     }
-    let withheld = || {
-        let links = observed.links.iter();
-        let wanted = links.filter_map(|link| Some((link, desired.links.get(&link.name)?)));
-        wanted.flat_map(|(link, wanted)| {
-            wanted.withheld.iter().map(move |(address, why)| (link, *address, *why))
-        })
-    };
-    let taken = withheld().find_map(|(_, address, why)| match why {
-        Withheld::Taken { by, old: false } => Some(Usable::never(address, Some(by))),
-        Withheld::Taken { old: true, .. } | Withheld::Asking => None,
-    });
-    if let Some(taken) = taken {
-        return taken;
+    let wanted = observed.links.iter().filter_map(|link| desired.links.get(&link.name));
+    // What the configuration before had as well says nothing of this one.
+    let mut withheld = wanted.flat_map(|link| &link.withheld).filter(|(_, why)| !why.old);
+    let asking = withheld.clone().any(|(_, why)| why.by.is_none());
+    if let Some((address, why)) = withheld.find(|(_, why)| why.by.is_some()) {
+        return Usable::never(*address, why.by);
     }
-    // Without a carrier nobody can be asked, for as long as that takes.
-    let asking = withheld().any(|(link, _, why)| why == Withheld::Asking && link.carrier);
+    // Without a carrier the kernel can't ask, for as long as that takes. For IPv4 there is an end to that.
     if asking || unsure().any(|(link, address)| address.duplicate || link.carrier) {
         return Usable::NotYet;
     }
@@ -74,6 +66,7 @@ mod tests {
     use super::*;
     use crate::network::{
         Link,
+        acd::Withheld,
         delegation::Delegation,
         desired::DesiredLink,
         lease6::{Claim6, Lease6},
@@ -160,18 +153,21 @@ mod tests {
     fn a_fixed_address_of_another_machine_is_the_fault_of_the_configuration_that_asks_for_it() {
         let cidr = "192.0.2.7/24".parse().unwrap();
         let mac = Mac::from([0x52, 0x54, 0, 0, 0, 1]);
-        let judge = |why, carrier| {
-            let wanted = DesiredLink { withheld: vec![(cidr, why)], ..DesiredLink::default() };
+        let judge = |by, old, carrier| {
+            let withheld = vec![(cidr, Withheld { by, old })];
+            let wanted = DesiredLink { withheld, ..DesiredLink::default() };
             let links = BTreeMap::from([("eth0".to_owned(), wanted)]);
             let desired = Desired { links, ..Desired::default() };
             let links = vec![Link { carrier, ..link(1, "eth0") }];
             let observed = Observed { links, ..Observed::default() };
             usable(&desired, &observed, &BTreeMap::new())
         };
-        assert_eq!(judge(Withheld::Asking, true), Usable::NotYet);
-        assert_eq!(judge(Withheld::Asking, false), Usable::All);
-        let taken = |old| Withheld::Taken { by: mac, old };
-        assert_eq!(judge(taken(false), true), Usable::never(cidr, Some(mac)));
-        assert_eq!(judge(taken(true), true), Usable::All);
+        // A carrier that comes late finds it decided as well.
+        for carrier in [true, false] {
+            assert_eq!(judge(None, false, carrier), Usable::NotYet);
+            assert_eq!(judge(Some(mac), false, carrier), Usable::never(cidr, Some(mac)));
+            assert_eq!(judge(None, true, carrier), Usable::All);
+            assert_eq!(judge(Some(mac), true, carrier), Usable::All);
+        }
     }
 }

@@ -122,6 +122,15 @@ impl Machine {
         }
     }
 
+    /// A configuration has come.
+    fn forgive(&mut self) {
+        self.dhcp.values_mut().for_each(|dhcp| dhcp.acd.forgive());
+    }
+
+    fn has(&self, address: Ipv4Addr) -> bool {
+        self.observed.addresses.iter().any(|one| one.cidr.address() == address)
+    }
+
     fn hear(&mut self, address: Ipv4Addr, by: Option<Mac>) -> bool {
         self.dhcp.get_mut("eth0").expect("the link").acd.hear(address, by, self.now)
     }
@@ -184,14 +193,38 @@ fn an_address_of_another_machine_is_left_to_it_until_it_is_free() {
     let withheld = |machine: &Machine| {
         machine.dhcp["eth0"].acd.withheld(&["192.0.2.5/24".parse().expect("an address")])
     };
-    let [(_, Withheld::Taken { by, old: false })] = withheld(&machine)[..] else { panic!() };
+    let [(_, Withheld { by: Some(by), old: false })] = withheld(&machine)[..] else { panic!() };
     assert_eq!(by, other());
-    machine.dhcp.get_mut("eth0").expect("the link").acd.forgive();
+    // Nor is it forgotten with the carrier.
+    machine.carrier(false);
+    machine.pass(&config);
+    machine.carrier(true);
+    assert_eq!(machine.pass(&config), NOTHING);
+    assert_eq!(task(&machine.dhcp["eth0"].acd), [Mode::Ask]);
+    machine.forgive();
     assert!(!machine.hear(OLD, Some(other())), "it is known");
-    let [(_, Withheld::Taken { old: true, .. })] = withheld(&machine)[..] else { panic!() };
+    let [(_, Withheld { by: Some(_), old: true })] = withheld(&machine)[..] else { panic!() };
     assert_eq!(machine.dhcp["eth0"].acd.until(), None, "for as long as that takes");
     assert!(machine.hear(OLD, None));
     assert_eq!(machine.pass(&config).len(), 3);
+}
+
+#[test]
+fn a_change_that_is_to_be_taken_back_has_taken_nothing_away() {
+    let router = r#"{"to":"0.0.0.0/0","via":"192.0.2.1"}"#;
+    let old = configured(r#""192.0.2.5/24""#, router);
+    let new = configured(r#""192.0.2.7/24""#, router);
+    let mut machine = Machine::new(true);
+    machine.pass(&old);
+    machine.hear(OLD, None);
+    machine.pass(&old);
+    machine.forgive();
+    assert_eq!(machine.pass(&new), NOTHING);
+    assert!(machine.hear(NEW, Some(other())));
+    assert_eq!(machine.pass(&new), NOTHING);
+    machine.forgive();
+    assert_eq!(machine.pass(&old), NOTHING);
+    assert_eq!(task(&machine.dhcp["eth0"].acd), [Mode::Hold], "nobody has to be asked again");
 }
 
 #[test]
@@ -238,17 +271,19 @@ fn nothing_is_waited_for_for_ever() {
         assert_eq!(end, machine.now + PATIENCE);
         machine.now = end;
         assert_eq!(machine.pass(&config), ["add 192.0.2.5/24 to link 2"]);
-        // Now there is somebody to ask.
         machine.carrier(true);
         machine.now += PATIENCE;
         let steps = machine.pass(&config);
-        assert_eq!(task(&machine.dhcp["eth0"].acd), [Mode::Ask]);
+        let claims = &machine.dhcp["eth0"].acd;
         if carrier {
-            assert_eq!(steps, NOTHING);
-            machine.hear(OLD, Some(other()));
-            assert_eq!(machine.pass(&config), ["remove 192.0.2.5/24 from link 2"]);
+            // Whoever asks was late. Somebody may be connected by it now.
+            assert_eq!((steps, task(claims)), (vec![], vec![Mode::Check]));
+            assert!(machine.hear(OLD, Some(other())));
+            assert_eq!(machine.pass(&config), NOTHING);
         } else {
+            // Now there is somebody to ask.
             assert_eq!(steps, ["remove 192.0.2.5/24 from link 2"]);
+            assert_eq!(task(claims), [Mode::Ask]);
             machine.hear(OLD, None);
             assert_eq!(machine.pass(&config), ["add 192.0.2.5/24 to link 2"]);
         }
@@ -314,32 +349,43 @@ proptest! {
         let mut machine = Machine::new(true);
         let mut config = &configs[0];
         for event in events {
+            let (before, mut taken_from) = (machine.observed.addresses.clone(), None);
             match event {
-                Event::Configured(which) => config = &configs[which],
+                Event::Configured(which) => {
+                    config = &configs[which];
+                    machine.forgive();
+                }
                 Event::Carrier(carrier) => machine.carrier(carrier),
                 Event::Heard(new, taken) => {
                     let address = if new { NEW } else { OLD };
-                    if machine.dhcp.contains_key("eth0") {
-                        machine.hear(address, taken.then(other));
+                    let had = machine.has(address);
+                    if machine.dhcp.contains_key("eth0") && machine.hear(address, taken.then(other)) && taken {
+                        taken_from = Some((address, had));
                     }
                 }
                 Event::Passed(milliseconds) => machine.now += at(milliseconds),
             }
             machine.pass(config);
+            if let Some((address, had)) = taken_from {
+                prop_assert_eq!(machine.has(address), had, "it neither comes nor goes by another's word");
+            }
             let desired = Desired::derive(Some(config), &machine.dhcp, &machine.observed.links);
-            let withheld = &desired.links["eth0"].withheld;
-            let there = |cidr| machine.observed.addresses.iter().any(|one| one.cidr == cidr);
-            prop_assert!(withheld.iter().all(|(cidr, _)| !there(*cidr)));
+            if desired.links["eth0"].withheld.iter().any(|(_, why)| why.by.is_some() && !why.old) {
+                let wanted = |one: &&Address| !desired.links["eth0"].withholds(&one.cidr);
+                let gone = before.iter().filter(wanted).find(|one| !machine.observed.addresses.contains(one));
+                prop_assert_eq!(gone, None, "what is to be taken back can be");
+            }
         }
+        machine.forgive();
         machine.now += PATIENCE;
         machine.pass(config);
         machine.now += PATIENCE;
         machine.pass(config);
         let desired = Desired::derive(Some(config), &machine.dhcp, &machine.observed.links);
         let wanted = &desired.links["eth0"];
-        prop_assert!(!wanted.asks());
+        prop_assert!(!wanted.is_undecided());
         let there = |cidr| machine.observed.addresses.iter().any(|one| one.cidr == cidr);
-        prop_assert!(wanted.addresses.iter().all(|cidr| wanted.withholds(cidr) || there(*cidr)));
+        prop_assert!(wanted.addresses.iter().all(|cidr| wanted.withholds(cidr) != there(*cidr)));
         prop_assert!(machine.observed.addresses.iter().all(|one| wanted.addresses.contains(&one.cidr)));
     }
 }

@@ -635,8 +635,9 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
     let by = stele_config::Mac::from([0x52, 0x54, 0, 0, 0, 9]);
     let withheld = prop::sample::select(vec![
         None,
-        Some(Withheld::Asking),
-        Some(Withheld::Taken { by, old: false }),
+        Some(Withheld { by: None, old: true }),
+        Some(Withheld { by: Some(by), old: false }),
+        Some(Withheld { by: Some(by), old: true }),
     ]);
     let addresses = (addresses, prop::collection::vec(withheld, 4));
     (prop::option::of(1280..1283_u32), addresses, routes, any::<bool>(), vlans()).prop_map(
