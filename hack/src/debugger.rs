@@ -185,11 +185,11 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             write!(stream, "$T02thread:01;#00").unwrap();
             for (asked, answer) in [
-                ("+$qXfer:features:read:target.xml:0,ffb#46", "l<target/>"),
+                ("+$qXfer:features:read:target.xml:0,ffb#79", "l<target/>"),
                 ("+$g#67", "0100000000000000ff00000000000000"),
-                ("+$P1=0700000000000000#d8", "OK"),
-                ("+$m10,8#9a", "2a00000000000000"),
-                ("+$Z1,20,1#74", "E22"),
+                ("+$P1=0700000000000000#c5", "OK"),
+                ("+$m10,8#32", "2a00000000000000"),
+                ("+$Z1,20,1#76", "E22"),
                 ("+$c#63", "T05thread:01;}\n*"),
             ] {
                 let mut read = vec![0; asked.len()];
@@ -197,6 +197,7 @@ mod tests {
                 assert_eq!(String::from_utf8(read).unwrap(), asked);
                 write!(stream, "+${answer}#00").unwrap();
             }
+            stream.read_exact(&mut [0]).unwrap();
         });
         let mut debugger = Debugger::attach(&socket).unwrap();
         assert_eq!(debugger.registers().unwrap().get(Register::Rbx).unwrap(), 0xff);
