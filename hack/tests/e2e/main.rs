@@ -19,6 +19,7 @@ mod cuts;
 mod diagnose;
 mod disk;
 mod faults;
+mod fixed;
 mod fleet;
 mod health;
 mod http;
@@ -91,6 +92,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
+    Scenario { name: "network::fixed", machines: 1, run: fixed::addresses },
     Scenario { name: "faults::around", machines: 1, run: faults::around },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
     Scenario { name: "live::node", machines: 1, run: live::node },
