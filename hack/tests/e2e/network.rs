@@ -122,6 +122,13 @@ pub(crate) fn peers(world: &World, checks: &Checks) -> Result<()> {
         ensure!(joined.count() == 2, "{links:?}");
         answers(&first, "192.0.2.2")
     });
+    checks.check("an address of the other machine is refused", || {
+        let both = one.documents(two).replace("[192.0.2.1/24]", "[192.0.2.1/24, 192.0.2.2/24]");
+        let file = with_more(&first, &both)?;
+        let refused = first.ctl.fails(["apply-config", "-f", &file.to_string_lossy()])?;
+        says(&refused, &["192.0.2.2/24", "another machine", "52:54:00:00:02:0"])?;
+        answers(&first, "192.0.2.2")
+    });
     checks.check("packets go through a tunnel", || {
         answers(&first, "198.51.100.2")?;
         let shown = resource(&first, "wireguard", "wg0")?.to_string();
@@ -198,7 +205,8 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         // The gateway is asked whether the link works, and then its carrier is looked at again.
         let index = field(&bond0, "index")?;
         let said = |more: &str| bond.replace("primary: eth0\n", more);
-        for more in ["arpInterval: 500\narpTargets: [10.0.2.2]\n", "upDelay: 200\n"] {
+        let by_arp = "arpInterval: 500\narpTargets: [10.0.2.2, \"fec0::2\"]\narpValidate: all\n";
+        for more in [by_arp, "arpInterval: 500\narpTargets: [10.0.2.2]\n", "upDelay: 200\n"] {
             apply(&node, &said(more))?;
             becomes(&node, "bond0", "ready")?;
             let bond0 = resource(&node, "link", "bond0")?;

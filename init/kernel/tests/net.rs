@@ -184,6 +184,8 @@ fn bond(mode: u8) -> BondForm {
         down_delay: 0,
         arp_interval: 0,
         arp_targets: vec![],
+        nd_targets: vec![],
+        arp_validate: 0,
         lacp_fast: false,
         hash_policy: 0,
     }
@@ -191,7 +193,8 @@ fn bond(mode: u8) -> BondForm {
 
 fn by_arp() -> BondForm {
     let arp_targets = vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
-    BondForm { miimon: 0, arp_interval: 500, arp_targets, ..bond(1) }
+    let nd_targets = vec![[0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()];
+    BondForm { miimon: 0, arp_interval: 500, arp_targets, nd_targets, arp_validate: 3, ..bond(1) }
 }
 
 #[test]
@@ -206,7 +209,8 @@ fn a_bond_looks_at_its_links_in_one_way_and_then_in_another() {
             netlink.set_master(index, Some(whole.index)).expect("into it");
         }
         let delayed = BondForm { up_delay: 300, down_delay: 150, ..bond(1) };
-        for form in [by_arp(), delayed, by_arp(), bond(1)] {
+        let by_nd = BondForm { arp_targets: vec![], arp_validate: 6, ..by_arp() };
+        for form in [by_arp(), delayed, by_arp(), by_nd, by_arp(), bond(1)] {
             let form = LinkForm::Bond(form);
             netlink.change_form(whole.index, &form).expect("changing");
             assert_eq!(link(&mut netlink, "bond0").form, Some(form));
@@ -233,6 +237,7 @@ fn links_are_what_they_were_made_as_and_go() {
         for form in &forms {
             let Some(link) = made(&mut netlink, new("made", form)) else { continue };
             assert_eq!((link.form.as_ref(), link.ours, link.physical), (Some(form), true, false));
+            assert_eq!(link.arp, matches!(form, LinkForm::Bridge(_) | LinkForm::Bond(_)));
             let again = netlink.make_link(new("made", form)).expect_err("a name twice");
             assert_eq!(again.to_string(), "Making the link made");
             netlink.remove_link(link.index).expect("removing");

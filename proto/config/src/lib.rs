@@ -155,8 +155,8 @@ pub use tunnel_endpoint::TunnelEndpoint;
 pub use upgrade::UpgradePolicy;
 pub use url::{Url, UrlError};
 pub use virtual_link::{
-    Bond, BondMode, Bridge, BridgePort, Dummy, HashPolicy, LacpRate, Veth, VirtualLink, Vlan,
-    VlanProtocol, VlanRange, Vrf, WireGuard, WireGuardPeer,
+    ArpValidate, Bond, BondMode, Bridge, BridgePort, Dummy, HashPolicy, LacpRate, Veth,
+    VirtualLink, Vlan, VlanProtocol, VlanRange, Vrf, WireGuard, WireGuardPeer,
 };
 pub use watchdog::Watchdog;
 pub use wireguard_key::{WireGuardKey, WireGuardKeyError, WireGuardSecret};

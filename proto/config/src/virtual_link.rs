@@ -13,7 +13,7 @@ mod vlan_range;
 mod vrf;
 mod wireguard;
 
-pub use bond::{Bond, BondMode, HashPolicy, LacpRate};
+pub use bond::{ArpValidate, Bond, BondMode, HashPolicy, LacpRate};
 pub use bridge::{Bridge, BridgePort};
 pub use dummy::Dummy;
 pub use veth::Veth;

@@ -6,13 +6,13 @@
 use super::{LinkChange, NetError, Netlink};
 use netlink_bindings::{
     rt_link::{
-        Ifinfomsg, IterableLinkinfoAttrs, LinkinfoDataMsg, PushLinkAttrs, PushLinkinfoAttrs,
-        PushLinkinfoBondAttrs, Request,
+        Ifinfomsg, IterableLinkinfoAttrs, LinkinfoDataMsg, PushArrayBinary, PushLinkAttrs,
+        PushLinkinfoAttrs, PushLinkinfoBondAttrs, Request,
     },
     traits::Pusher,
     utils::{finalize_nested_header, push_nested_header},
 };
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The group of the links that are ours (`ip link show group`).
 pub const GROUP: u32 = 0x5374_656c;
@@ -81,6 +81,10 @@ pub struct BondForm {
     pub arp_interval: u32,
     /// Whom to ask.
     pub arp_targets: Vec<Ipv4Addr>,
+    /// Whom to ask by neighbour solicitations, as often.
+    pub nd_targets: Vec<Ipv6Addr>,
+    /// Of which links only answers count.
+    pub arp_validate: u8,
     /// Whether the other end is asked to speak every second.
     pub lacp_fast: bool,
     /// Which parts of a packet decide which link it takes.
@@ -128,6 +132,11 @@ impl LinkForm {
                 down_delay: bond.get_downdelay().unwrap_or_default(),
                 arp_interval: bond.get_arp_interval().unwrap_or_default(),
                 arp_targets: bond.get_arp_ip_target().into_iter().flatten().collect(),
+                nd_targets: (bond.get_ns_ip6_target().into_iter().flatten())
+                    .filter_map(|target| <[u8; 16]>::try_from(target).ok())
+                    .map(Ipv6Addr::from)
+                    .collect(),
+                arp_validate: bond.get_arp_validate().unwrap_or_default() as u8,
                 lacp_fast: bond.get_ad_lacp_rate().is_ok_and(|rate| rate != 0),
                 hash_policy: bond.get_xmit_hash_policy().unwrap_or_default(),
             })),
@@ -221,7 +230,11 @@ fn push_bond<P: Pusher>(
         return data;
     }
     let targets = data.push_arp_interval(bond.arp_interval).array_arp_ip_target();
-    bond.arp_targets.iter().fold(targets, |targets, target| targets.entry(*target)).end_array()
+    let targets = bond.arp_targets.iter().fold(targets, |targets, target| targets.entry(*target));
+    let targets = targets.end_array().array_ns_ip6_target();
+    let ask = |targets: PushArrayBinary<_>, target: &Ipv6Addr| targets.entry(&target.octets());
+    let data = bond.nd_targets.iter().fold(targets, ask).end_array();
+    data.push_arp_validate(bond.arp_validate.into())
 }
 
 /// The other end of a cable has a header and attributes of its own, which the bindings do not know.

@@ -2,7 +2,7 @@
 //! Links that the kernel makes: what they should be, and the steps from what they are.
 
 use super::{Link, Observed, desired::Desired, plan::Action};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use stele_config::{Bond, Bridge, HashPolicy, LacpRate, VirtualLink, VlanProtocol};
 
 /// What a link is, by the names of other links.
@@ -49,6 +49,10 @@ pub enum Form {
         arp_interval: u32,
         /// Whom to ask.
         arp_targets: Vec<Ipv4Addr>,
+        /// Whom to ask by neighbour solicitations, as often.
+        nd_targets: Vec<Ipv6Addr>,
+        /// Of which links only answers count.
+        arp_validate: u8,
         /// Whether the other end is asked to speak every second.
         lacp_fast: bool,
         /// Which parts of a packet decide which link it takes.
@@ -152,6 +156,8 @@ fn bond_form(bond: &Bond) -> Form {
         down_delay: bond.down_delay(),
         arp_interval: bond.arp_interval(),
         arp_targets: bond.arp_targets().collect(),
+        nd_targets: bond.nd_targets().collect(),
+        arp_validate: bond.arp_validate().number(),
         lacp_fast: bond.lacp_rate() == LacpRate::Fast,
         hash_policy: match bond.hash_policy() {
             HashPolicy::Layer2 => 0,

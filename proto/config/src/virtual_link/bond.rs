@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
 use crate::virtual_link::VirtualLink;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 record! {
     /// Several links that act as one: when one fails the others go on.
@@ -35,8 +35,11 @@ record! {
         /// How often to ask `arpTargets` whether they are there, in milliseconds, in place of `miimon`: a link works while it
         /// receives something. With `balance-rr`, `active-backup`, `balance-xor` and `broadcast` alone.
         arp_interval as "arpInterval": Option<Integer<1, 60000>>,
-        /// Whom to ask: IPv4 addresses of machines on the network of the bond.
+        /// Whom to ask: addresses of machines on the network of the bond, IPv4 by ARP and IPv6 by neighbour solicitations.
         arp_targets as "arpTargets": List<IpAddr, 0, 16>,
+        /// Of which links only an answer of `arpTargets` counts, or a question for them from another link of the bond, where
+        /// anything counts otherwise that they receive. Without it, `none`.
+        arp_validate as "arpValidate": Option<ArpValidate>,
         /// How often the other end is asked to speak: every 30 seconds, or every second. With `802.3ad` alone.
         lacp_rate as "lacpRate": Option<LacpRate>,
         /// Which parts of a packet decide which link it takes. With `802.3ad`, `balance-xor` and `balance-tlb` alone; without
@@ -62,6 +65,26 @@ choice! {
         Tlb = "balance-tlb",
         /// What is received does, too.
         Alb = "balance-alb",
+    }
+}
+
+choice! {
+    /// Of which links of a bond only answers count.
+    pub enum ArpValidate {
+        /// Of none.
+        None = "none",
+        /// Of the one that works.
+        Active = "active",
+        /// Of those that wait.
+        Backup = "backup",
+        /// Of all.
+        All = "all",
+        /// Of none, but ARP alone counts.
+        Filter = "filter",
+        /// ARP alone counts, and of the one that works only answers.
+        FilterActive = "filter_active",
+        /// ARP alone counts, and of those that wait only answers.
+        FilterBackup = "filter_backup",
     }
 }
 
@@ -106,6 +129,14 @@ impl BondMode {
     /// The word for the mode with this number.
     pub(crate) fn word(number: usize) -> Option<&'static str> {
         BondMode::WORDS.get(number).copied()
+    }
+}
+
+impl ArpValidate {
+    /// The kernel's number for it: `bond_arp_validate_tbl` of drivers/net/bonding/bond_options.c, in whose order they are declared.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
     }
 }
 
@@ -159,12 +190,26 @@ impl Bond {
         self.arp_interval.map_or(0, Integer::value)
     }
 
-    /// Whom to ask.
+    /// Whom to ask by ARP.
     pub fn arp_targets(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.arp_targets.iter().filter_map(|target| match target {
             IpAddr::V4(target) => Some(*target),
             IpAddr::V6(_) => None,
         })
+    }
+
+    /// Whom to ask by neighbour solicitations.
+    pub fn nd_targets(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.arp_targets.iter().filter_map(|target| match target {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(target) => Some(*target),
+        })
+    }
+
+    /// Of which links only answers count.
+    #[must_use]
+    pub fn arp_validate(&self) -> ArpValidate {
+        self.arp_validate.unwrap_or(ArpValidate::None)
     }
 
     /// How often the other end is asked to speak.
@@ -239,18 +284,25 @@ impl Bond {
                 let message = "there is nobody to ask";
                 report.find_at(node, "arpInterval", message, "arpTargets");
             }
-        } else if !self.arp_targets.is_empty() {
-            report.find_at(node, "arpTargets", "they are never asked", "arpInterval");
+        } else {
+            if !self.arp_targets.is_empty() {
+                report.find_at(node, "arpTargets", "they are never asked", "arpInterval");
+            }
+            if self.arp_validate() != ArpValidate::None {
+                report.find_at(node, "arpValidate", "nobody is ever asked", "arpInterval");
+            }
         }
         for (index, target) in self.arp_targets.iter().enumerate() {
             let good = match target {
                 // Networks of 0.0.0.0/8 are none.
                 IpAddr::V4(target) => !target.is_broadcast() && !matches!(target.octets(), [0, ..]),
-                IpAddr::V6(_) => false,
+                IpAddr::V6(target) => {
+                    !target.is_unspecified() && !target.is_loopback() && !target.is_multicast()
+                }
             };
             if !good {
-                let message = format!("{target} can't be asked by ARP");
-                let expected = "the IPv4 address of a machine";
+                let message = format!("{target} can't be asked whether it is there");
+                let expected = "the address of a machine";
                 report.find_item(node, ("arpTargets", index), message, expected);
             }
         }

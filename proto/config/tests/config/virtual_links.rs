@@ -237,7 +237,8 @@ apiVersion: stele/v1
 kind: Bond
 name: bond1
 arpInterval: 1000
-arpTargets: [192.0.2.1]
+arpTargets: [192.0.2.1, \"2001:db8::1\", \"fe80::1\"]
+arpValidate: filter_backup
 ",
         &expect![[r#"
             good
@@ -261,7 +262,7 @@ primary: eth5
 miimon: 80
 upDelay: 200
 arpInterval: 100
-arpTargets: [192.0.2.1, \"2001:db8::1\", 255.255.255.255, 0.0.0.7]
+arpTargets: [192.0.2.1, \"ff02::1\", 255.255.255.255, 0.0.0.7]
 ---
 apiVersion: stele/v1
 kind: Bond
@@ -273,6 +274,7 @@ apiVersion: stele/v1
 kind: Bond
 name: bond3
 arpTargets: [192.0.2.1]
+arpValidate: all
 downDelay: 50
 ",
         &expect![[r#"
@@ -284,12 +286,13 @@ downDelay: 50
             document 3 (Bond), line 15, primary: eth5 is not in Bond bond1; expected a link of links
             document 3 (Bond), line 17, upDelay: 200 is no multiple of miimon, 80; expected 160 or 240
             document 3 (Bond), line 18, arpInterval: there is miimon as well, and links are looked at in one way only; expected miimon or arpInterval
-            document 3 (Bond), line 19, arpTargets[1]: 2001:db8::1 can't be asked by ARP; expected the IPv4 address of a machine
-            document 3 (Bond), line 19, arpTargets[2]: 255.255.255.255 can't be asked by ARP; expected the IPv4 address of a machine
-            document 3 (Bond), line 19, arpTargets[3]: 0.0.0.7 can't be asked by ARP; expected the IPv4 address of a machine
+            document 3 (Bond), line 19, arpTargets[1]: ff02::1 can't be asked whether it is there; expected the address of a machine
+            document 3 (Bond), line 19, arpTargets[2]: 255.255.255.255 can't be asked whether it is there; expected the address of a machine
+            document 3 (Bond), line 19, arpTargets[3]: 0.0.0.7 can't be asked whether it is there; expected the address of a machine
             document 4 (Bond), line 25, downDelay: 600001 is out of range; expected a whole number from 0 to 600000
             document 5 (Bond), line 30, arpTargets: they are never asked; expected arpInterval
-            document 5 (Bond), line 31, downDelay: 50 is no multiple of miimon, 100; expected 0 or 100
+            document 5 (Bond), line 31, arpValidate: nobody is ever asked; expected arpInterval
+            document 5 (Bond), line 32, downDelay: 50 is no multiple of miimon, 100; expected 0 or 100
         "#]],
     );
 }

@@ -735,6 +735,8 @@ fn made() -> impl Strategy<Value = BTreeMap<String, Form>> {
         down_delay: 0,
         arp_interval: 0,
         arp_targets: vec![],
+        nd_targets: vec![],
+        arp_validate: 0,
         lacp_fast: false,
         hash_policy: 0,
     });
