@@ -54,7 +54,7 @@ impl Part {
                 }
                 Ok(())
             }
-            Part::Unit => cargo(&[&["test"], &WHOLE[..]].concat()),
+            Part::Unit => cargo(&[&["test"], &WHOLE[..], &["--no-fail-fast"]].concat()),
             Part::E2e => {
                 let builder = Builder::new()?;
                 let image = builder.fresh_image(&top().join("out"))?;

@@ -105,10 +105,10 @@ fn what_the_image_does_not_have_is_found_without_a_node() {
                 "1 thing is wrong",
             ],
         );
-    with("apiVersion: stele/v1\nkind: HealthCheck\nname: a\nservice: {name: apd}\n").says(
+    with("apiVersion: stele/v1\nkind: HealthCheck\nname: a\nservice: {name: apidd}\n").says(
         0,
         &[
-            "warning: this image has no service apd (did you mean \"apid\"?)",
+            "warning: this image has no service apidd (did you mean \"apid\"?)",
             "more.yaml:4",
             "is valid",
         ],
