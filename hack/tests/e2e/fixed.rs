@@ -80,11 +80,13 @@ fn has(node: &Kept, address: &str) -> Result<bool> {
     Ok(node.ctl.run(["get", "address"])?.contains(&format!("/{address}/")))
 }
 
-fn newest(node: &Kept) -> Result<String> {
+/// What became of the newest configuration, and why.
+fn newest(node: &Kept) -> Result<(String, String)> {
     let generations = resources(node, "generation")?;
     let number = |one: &Value| one["name"].as_str()?.parse::<u64>().ok();
     let newest = generations.iter().max_by_key(|one| number(one));
-    field(newest.context("there is no generation")?, "state")
+    let newest = newest.context("there is no generation")?;
+    Ok((field(newest, "state")?, field(newest, "reason").unwrap_or_default()))
 }
 
 pub(crate) fn addresses(world: &World, checks: &Checks) -> Result<()> {
@@ -104,7 +106,9 @@ pub(crate) fn addresses(world: &World, checks: &Checks) -> Result<()> {
         let file = with_more(&node, &with("10.0.2.3/24"))?;
         let refused = node.ctl.fails(["apply-config", "-f", &file.to_string_lossy()])?;
         says(&refused, &["10.0.2.3/24", "another machine", OTHER])?;
-        ensure!(newest(&node)? == "failed");
+        let (state, reason) = newest(&node)?;
+        ensure!(state == "failed", "it is {state}");
+        says(&reason, &["10.0.2.3/24", OTHER])?;
         ensure!(!has(&node, "10.0.2.3")?, "the machine has it");
         let after = by_document(&node, "first")?;
         ensure!(after["status"] == before["status"], "{after}");
@@ -155,7 +159,8 @@ pub(crate) fn addresses(world: &World, checks: &Checks) -> Result<()> {
         let file = with_more(&node, &with("10.0.2.3/24"))?;
         node.ctl.run(["apply-config", "-f", &file.to_string_lossy(), "--mode", "staged"])?;
         restart(&node)?;
-        node.wait_until("it goes back", SOON * 3, || Ok(newest(&node)? == "failed"))?;
+        node.wait_until("it goes back", SOON * 3, || Ok(newest(&node)?.0 == "reverted"))?;
+        says(&newest(&node)?.1, &["10.0.2.3/24", OTHER])?;
         ensure!(!has(&node, "10.0.2.3")? && has(&node, "10.0.2.15")?, "the machine has it");
         Ok(())
     });
