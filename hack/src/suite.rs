@@ -76,6 +76,7 @@ pub fn run<'s, W: Sync + 's>(
             slots.take(scenario.machines);
             let (slots, results, sound) = (&slots, &results, &sound);
             scope.spawn(move || {
+                let started = Instant::now();
                 let checks = Checks { scenario: scenario.name, results: Mutex::default() };
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     (scenario.run)(world, &checks)
@@ -86,6 +87,7 @@ pub fn run<'s, W: Sync + 's>(
                 {
                     checks.check("runs to its end", || Err(error));
                 }
+                println!("{} took {:.0} s", scenario.name, started.elapsed().as_secs_f32());
                 let checks = checks.results.into_inner().unwrap_or_else(PoisonError::into_inner);
                 if checks.iter().any(|(_, failure)| failure.is_some()) {
                     sound.store(false, Ordering::Relaxed);

@@ -28,7 +28,7 @@ use failures::Failures;
 use files::Files;
 use modules::Modules;
 use routers::Routers;
-use std::{collections::BTreeMap, convert::Infallible, io, net::Ipv4Addr, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
 use stele_config::{Cidr, MachineConfig};
 use stele_kernel::{
     clock,
@@ -286,33 +286,8 @@ impl Network {
     fn find(&mut self, found: Finding) -> bool {
         let (mut next, mut new) = (Some(found), false);
         while let Some(found) = next {
-            new |= self.find_one(found);
+            new |= found.take(&self.links, &mut self.dhcp, now());
             next = self.acd.waiting();
-        }
-        new
-    }
-
-    /// The same of one, where it is still asked for.
-    fn find_one(&mut self, found: Finding) -> bool {
-        let Finding { link, address, by } = found;
-        let Some(name) = self.links.get(&link) else { return false };
-        let Some(dhcp) = self.dhcp.get_mut(name) else { return false };
-        let new = dhcp.acd.hear(address, by, now());
-        if new {
-            let address = address.to_string();
-            match by.map(|by| by.to_string()) {
-                None => {
-                    tracing::info!(link.name = name, address, "no other machine has the address")
-                }
-                Some(by) => {
-                    tracing::warn!(
-                        link.name = name,
-                        address,
-                        by,
-                        "another machine has the address"
-                    );
-                }
-            }
         }
         new
     }
@@ -326,12 +301,14 @@ impl Network {
         // A moment more, so that the lease has ended when the wait has.
         let lease =
             ends.flatten().min().map(|until| until.saturating_add(Duration::from_millis(10)));
-        let again = self.tunnels.again();
         let asked = self.dhcp.values().filter_map(|dhcp| dhcp.acd.until()).min();
-        // After a failure all is tried again soon, but no sooner: what was due may have been what failed.
-        let next =
-            self.failures.again().or_else(|| [lease, asked, again].into_iter().flatten().min());
-        next.map(|next| next.saturating_sub(now()))
+        let (now, failed) = (now(), self.failures.again());
+        // After a failure all is tried again soon; it may not have come as far as the tunnels, nor to what is due by now.
+        let tunnels = self.tunnels.again().filter(|_| failed.is_none());
+        let due = [lease, asked].into_iter().flatten();
+        let due = due.filter(|due| failed.is_none() || *due > now);
+        let next = due.chain(tunnels).chain(failed).min();
+        next.map(|next| next.saturating_sub(now))
     }
 
     /// One pass over everything.
@@ -452,18 +429,7 @@ impl Network {
         for link in observed.links.iter().filter(|link| wanted(&link.name)) {
             let Dhcp { four, six, routers, says, acd } =
                 self.dhcp.entry(link.name.clone()).or_default();
-            let fixed = desired.links.get(&link.name).map(|link| link.fixed.as_slice());
-            let there = |address: Ipv4Addr| {
-                let mut here = observed.addresses.iter().filter(|one| one.index == link.index);
-                here.any(|one| one.cidr.address() == address)
-            };
-            for address in acd.settle(link, fixed.unwrap_or_default(), there, now()) {
-                tracing::warn!(
-                    link.name = link.name,
-                    address = address.to_string(),
-                    "nobody has said whether another machine has the address; using it"
-                );
-            }
+            acd::settle(acd, link, desired, observed, now());
             // A link without a carrier keeps what was advertised, as the kernel does: nothing asks the routers again when it
             // comes back.
             if desired.heeds_routers(&link.name) {

@@ -31,6 +31,8 @@ pub mod delegation;
 pub mod desired;
 pub mod dhcp6;
 pub mod firewall;
+#[cfg(test)]
+mod fixture;
 pub mod lease;
 pub mod lease6;
 pub mod lookups;

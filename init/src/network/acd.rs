@@ -4,9 +4,14 @@
 use super::NetworkError;
 use crate::{agent::Folder, node::Node, report, supervisor::Handle};
 use prost::Message as _;
-use std::{collections::BTreeMap, net::Ipv4Addr, rc::Rc};
+use std::{collections::BTreeMap, net::Ipv4Addr, rc::Rc, time::Duration};
 use stele_config::Mac;
-use stele_machine::network::{Observed, acd::Mode, lease::Dhcp};
+use stele_machine::network::{
+    Link, Observed,
+    acd::{Claims, Mode},
+    desired::Desired,
+    lease::Dhcp,
+};
 use stele_proto::internal::{
     AcdAddress, AcdReport, AcdTask, acd_address, acd_report::Report as Said,
 };
@@ -24,6 +29,61 @@ pub(super) struct Finding {
     pub(super) link: u32,
     pub(super) address: Ipv4Addr,
     pub(super) by: Option<Mac>,
+}
+
+impl Finding {
+    /// Takes it, where the address is still asked for. Returns whether it is new.
+    pub(super) fn take(
+        self,
+        links: &BTreeMap<u32, String>,
+        dhcp: &mut BTreeMap<String, Dhcp>,
+        now: Duration,
+    ) -> bool {
+        let Finding { link, address, by } = self;
+        let Some(name) = links.get(&link) else { return false };
+        let Some(dhcp) = dhcp.get_mut(name) else { return false };
+        let new = dhcp.acd.hear(address, by, now);
+        if new {
+            let address = address.to_string();
+            match by.map(|by| by.to_string()) {
+                None => {
+                    tracing::info!(link.name = name, address, "no other machine has the address")
+                }
+                Some(by) => {
+                    tracing::warn!(
+                        link.name = name,
+                        address,
+                        by,
+                        "another machine has the address"
+                    );
+                }
+            }
+        }
+        new
+    }
+}
+
+/// Brings what is known of a link's fixed addresses in step with what it should have, and has.
+pub(super) fn settle(
+    claims: &mut Claims,
+    link: &Link,
+    desired: &Desired,
+    observed: &Observed,
+    now: Duration,
+) {
+    let wanted = desired.links.get(&link.name);
+    let fixed = wanted.map(|wanted| wanted.fixed.as_slice()).unwrap_or_default();
+    let there = |address: Ipv4Addr| {
+        let mut here = observed.addresses.iter().filter(|one| one.index == link.index);
+        here.any(|one| one.cidr.address() == address)
+    };
+    for address in claims.settle(link, fixed, there, now) {
+        tracing::warn!(
+            link.name = link.name,
+            address = address.to_string(),
+            "nobody has said whether another machine has the address; using it"
+        );
+    }
 }
 
 /// What the agent says.

@@ -230,6 +230,7 @@ mod tests {
     use crate::network::{
         Address, Link, Observed,
         desired::{Desired, DesiredLink},
+        fixture,
         lease::{Claim, Dhcp, Lease, Report},
     };
     use expect_test::expect;
@@ -254,25 +255,7 @@ mod tests {
     fn link(index: u32, name: &str, physical: bool) -> Link {
         let mac = [0x52, 0x54, 0, 0x12, 0x34, index as u8];
         let device = Device { mac: Some(mac.into()), ..Device::default() };
-        Link {
-            index,
-            name: name.to_owned(),
-            mac: Some(mac),
-            device,
-            mtu: 1500,
-            first_mtu: 1500,
-            max_mtu: None,
-            up: true,
-            carrier: true,
-            arp: true,
-            physical,
-            form: None,
-            ours: false,
-            master: None,
-            primary: None,
-            vlans: None,
-            says: None,
-        }
+        Link { mac: Some(mac), device, physical, ..fixture::link(index, name) }
     }
 
     /// Links that take name servers and time servers, or don't.

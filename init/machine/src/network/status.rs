@@ -246,33 +246,12 @@ mod tests {
         Address, Link, Observed,
         desired::{Desired, DesiredLink},
         dhcp6::{Says, Why},
+        fixture::link,
         lease::{Claim, Dhcp, Lease, Report},
     };
     use expect_test::{Expect, expect};
     use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
     use stele_config::{Device, Mac};
-
-    fn link(index: u32, name: &str) -> Link {
-        Link {
-            index,
-            name: name.to_owned(),
-            mac: None,
-            device: Device::default(),
-            mtu: 1500,
-            first_mtu: 1500,
-            max_mtu: None,
-            up: true,
-            carrier: true,
-            arp: true,
-            physical: true,
-            form: None,
-            ours: false,
-            master: None,
-            primary: None,
-            vlans: None,
-            says: None,
-        }
-    }
 
     fn check(links: Vec<Link>, report: Option<Report<Lease>>, expected: &Expect) {
         let wanted =

@@ -69,31 +69,9 @@ mod tests {
         acd::Withheld,
         delegation::Delegation,
         desired::DesiredLink,
+        fixture::link,
         lease6::{Claim6, Lease6},
     };
-    use stele_config::Device;
-
-    fn link(index: u32, name: &str) -> Link {
-        Link {
-            index,
-            name: name.to_owned(),
-            mac: None,
-            device: Device { mac: None, path: None, driver: None },
-            mtu: 1500,
-            first_mtu: 1500,
-            max_mtu: None,
-            up: true,
-            carrier: true,
-            arp: true,
-            physical: true,
-            form: None,
-            ours: false,
-            master: None,
-            primary: None,
-            vlans: None,
-            says: None,
-        }
-    }
 
     fn address(index: u32, cidr: &str) -> Address {
         let cidr = cidr.parse().unwrap();

@@ -5,13 +5,14 @@ use super::{Claims, Mode, PATIENCE, Withheld};
 use crate::network::{
     Address, Link, Observed, Route,
     desired::Desired,
+    fixture,
     lease::Dhcp,
     plan::{Action, plan},
     wanted::Wanted,
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
-use stele_config::{Device, Mac, MachineConfig, canonical};
+use stele_config::{Mac, MachineConfig, canonical};
 
 const OLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 5);
 const NEW: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
@@ -25,25 +26,8 @@ fn at(milliseconds: u64) -> Duration {
 }
 
 fn link(carrier: bool) -> Link {
-    Link {
-        index: 2,
-        name: "eth0".to_owned(),
-        mac: Some([0x52, 0x54, 0, 0, 0, 1]),
-        device: Device::default(),
-        mtu: 1500,
-        first_mtu: 1500,
-        max_mtu: None,
-        up: true,
-        carrier,
-        arp: true,
-        physical: true,
-        form: None,
-        ours: false,
-        master: None,
-        primary: None,
-        vlans: None,
-        says: None,
-    }
+    let mac = Some([0x52, 0x54, 0, 0, 0, 1]);
+    Link { mac, carrier, ..fixture::link(2, "eth0") }
 }
 
 fn task(claims: &Claims) -> Vec<Mode> {

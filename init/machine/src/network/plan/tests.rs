@@ -7,6 +7,7 @@ use crate::network::{
     acd::Withheld,
     desired::{Desired, DesiredLink, DesiredRoute},
     dhcp6::{Says, Why},
+    fixture,
     lease::{Claim, Dhcp, Lease, Report},
     lease6::{Claim6, Lease6},
     virtual_link::Form,
@@ -176,25 +177,8 @@ fn foreign(state: &Observed) -> (Vec<Address>, Vec<Route>) {
 }
 
 fn link(index: u32, name: &str) -> Link {
-    Link {
-        index,
-        name: name.to_owned(),
-        mac: None,
-        device: Device::default(),
-        mtu: 1500,
-        first_mtu: 1500,
-        max_mtu: None,
-        up: false,
-        carrier: false,
-        arp: name != "lo",
-        physical: name != "lo",
-        form: None,
-        ours: false,
-        master: None,
-        primary: None,
-        vlans: None,
-        says: None,
-    }
+    let device = name != "lo";
+    Link { up: false, carrier: false, arp: device, physical: device, ..fixture::link(index, name) }
 }
 
 fn leased(claim: Claim) -> BTreeMap<String, Dhcp> {
