@@ -62,8 +62,6 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "cuts::kills", machines: 1, run: cuts::kills },
     Scenario { name: "broken::hangs", machines: 1, run: broken::fault::<8> },
     Scenario { name: "broken::no_api", machines: 1, run: broken::fault::<10> },
-    Scenario { name: "broken::no_network", machines: 1, run: broken::fault::<11> },
-    Scenario { name: "broken::check_fails", machines: 1, run: broken::fault::<12> },
     Scenario { name: "broken::panics", machines: 1, run: broken::fault::<6> },
     Scenario { name: "broken::configuration", machines: 1, run: broken::fault::<14> },
     Scenario { name: "broken::empty", machines: 1, run: broken::fault::<0> },
@@ -124,6 +122,8 @@ static SCENARIOS: &[Scenario<World>] = &[
 
 /// What takes long and is like others: for who asks for it by name, or wants the tests to be thorough.
 static MORE: &[Scenario<World>] = &[
+    Scenario { name: "broken::no_network", machines: 1, run: broken::fault::<11> },
+    Scenario { name: "broken::check_fails", machines: 1, run: broken::fault::<12> },
     Scenario { name: "broken::check_flaps", machines: 1, run: broken::fault::<13> },
     Scenario { name: "broken::stuck", machines: 1, run: broken::fault::<9> },
     Scenario { name: "broken::exits", machines: 1, run: broken::fault::<7> },
