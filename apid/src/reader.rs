@@ -123,7 +123,8 @@ impl Reader {
             .and_then(|rest| prost::decode_length_delimiter(rest).ok())
             .ok_or(BROKEN)?;
         // The frame's length and head are at least six bytes, and gRPC's prefix is five.
-        let skipped = frame.len().checked_sub(length + PREFIX).ok_or(BROKEN)?;
+        let rest = frame.len().checked_sub(PREFIX);
+        let skipped = rest.and_then(|rest| rest.checked_sub(length)).ok_or(BROKEN)?;
         if skipped != LENGTH + 1 + prost::length_delimiter_len(length) - PREFIX {
             return Err(BROKEN);
         }

@@ -77,8 +77,8 @@ pub(crate) fn everything() -> Vec<u8> {
     canonical::write(&yaml::parse(all.as_bytes()).expect("the examples are a configuration"))
 }
 
-/// The examples, each by itself and all in one.
+/// The examples, each by itself and all in one; and a key behind whose line there is nothing.
 fn seeds() -> Vec<Vec<u8>> {
-    let all = [IDENTITY.as_bytes().to_vec(), everything()];
+    let all = [IDENTITY.as_bytes().to_vec(), everything(), b"\t? ".to_vec()];
     examples().into_iter().map(String::into_bytes).chain(all).collect()
 }

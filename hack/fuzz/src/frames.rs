@@ -97,5 +97,11 @@ fn seeds() -> Vec<Vec<u8>> {
         framed(frame::Frame::Close(close)),
     ];
     let request = [&[0, 0, 0, 0, 3][..], b"abc", &[0, 0, 0, 0, 0]].concat();
-    vec![[&[3][..], &answer.concat()].concat(), [&[4][..], &request].concat()]
+    // A message as long as there are numbers.
+    let endless = [&[0, 0, 0, 11, 18][..], &[255; 9], &[1]].concat();
+    vec![
+        [&[3][..], &answer.concat()].concat(),
+        [&[4][..], &request].concat(),
+        [&[3][..], &endless].concat(),
+    ]
 }

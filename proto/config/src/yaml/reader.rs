@@ -77,9 +77,7 @@ impl<'i> Reader<'i, '_> {
             None => Ok(None),
             Some(Ok(event)) => Ok(Some(event)),
             Some(Err(error)) => {
-                // What is missing at the end, the parser misses on the line behind it.
-                let line = u32::try_from(error.marker().line()).unwrap_or(0).min(self.lines);
-                let line = self.before.saturating_add(line);
+                let line = self.place(error.marker().line());
                 report.find(line, format!("is not YAML: {}", error.info()), "");
                 Err(Stop)
             }
@@ -98,7 +96,12 @@ impl<'i> Reader<'i, '_> {
     }
 
     fn line(&self, span: Span) -> u32 {
-        self.before.saturating_add(u32::try_from(span.start.line()).unwrap_or(0))
+        self.place(span.start.line())
+    }
+
+    /// A line of the part, as one of the stream. What is missing at the end, the parser misses on the line behind it.
+    fn place(&self, line: usize) -> u32 {
+        self.before.saturating_add(u32::try_from(line).unwrap_or(0).min(self.lines))
     }
 
     /// The value that begins with this event.
