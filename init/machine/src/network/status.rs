@@ -251,7 +251,7 @@ mod tests {
     };
     use expect_test::{Expect, expect};
     use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
-    use stele_config::{Device, Mac};
+    use stele_config::Mac;
 
     fn check(links: Vec<Link>, report: Option<Report<Lease>>, expected: &Expect) {
         let wanted =

@@ -115,6 +115,14 @@ impl Machine {
         self.observed.addresses.iter().any(|one| one.cidr.address() == address)
     }
 
+    /// Whether it has this address because a configuration says so.
+    fn holds(&self, config: &MachineConfig, address: Ipv4Addr) -> bool {
+        let desired = Desired::derive(Some(config), &self.dhcp, &self.observed.links);
+        let wanted = &desired.links["eth0"];
+        let mut here = self.observed.addresses.iter().filter(|one| one.cidr.address() == address);
+        here.any(|one| wanted.addresses.contains(&one.cidr) && !wanted.withholds(&one.cidr))
+    }
+
     fn hear(&mut self, address: Ipv4Addr, by: Option<Mac>) -> bool {
         self.dhcp.get_mut("eth0").expect("the link").acd.hear(address, by, self.now)
     }
@@ -343,15 +351,17 @@ proptest! {
                 Event::Heard(new, taken) => {
                     let address = if new { NEW } else { OLD };
                     let had = machine.has(address);
+                    let held = machine.holds(config, address);
                     if machine.dhcp.contains_key("eth0") && machine.hear(address, taken.then(other)) && taken {
-                        taken_from = Some((address, had));
+                        taken_from = Some((address, had, held));
                     }
                 }
                 Event::Passed(milliseconds) => machine.now += at(milliseconds),
             }
             machine.pass(config);
-            if let Some((address, had)) = taken_from {
-                prop_assert_eq!(machine.has(address), had, "it neither comes nor goes by another's word");
+            if let Some((address, had, held)) = taken_from {
+                prop_assert!(had || !machine.has(address), "it does not come when another machine has it");
+                prop_assert!(!held || machine.has(address), "nor does it go while it is used");
             }
             let desired = Desired::derive(Some(config), &machine.dhcp, &machine.observed.links);
             if desired.links["eth0"].withheld.iter().any(|(_, why)| why.by.is_some() && !why.old) {
