@@ -209,14 +209,16 @@ mod tests {
         }
     }
 
-    /// What the program gives of a frame.
-    fn run(program: &[libc::sock_filter], frame: &[u8]) -> u32 {
+    /// What the program gives of a frame that was sent to somebody: a `PACKET_` of packet(7).
+    fn run(program: &[libc::sock_filter], frame: &[u8], to: u8) -> u32 {
+        let sent_to = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
         let (mut place, mut value) = (0, 0);
         loop {
             let step = &program[place];
             let at = step.k as usize;
             place += 1;
             match u32::from(step.code) {
+                0x30 if step.k == sent_to => value = to.into(),
                 0x28 => value = u32::from(u16::from_be_bytes([frame[at], frame[at + 1]])),
                 0x20 => value = u32::from_be_bytes(frame[at..at + 4].try_into().expect("four")),
                 0x15 => place += usize::from(if value == step.k { step.jt } else { step.jf }),
@@ -231,13 +233,16 @@ mod tests {
         let program = arp_about(Ipv4Addr::new(192, 0, 2, 7));
         let mut frame = [0; 42];
         frame[12..14].copy_from_slice(&[0x08, 0x06]);
-        assert_eq!(run(&program, &frame), 0);
+        assert_eq!(run(&program, &frame, libc::PACKET_BROADCAST), 0);
         for place in [28, 38] {
             let mut frame = frame;
             frame[place..place + 4].copy_from_slice(&[192, 0, 2, 7]);
-            assert!(run(&program, &frame) > 0, "{place}");
+            for us in [libc::PACKET_BROADCAST, libc::PACKET_HOST] {
+                assert!(run(&program, &frame, us) > 0, "{place}");
+            }
+            assert_eq!(run(&program, &frame, libc::PACKET_OTHERHOST), 0, "to others");
             frame[13] = 0;
-            assert_eq!(run(&program, &frame), 0, "IPv4");
+            assert_eq!(run(&program, &frame, libc::PACKET_BROADCAST), 0, "IPv4");
         }
     }
 }

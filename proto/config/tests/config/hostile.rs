@@ -98,7 +98,7 @@ fn wide() {
     check(
         &fill("--- \n"),
         &expect![
-            "101 in all, first: document 1, line 100002: the stream has more than 100000 values; expected fewer"
+            "101 in all, first: document 1, line 100001: the stream has more than 100000 values; expected fewer"
         ],
     );
     check(
