@@ -22,7 +22,7 @@ use crate::{
     leasing::{self, BATCH, LeasingError, now},
     pid1::framed,
 };
-use claim::{Claim, Effect, Mode};
+use claim::{Claim, Effect};
 use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
@@ -39,7 +39,9 @@ use std::{
     time::Duration,
 };
 use stele_kernel::packet::{PacketSocket, Traffic};
-use stele_proto::internal::{AcdFinding, AcdReport, AcdTask, acd_address, acd_report::Report};
+use stele_proto::internal::{
+    AcdFinding, AcdReport, AcdTask, acd_address::Mode, acd_report::Report,
+};
 
 /// The longest frame that is looked at: what is behind an ARP packet is padding.
 const LONGEST: usize = 64;
@@ -138,7 +140,7 @@ impl<W: Write> Agent<'_, W> {
             let key = (wanted.link, mac, address);
             let watch = match before.remove(&key) {
                 Some(watch) => watch,
-                None => match Watch::open(wanted.link, address, mode(wanted.mode())) {
+                None => match Watch::open(wanted.link, address, wanted.mode()) {
                     Ok(watch) => watch,
                     // A link may be gone before anybody has said so.
                     Err(error) => {
@@ -209,13 +211,4 @@ fn tell(reports: &mut impl Write, report: Report) -> Result<(), AcdError> {
 
 fn mac_of(bytes: &[u8]) -> Option<Mac> {
     bytes.try_into().ok().map(Mac)
-}
-
-fn mode(mode: acd_address::Mode) -> Mode {
-    match mode {
-        acd_address::Mode::Ask => Mode::Ask,
-        acd_address::Mode::Check => Mode::Check,
-        acd_address::Mode::Hold => Mode::Hold,
-        acd_address::Mode::Contest => Mode::Contest,
-    }
 }

@@ -23,6 +23,7 @@ use crate::dhcp::{
     frame::Arp,
 };
 use std::{net::Ipv4Addr, time::Duration};
+use stele_proto::internal::acd_address::Mode;
 
 /// Altogether 400 to 600 ms.
 const PACE: Pace = Pace {
@@ -36,19 +37,6 @@ const DEFEND: Duration = Duration::from_secs(10);
 const ASK_RIVAL: Duration = Duration::from_secs(15);
 /// After so long without a word it has it no more.
 const CALM: Duration = Duration::from_secs(60);
-
-/// How it begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// It is not known whether another machine has the address.
-    Ask,
-    /// Neither is that, but it is used.
-    Check,
-    /// It is ours.
-    Hold,
-    /// It is, and another machine has claimed it lately.
-    Contest,
-}
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +84,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// An address of which nothing has been heard.
+    /// An address of which nothing has been heard, and how it begins.
     #[must_use]
     pub fn new(address: Ipv4Addr, mode: Mode, now: Duration) -> Claim {
         let phase = match mode {

@@ -6,25 +6,15 @@
 //! such hypervisor, it ends by SIGSEGV.
 
 use std::{io, process::ExitCode};
-use stele_agents::{
-    guestinfo::{self, GuestinfoError, LONGEST, rpc::Rpc},
-    probe::explain,
-};
+use stele_agents::guestinfo::{self, GuestinfoError, LONGEST, rpc::Rpc};
 use stele_kernel::backdoor;
 
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     let mut rpc = Rpc::new(backdoor::step, LONGEST);
-    let done = match arguments {
+    crate::ended(match arguments {
         [] => guestinfo::read(&mut rpc)
             .and_then(|said| said.write(&mut io::stdout().lock()).map_err(GuestinfoError::Output)),
         ["--forget"] => guestinfo::forget(&mut rpc),
         _ => return crate::misused("agent guestinfo [--forget]"),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", explain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    })
 }

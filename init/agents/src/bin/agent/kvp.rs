@@ -4,20 +4,11 @@
 //! Exit 0 when it is done; otherwise 1, and one line on standard error says what was tried and why it failed.
 
 use std::{fs::File, io, process::ExitCode};
-use stele_agents::{
-    kvp::{self, KvpError, PATIENCE},
-    probe::explain,
-};
+use stele_agents::kvp::{self, KvpError, PATIENCE};
 
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     let [device] = arguments else { return crate::misused("agent kvp DEVICE") };
-    match converse(device) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", explain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    crate::ended(converse(device))
 }
 
 fn converse(device: &str) -> Result<(), KvpError> {

@@ -69,6 +69,17 @@ fn failed<E: Error>(name: &str, result: Result<Infallible, E>) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// The end of one that does one thing.
+fn ended<E: Error>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Does a job that ends; a name that is still being looked up then is not waited for.
 fn block_on<T>(job: impl Future<Output = T>) -> Result<T, ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

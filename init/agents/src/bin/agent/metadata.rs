@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use stele_agents::metadata::{MetadataError, Service};
-use stele_agents::probe::explain;
 use stele_platform::{Metadata, Server};
 
 use crate::fetch::trusted;
@@ -32,11 +31,7 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     };
     match crate::block_on(talk(&metadata, servers, checks_in)) {
         Err(code) => code,
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            eprintln!("{}", explain(&error));
-            ExitCode::from(1)
-        }
+        Ok(result) => crate::ended(result),
     }
 }
 
