@@ -58,7 +58,6 @@ enum ExecutorError {
 
 /// Becomes the service of this task; returns only on failure.
 pub(crate) fn run(task: &str) -> ExitCode {
-    signals::ignore_hangup();
     report::complain(&report::chain(&become_service(task)));
     ExitCode::from(FAILED)
 }

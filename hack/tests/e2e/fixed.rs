@@ -190,5 +190,15 @@ pub(crate) fn addresses(world: &World, checks: &Checks) -> Result<()> {
         ensure!(state(&node, "second")? == "ready");
         Ok(())
     });
+    checks.check("nobody is asked where the document says so", || {
+        let [uplink, other] = CARDS;
+        let unasked = link("second", other, "addresses: [10.0.3.7/24]\nconflictDetection: false");
+        apply(&node, &format!("{}{unasked}", link("first", uplink, "dhcp4: {}")))?;
+        ensure!(has(&node, "10.0.3.7")?, "it is not there");
+        ensure!(state(&node, "second")? == "ready");
+        node.wait_until("nobody asks any more", SOON, || {
+            Ok(field(&resource(&node, "service", "acd")?, "state")? == "stopped")
+        })
+    });
     Ok(())
 }

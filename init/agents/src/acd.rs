@@ -39,9 +39,7 @@ use std::{
     time::Duration,
 };
 use stele_kernel::packet::{PacketSocket, Traffic};
-use stele_proto::internal::{
-    AcdFinding, AcdReport, AcdTask, acd_address::Mode, acd_report::Report,
-};
+use stele_proto::internal::{AcdFinding, AcdTask, acd_address::Mode};
 
 /// The longest frame that is looked at: what is behind an ARP packet is padding.
 const LONGEST: usize = 64;
@@ -87,7 +85,7 @@ struct Watch {
 /// # Errors
 /// Then, or when there is no task.
 pub fn run(task: &Path, reports: &mut impl Write) -> Result<Infallible, AcdError> {
-    // Before anything is said: from then on PID 1 may send it.
+    // Before the task is read: a signal that comes from now on is about the next one.
     let hangup = hangup().map_err(AcdError::Signal)?;
     let random = Random::new(leasing::seed()?);
     let mut agent = Agent { reports, random, own: Vec::new(), watches: BTreeMap::new() };
@@ -96,7 +94,7 @@ pub fn run(task: &Path, reports: &mut impl Write) -> Result<Infallible, AcdError
         let time = now();
         let mut due = time.saturating_add(IDLE);
         for (key, watch) in &mut agent.watches {
-            let effects = watch.listen(&agent.own, time, &mut agent.random);
+            let effects = watch.claim.pass(time, &mut agent.random);
             act(agent.reports, *key, &watch.socket, &effects)?;
             due = watch.claim.due().map_or(due, |own| own.min(due));
         }
@@ -105,6 +103,8 @@ pub fn run(task: &Path, reports: &mut impl Write) -> Result<Infallible, AcdError
             sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         sources.push(PollFd::new(&hangup, PollFlags::IN));
         leasing::wait(&mut sources, due)?;
+        let ready: Vec<bool> = sources.iter().map(|source| !source.revents().is_empty()).collect();
+        agent.listen(&ready)?;
         if hangup.read_signal().map_err(AcdError::Signal)?.is_some() {
             agent.read(task)?;
         }
@@ -151,7 +151,18 @@ impl<W: Write> Agent<'_, W> {
             };
             self.watches.insert(key, watch);
         }
-        tell(self.reports, Report::Task(task.number))
+        Ok(())
+    }
+
+    /// Takes what has come to the sockets that are ready, in the order of the watches.
+    fn listen(&mut self, ready: &[bool]) -> Result<(), AcdError> {
+        let time = now();
+        let watches = self.watches.iter_mut().zip(ready).filter(|(_, ready)| **ready);
+        for ((key, watch), _) in watches {
+            let effects = watch.listen(&self.own, time, &mut self.random);
+            act(self.reports, *key, &watch.socket, &effects)?;
+        }
+        Ok(())
     }
 }
 
@@ -161,7 +172,7 @@ impl Watch {
         Ok(Watch { socket, claim: Claim::new(address, mode, now()) })
     }
 
-    /// Takes what has come, and what time brings.
+    /// Takes what has come.
     fn listen(&mut self, own: &[Mac], time: Duration, random: &mut Random) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut buffer = [0; LONGEST];
@@ -172,7 +183,6 @@ impl Watch {
                 effects.extend(self.claim.hear(&arp, time, random));
             }
         }
-        effects.extend(self.claim.pass(time, random));
         effects
     }
 }
@@ -196,17 +206,12 @@ fn act(
             }
             Effect::Tell(by) => {
                 let by = by.map(|Mac(mac)| mac.to_vec()).unwrap_or_default();
-                let address = address.octets().to_vec();
-                tell(reports, Report::Finding(AcdFinding { link, address, by }))?;
+                let finding = AcdFinding { link, address: address.octets().to_vec(), by };
+                reports.write_all(&framed(&finding)).map_err(AcdError::Report)?;
             }
         }
     }
     Ok(())
-}
-
-fn tell(reports: &mut impl Write, report: Report) -> Result<(), AcdError> {
-    let report = AcdReport { report: Some(report) };
-    reports.write_all(&framed(&report)).map_err(AcdError::Report)
 }
 
 fn mac_of(bytes: &[u8]) -> Option<Mac> {

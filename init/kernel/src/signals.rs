@@ -19,7 +19,9 @@ pub enum Told {
     Terminate,
 }
 
-/// A non-blocking reader of the signals that PID 1 listens to; they are blocked from the moment this exists.
+/// A non-blocking reader of the signals that PID 1 listens to; they are blocked from the moment this exists. SIGHUP is ignored
+/// from then on by PID 1 and by all that it starts, until that asks for it: a service that is told to read its configuration
+/// again while it still starts must not end.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
@@ -31,6 +33,7 @@ impl Signals {
             mask.add(signal);
         }
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
+        ignore_hangup();
         Ok(Signals(SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
 
@@ -60,10 +63,8 @@ impl AsRawFd for Signals {
     }
 }
 
-/// Ignores SIGHUP, also after exec, until the program asks for it: a service that is told to read its configuration again
-/// while it still starts must not end.
 #[expect(unsafe_code, reason = "signal(2) takes a handler, which could be any code")]
-pub fn ignore_hangup() {
+fn ignore_hangup() {
     // SAFETY: SIG_IGN installs no handler of ours.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }

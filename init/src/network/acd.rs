@@ -12,15 +12,13 @@ use stele_machine::network::{
     desired::Desired,
     lease::Dhcp,
 };
-use stele_proto::internal::{
-    AcdAddress, AcdReport, AcdTask, acd_address, acd_report::Report as Said,
-};
+use stele_proto::internal::{AcdAddress, AcdFinding, AcdTask, acd_address};
 use tokio::sync::mpsc;
 
 const UNIT: &str = "acd";
 /// Where the agent finds its task.
 const FOLDER: Folder = Folder { path: "/run/stele/acd", user: 215 };
-/// Reports that wait for the network task; an agent that has more to say waits.
+/// Findings that wait for the network task; an agent that has more to say waits.
 const QUEUE: usize = 16;
 
 /// Who else has an address of a link, if anybody.
@@ -86,67 +84,35 @@ pub(super) fn settle(
     }
 }
 
-/// What the agent says.
-#[derive(Debug, PartialEq, Eq)]
-enum Word {
-    /// It has read the task of this number.
-    Read(u64),
-    Found(Finding),
-}
-
 /// The agent. It runs while there is an address that it is to look after.
 pub(super) struct Acd {
     node: Rc<Node>,
     agent: Option<Handle>,
     running: bool,
     task: AcdTask,
-    /// The number of the task that it has read since it was started.
-    read: Option<u64>,
-    sender: mpsc::Sender<Word>,
-    heard: mpsc::Receiver<Word>,
+    sender: mpsc::Sender<Finding>,
+    heard: mpsc::Receiver<Finding>,
 }
 
 impl Acd {
     pub(super) fn new(node: Rc<Node>) -> Acd {
         let (sender, heard) = mpsc::channel(QUEUE);
         let task = AcdTask::default();
-        Acd { node, agent: None, running: false, task, read: None, sender, heard }
+        Acd { node, agent: None, running: false, task, sender, heard }
     }
 
     /// The next thing that it finds.
     pub(super) async fn hear(&mut self) -> Finding {
-        loop {
-            match self.heard.recv().await {
-                Some(word) => {
-                    if let Some(finding) = self.take(word) {
-                        return finding;
-                    }
-                }
-                // Not reached: `sender` lives as long as `heard`.
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    fn take(&mut self, word: Word) -> Option<Finding> {
-        match word {
-            Word::Found(finding) => Some(finding),
-            Word::Read(number) => {
-                self.read = Some(number);
-                self.hurry();
-                None
-            }
+        match self.heard.recv().await {
+            Some(finding) => finding,
+            // Not reached: `sender` lives as long as `heard`.
+            None => std::future::pending().await,
         }
     }
 
     /// The next thing that it has found, if one waits.
     pub(super) fn waiting(&mut self) -> Option<Finding> {
-        while let Ok(word) = self.heard.try_recv() {
-            if let Some(finding) = self.take(word) {
-                return Some(finding);
-            }
-        }
-        None
+        self.heard.try_recv().ok()
     }
 
     /// Has it look after the fixed addresses of these links.
@@ -155,8 +121,7 @@ impl Acd {
         observed: &Observed,
         dhcp: &BTreeMap<String, Dhcp>,
     ) -> Result<(), NetworkError> {
-        let number = self.task.number;
-        let task = AcdTask { number, ..task(observed, dhcp) };
+        let task = task(observed, dhcp);
         if task.addresses.is_empty() {
             if std::mem::take(&mut self.running)
                 && let Some(agent) = &self.agent
@@ -168,31 +133,17 @@ impl Acd {
         if task == self.task && self.running {
             return Ok(());
         }
-        let task = AcdTask { number: number.wrapping_add(1), ..task };
         let write = |source| NetworkError::Write { file: FOLDER.path, source };
         FOLDER.make().and_then(|()| FOLDER.give(&task.encode_to_vec())).map_err(write)?;
         self.task = task;
-        if self.running {
-            self.hurry();
-        } else {
-            self.start();
+        match &self.agent {
+            Some(agent) if self.running => agent.reload(),
+            _ => self.start(),
         }
         Ok(())
     }
 
-    /// Has an agent that reads read again, if it has read something else. One that only starts would be killed by the signal,
-    /// and reads the task anyway.
-    fn hurry(&mut self) {
-        if self.read.is_some_and(|read| read != self.task.number)
-            && let Some(agent) = &self.agent
-        {
-            agent.reload();
-            self.read = None;
-        }
-    }
-
     fn start(&mut self) {
-        self.read = None;
         let agent = match self.agent.take() {
             Some(agent) => agent,
             None => {
@@ -227,7 +178,7 @@ fn task(observed: &Observed, dhcp: &BTreeMap<String, Dhcp>) -> AcdTask {
         }));
     }
     let own = own.iter().map(|mac| mac.to_vec()).collect();
-    AcdTask { number: 0, own, addresses }
+    AcdTask { own, addresses }
 }
 
 fn to_mode(mode: Mode) -> acd_address::Mode {
@@ -240,15 +191,15 @@ fn to_mode(mode: Mode) -> acd_address::Mode {
 }
 
 /// Passes on what the agent says.
-async fn relay(mut messages: mpsc::Receiver<Vec<u8>>, heard: mpsc::Sender<Word>) {
+async fn relay(mut messages: mpsc::Receiver<Vec<u8>>, heard: mpsc::Sender<Finding>) {
     while let Some(message) = messages.recv().await {
-        match word(&message) {
-            Ok(Some(word)) => {
-                if heard.send(word).await.is_err() {
+        match finding(&message) {
+            Ok(Some(finding)) => {
+                if heard.send(finding).await.is_err() {
                     return;
                 }
             }
-            Ok(None) => tracing::warn!("a report of the acd agent says nothing"),
+            Ok(None) => tracing::warn!("a report of the acd agent is about no address"),
             Err(error) => {
                 let error = report::chain(&error);
                 tracing::warn!(error, "a report of the acd agent makes no sense");
@@ -258,34 +209,31 @@ async fn relay(mut messages: mpsc::Receiver<Vec<u8>>, heard: mpsc::Sender<Word>)
 }
 
 /// None where it says nothing that could be right.
-fn word(message: &[u8]) -> Result<Option<Word>, prost::DecodeError> {
-    Ok(AcdReport::decode(message)?.report.and_then(|said| match said {
-        Said::Task(number) => Some(Word::Read(number)),
-        Said::Finding(finding) => {
-            let address = <[u8; 4]>::try_from(finding.address).ok().map(Ipv4Addr::from)?;
-            let by = match finding.by.as_slice() {
-                [] => None,
-                bytes => Some(Mac::from(<[u8; 6]>::try_from(bytes).ok()?)),
-            };
-            Some(Word::Found(Finding { link: finding.link, address, by }))
-        }
-    }))
+fn finding(message: &[u8]) -> Result<Option<Finding>, prost::DecodeError> {
+    let AcdFinding { link, address, by } = AcdFinding::decode(message)?;
+    let Ok(address) = <[u8; 4]>::try_from(address).map(Ipv4Addr::from) else { return Ok(None) };
+    let by = match by.as_slice() {
+        [] => None,
+        bytes => match <[u8; 6]>::try_from(bytes) {
+            Ok(mac) => Some(Mac::from(mac)),
+            Err(_) => return Ok(None),
+        },
+    };
+    Ok(Some(Finding { link, address, by }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stele_proto::internal::AcdFinding;
 
     #[test]
     fn only_what_makes_sense_is_taken() {
         let of = |address: &[u8], by: &[u8]| {
             let (address, by) = (address.to_vec(), by.to_vec());
-            let report = Some(Said::Finding(AcdFinding { link: 2, address, by }));
-            word(&AcdReport { report }.encode_to_vec()).unwrap()
+            finding(&AcdFinding { link: 2, address, by }.encode_to_vec()).unwrap()
         };
         let address = Ipv4Addr::new(192, 0, 2, 7);
-        let found = |by| Some(Word::Found(Finding { link: 2, address, by }));
+        let found = |by| Some(Finding { link: 2, address, by });
         assert_eq!(of(&[192, 0, 2, 7], &[]), found(None));
         assert_eq!(
             of(&[192, 0, 2, 7], &[2, 0, 0, 0, 0, 1]),
@@ -293,9 +241,7 @@ mod tests {
         );
         assert_eq!(of(&[192, 0, 2], &[]), None);
         assert_eq!(of(&[192, 0, 2, 7], &[2]), None);
-        let read = AcdReport { report: Some(Said::Task(3)) }.encode_to_vec();
-        assert_eq!(word(&read), Ok(Some(Word::Read(3))));
-        assert_eq!(word(&[]), Ok(None));
-        assert!(word(&[0xff]).is_err());
+        assert_eq!(finding(&[]), Ok(None));
+        assert!(finding(&[0xff]).is_err());
     }
 }

@@ -46,6 +46,9 @@ record! {
         /// is not taken: a configuration that brings it is taken back, and a machine that starts with it says so in the state
         /// of the link. For IPv4 (RFC 5227) finding out takes half a second, and is tried again until the other one has left.
         addresses: List<Cidr, 0, 64>,
+        /// Whether other machines are asked for the fixed IPv4 addresses before those are used, and heard later. Without it,
+        /// they are; `false` is for networks with a router that answers for every address (proxy ARP).
+        conflict_detection as "conflictDetection": Option<bool>,
         /// Fixed routes.
         routes: List<Route, 0, 256>,
     }
@@ -133,6 +136,12 @@ impl Link {
     #[must_use]
     pub fn addresses(&self) -> &[Cidr] {
         &self.addresses
+    }
+
+    /// Whether other machines are asked for its fixed IPv4 addresses.
+    #[must_use]
+    pub const fn detects_conflicts(&self) -> bool {
+        !matches!(self.conflict_detection, Some(false))
     }
 
     /// Its fixed routes.

@@ -199,10 +199,10 @@ impl Lab {
         capability: &str,
         report: fn(M) -> T,
     ) -> Reports<T> {
-        // Hands the agent its standard output as descriptor 3, and leaves it what PID 1 leaves it.
+        // Hands the agent its standard output as descriptor 3, leaves it what PID 1 leaves it, and ignores SIGHUP as that does.
         let kept = if capability.is_empty() { String::new() } else { format!(",+{capability}") };
         let confine = format!(
-            "exec setpriv --reuid 202 --regid 202 --clear-groups --no-new-privs \
+            "trap '' HUP; exec setpriv --reuid 202 --regid 202 --clear-groups --no-new-privs \
              --bounding-set -all{kept} --inh-caps -all{kept} --ambient-caps -all{kept} \
              \"$@\" 3>&1 >/dev/null"
         );

@@ -44,7 +44,7 @@ pub struct DesiredLink {
     pub mtu: Option<u32>,
     /// Its addresses.
     pub addresses: Vec<Cidr>,
-    /// Those of IPv4 that somebody wrote down, so that nobody has looked yet whether they are another machine's.
+    /// Those of IPv4 that other machines are asked for: somebody wrote them down, and nobody has looked yet whose they are.
     pub fixed: Vec<Ipv4Addr>,
     /// Those of its addresses that are not to be on it now.
     pub withheld: Vec<(Cidr, Withheld)>,
@@ -113,7 +113,7 @@ impl Desired {
                         subnet: delegated.subnet,
                         addresses: Vec::new(),
                     }),
-                    fixed: if wanted.gives_links() { Vec::new() } else { fixed(document) },
+                    fixed: if wanted.gives_links() { Vec::new() } else { asked(document) },
                     ..configured(document)
                 };
                 desired.entry(interface(document, links)).or_insert_with(wanted);
@@ -256,9 +256,9 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
     }
 }
 
-/// The IPv4 addresses of a document.
-fn fixed(document: &stele_config::Link) -> Vec<Ipv4Addr> {
-    let addresses = document.addresses().iter();
+/// The addresses of a document that other machines are asked for.
+fn asked(document: &stele_config::Link) -> Vec<Ipv4Addr> {
+    let addresses = document.addresses().iter().filter(|_| document.detects_conflicts());
     let four = addresses.filter_map(|cidr| match cidr.address() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,

@@ -48,6 +48,7 @@ impl Step for LinkV1 {
             router_advertisements: None,
             delegated: None,
             addresses,
+            conflict_detection: None,
             routes,
         }
     }
@@ -62,6 +63,7 @@ impl Step for LinkV1 {
             router_advertisements,
             delegated,
             addresses,
+            conflict_detection,
             routes,
         } = newer.clone();
         let Dhcp4 { metric, routes: takes_routes, dns, time } = dhcp4.clone().unwrap_or_default();
@@ -73,6 +75,11 @@ impl Step for LinkV1 {
             (dhcp6.is_some(), "dhcp6", "asks a DHCPv6 server once a router says so"),
             (router_advertisements.is_some(), "routerAdvertisements", "heeds routers"),
             (delegated.is_some(), "delegated", "gets no network of a prefix"),
+            (
+                conflict_detection == Some(false),
+                "conflictDetection",
+                "asks for the addresses first",
+            ),
             (!time, "dhcp4.time", "takes the time servers that DHCP brings"),
         ];
         let lost: Vec<Lost> = lost

@@ -424,10 +424,10 @@ fn what_yaml_has_too_much() {
         &expect![[r#"
             document 2 (Link), line 2, x: has an anchor (&); anchors and aliases are not read; expected the value itself
             document 2 (Link), line 2, apiVersion: is missing; expected stele/v2 or stele/v1
-            document 2 (Link), line 2, x: there is no key "x" here; expected one of name, match, mtu, dhcp4, dhcp6, routerAdvertisements, delegated, addresses, routes
+            document 2 (Link), line 2, x: there is no key "x" here; expected one of name, match, mtu, dhcp4, dhcp6, routerAdvertisements, delegated, addresses, conflictDetection, routes
             document 2 (Link), line 2, name: is missing; expected an interface name, such as eth0
             document 2 (Link), line 3, y: is an alias (*); anchors and aliases are not read; expected the value itself
-            document 2 (Link), line 3, y: there is no key "y" here; expected one of name, match, mtu, dhcp4, dhcp6, routerAdvertisements, delegated, addresses, routes
+            document 2 (Link), line 3, y: there is no key "y" here; expected one of name, match, mtu, dhcp4, dhcp6, routerAdvertisements, delegated, addresses, conflictDetection, routes
         "#]],
     );
     check(
