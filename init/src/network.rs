@@ -13,6 +13,7 @@ mod failures;
 mod files;
 mod firewall;
 pub(crate) mod given;
+mod heard;
 mod kernel;
 mod modules;
 mod publish;
@@ -22,24 +23,23 @@ mod wireguard;
 use crate::{
     configuration::Active, convergence::Part, events::Cause, node::Node, readiness, report,
 };
-use acd::{Acd, Finding};
+use acd::Acd;
 use agents::{Agents, Word};
 use failures::Failures;
 use files::Files;
+use heard::Heard;
 use modules::Modules;
 use routers::Routers;
 use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
-use stele_config::{Cidr, MachineConfig};
+use stele_config::MachineConfig;
 use stele_kernel::{
     clock,
     net::{Monitor, NetError, Netlink},
 };
 use stele_machine::network::{
     Observed,
-    advertised::{Advertised, Advertisement},
     desired::Desired,
-    lease::{Dhcp, Held, Lasts as _, Lease, Report},
-    lease6::Lease6,
+    lease::Report,
     names,
     plan::{Action, plan},
     status::{self, Refused, Times},
@@ -87,7 +87,7 @@ pub(crate) fn start(node: &Rc<Node>) {
 #[cfg(feature = "rig")]
 pub(crate) fn converge(
     config: &MachineConfig,
-    dhcp: &BTreeMap<String, Dhcp>,
+    dhcp: &BTreeMap<String, stele_machine::network::lease::Dhcp>,
 ) -> Result<usize, NetworkError> {
     let (mut netlink, mut first_mtu) = (Netlink::new(), BTreeMap::new());
     let mut steps = 0;
@@ -115,9 +115,7 @@ struct Network {
     modules: Modules,
     routers: Routers,
     tunnels: Tunnels,
-    dhcp: BTreeMap<String, Dhcp>,
-    /// The names of the links, by index.
-    links: BTreeMap<u32, String>,
+    heard: Heard,
     /// The MTU of each link when it was first seen, by index.
     first_mtu: BTreeMap<u32, u32>,
     files: Files,
@@ -148,8 +146,7 @@ impl Network {
             modules,
             routers,
             tunnels: Tunnels::new(),
-            dhcp: BTreeMap::new(),
-            links: BTreeMap::new(),
+            heard: Heard::default(),
             first_mtu: BTreeMap::new(),
             files: Files::default(),
             times: Times::default(),
@@ -189,19 +186,15 @@ impl Network {
                         Some((link, word)) => Woken::Reported(link, word),
                         None => Woken::Changed,
                     },
-                    heard = self.routers.hear() => {
-                        // Routers repeat themselves, and anyone on a link can be one.
-                        if !self.heed(heard) {
-                            continue;
-                        }
-                        Woken::Changed
-                    }
-                    found = self.acd.hear() => {
-                        if !self.find(found) {
-                            continue;
-                        }
-                        Woken::Changed
-                    }
+                    // Routers repeat themselves, and anyone on a link can be one.
+                    said = self.routers.hear() => match self.heard.heed(said, &mut self.routers) {
+                        true => Woken::Changed,
+                        false => continue,
+                    },
+                    found = self.acd.hear() => match self.heard.find(found, &mut self.acd) {
+                        true => Woken::Changed,
+                        false => continue,
+                    },
                     () = self.modules.tried() => Woken::Changed,
                     () = self.tunnels.heard() => Woken::Changed,
                     () = pause(wait) => Woken::Changed,
@@ -213,95 +206,17 @@ impl Network {
                     self.failures = Failures::default();
                     cause = self.node.configuration.active().map(|active| active.cause());
                 }
-                Woken::Reported(link, Word::Four(report)) => self.hear(&link, report),
-                Woken::Reported(link, Word::Six(report)) => self.hear6(&link, report),
+                Woken::Reported(link, Word::Four(report)) => {
+                    self.heard.hear(&self.node, &link, report);
+                }
+                Woken::Reported(link, Word::Six(report)) => self.heard.hear6(&link, report),
             }
         }
-    }
-
-    /// Takes what an agent says, unless its link has gone meanwhile.
-    fn hear(&mut self, link: &str, report: Report<Lease>) {
-        let Some(Dhcp { four: dhcp, .. }) = self.dhcp.get_mut(link) else { return };
-        if let Report::Leased(lease) = &report
-            && lease.server().is_some()
-        {
-            self.node.dhcp_server.set(lease.server());
-        }
-        match &report {
-            Report::Leased(lease) if dhcp.lease.as_ref() != Some(lease) => {
-                let (address, server) =
-                    (lease.address().to_string(), lease.server().map(|server| server.to_string()));
-                tracing::info!(
-                    link.name = link,
-                    lease.address = address,
-                    lease.server = server,
-                    "got a lease"
-                );
-            }
-            Report::Lost(reason) => tracing::warn!(link.name = link, reason, "lost the lease"),
-            Report::Leased(_) | Report::Waiting(_) => {}
-        }
-        dhcp.hear(report, now());
-    }
-
-    /// The same of an agent of DHCPv6.
-    fn hear6(&mut self, link: &str, report: Report<Lease6>) {
-        let Some(Dhcp { six: dhcp, .. }) = self.dhcp.get_mut(link) else { return };
-        match &report {
-            Report::Leased(lease) if !dhcp.lease.as_ref().is_some_and(|old| lease.renews(old)) => {
-                let text =
-                    |all: &[Cidr]| all.iter().map(Cidr::to_string).collect::<Vec<_>>().join(" ");
-                let (addresses, prefixes) = (text(lease.addresses()), text(lease.prefixes()));
-                tracing::info!(
-                    link.name = link,
-                    lease.address = addresses,
-                    lease.prefixes = prefixes,
-                    lease.server = lease.server(),
-                    "got a lease of DHCPv6"
-                );
-            }
-            Report::Lost(reason) => {
-                tracing::warn!(link.name = link, reason, "lost the lease of DHCPv6");
-            }
-            Report::Leased(_) | Report::Waiting(_) => {}
-        }
-        dhcp.hear(report, now());
-    }
-
-    /// Takes what routers advertise, and all of it that waits, where its link is one that somebody wants. Returns whether
-    /// there is anything new in it.
-    fn heed(&mut self, heard: (u32, Advertisement)) -> bool {
-        let (mut next, mut new) = (Some(heard), false);
-        while let Some((link, heard)) = next {
-            let name = self.links.get(&link);
-            if let Some(dhcp) = name.and_then(|name| self.dhcp.get_mut(name)) {
-                new |= dhcp.routers.hear(&heard, now());
-            }
-            next = self.routers.waiting();
-        }
-        new
-    }
-
-    /// Takes what is found out about fixed addresses, all of it that waits. Returns whether there is anything new in it.
-    fn find(&mut self, found: Finding) -> bool {
-        let (mut next, mut new) = (Some(found), false);
-        while let Some(found) = next {
-            new |= found.take(&self.links, &mut self.dhcp, now());
-            next = self.acd.waiting();
-        }
-        new
     }
 
     /// How long there is nothing to be done by itself.
     fn wait(&self) -> Option<Duration> {
-        let ends = self
-            .dhcp
-            .values()
-            .flat_map(|dhcp| [dhcp.four.until, dhcp.six.until, dhcp.routers.until()]);
-        // A moment more, so that the lease has ended when the wait has.
-        let lease =
-            ends.flatten().min().map(|until| until.saturating_add(Duration::from_millis(10)));
-        let asked = self.dhcp.values().filter_map(|dhcp| dhcp.acd.until()).min();
+        let (lease, asked) = (self.heard.leases_until(), self.heard.asked_until());
         let (now, failed) = (now(), self.failures.again());
         // After a failure all is tried again soon; it may not have come as far as the tunnels, nor to what is due by now.
         let tunnels = self.tunnels.again().filter(|_| failed.is_none());
@@ -326,15 +241,16 @@ impl Network {
         };
         let active = self.node.configuration.active();
         let config = active.as_ref().map(|active| &active.config);
-        let given = self.node.given.borrow().clone();
-        let wanted = Wanted { config, given: given.as_deref() };
+        let given = self.node.given.borrow().as_ref().map(|given| given.fitted(&observed.links));
+        let wanted = Wanted { config, given: given.as_ref() };
         let generation = active.as_ref().map(|active| active.stored.number);
         if self.generation != generation {
             self.generation = generation;
-            self.dhcp.values_mut().for_each(|dhcp| dhcp.acd.forgive());
+            self.heard.forgive();
         }
-        self.settle_leases(&Desired::derive(wanted, &self.dhcp, &observed.links), &observed);
-        let desired = Desired::derive(wanted, &self.dhcp, &observed.links);
+        let before = Desired::derive(wanted, &self.heard.links, &observed.links);
+        self.heard.settle(&before, &observed);
+        let desired = Desired::derive(wanted, &self.heard.links, &observed.links);
         let mut errors = Vec::new();
         // Why links that the kernel should make are not there.
         let mut unmade = BTreeMap::new();
@@ -360,7 +276,7 @@ impl Network {
             errors.push(error);
         }
         errors.extend(self.routers.pass(&mut self.netlink, &desired, &observed));
-        errors.extend(self.acd.run(&observed, &self.dhcp).err());
+        errors.extend(self.acd.run(&observed, &self.heard.links).err());
         let mut pending = false;
         match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, config) {
             firewall::Outcome::Same => {}
@@ -371,29 +287,30 @@ impl Network {
         if let Some(active) = active.as_ref().filter(|_| !pending) {
             self.report(active, &desired, &observed, &errors);
         }
-        let (hostname, origin) = names::hostname(config, &self.dhcp, &observed.links);
+        let (hostname, origin) = names::hostname(config, &self.heard.links, &observed.links);
         // After the plan: an agent finds its link up.
         let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
         self.routers.run(&desired, &observed);
         self.agents.run(&agents::jobs(&desired, &observed.links, told));
-        let resolver = names::resolver(wanted, &desired, &self.dhcp);
+        let resolver = names::resolver(wanted, &desired, &self.heard.links);
         let addresses = names::addresses(&observed);
         let others = config.map(MachineConfig::hosts).unwrap_or_default();
         errors.extend(self.files.write(&hostname, &resolver, &addresses, others));
         publish::hosts(&self.node, others);
-        let mut links = status::status(&desired, &observed, &self.dhcp, &refused);
+        let mut links = status::status(&desired, &observed, &self.heard.links, &refused);
         self.times.tell(&mut links, now());
         let view = publish::View {
             desired: &desired,
             observed: &observed,
-            dhcp: &self.dhcp,
+            dhcp: &self.heard.links,
             links: &links,
             unmade: &unmade,
         };
         publish::publish(&self.node, &view, (&hostname, origin));
         publish::name_servers(&self.node, generation, resolver);
         publish::identify(&self.node, hostname, addresses);
-        publish::name_time_servers(&self.node, names::time_servers(&desired, &self.dhcp));
+        self.node.link_local.send_replace(names::has_link_local(&observed));
+        publish::name_time_servers(&self.node, names::time_servers(&desired, &self.heard.links));
         errors
     }
 
@@ -409,7 +326,7 @@ impl Network {
         let outcome = match errors.first() {
             Some(error) => Err(report::chain(error)),
             None if !plan(desired, observed).is_empty() => return,
-            None => match usable(desired, observed, &self.dhcp) {
+            None => match usable(desired, observed, &self.heard.links) {
                 Usable::All => Ok(()),
                 Usable::NotYet => return,
                 Usable::Never { address, by } => {
@@ -419,38 +336,6 @@ impl Network {
             },
         };
         self.node.convergence.report(Part::Network, active.stored.number, outcome);
-    }
-
-    /// A link that has gone, or has no DHCP any more, has no lease either; nor is a lease kept beyond its end.
-    fn settle_leases(&mut self, desired: &Desired, observed: &Observed) {
-        self.links = observed.links.iter().map(|link| (link.index, link.name.clone())).collect();
-        let wanted = |name: &str| desired.links.contains_key(name);
-        self.dhcp.retain(|name, _| observed.link(name).is_some() && wanted(name));
-        for link in observed.links.iter().filter(|link| wanted(&link.name)) {
-            let Dhcp { four, six, routers, says, acd } =
-                self.dhcp.entry(link.name.clone()).or_default();
-            acd::settle(acd, link, desired, observed, now());
-            // A link without a carrier keeps what was advertised, as the kernel does: nothing asks the routers again when it
-            // comes back.
-            if desired.heeds_routers(&link.name) {
-                *says = link.says.max(*says);
-            } else {
-                (*routers, *says) = (Advertised::default(), None);
-            }
-            routers.expire(now());
-            if desired.takes(&link.name).is_none() {
-                *four = Held::default();
-            }
-            if desired.takes6(&link.name).is_none() {
-                *six = Held::default();
-            }
-            if four.expire(now()) | six.expire(now()) {
-                tracing::warn!(
-                    link.name = link.name,
-                    "a lease has ended without having been renewed"
-                );
-            }
-        }
     }
 }
 

@@ -31,9 +31,9 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use stele_config::NetworkDocuments;
 use stele_kernel::power::End;
-use stele_machine::boots::Start;
+use stele_machine::{boots::Start, network::given::Given};
+
 use stele_proto::v1::Mode;
 use tokio::{sync::watch, time::Instant};
 
@@ -64,10 +64,12 @@ pub(crate) struct Node {
     pub(crate) state: OnceCell<State>,
     /// What the network gave this machine, for the certificate and the console.
     pub(crate) identity: watch::Sender<NetworkIdentity>,
+    /// Whether it has an IPv6 address by which it reaches those on its links.
+    pub(crate) link_local: watch::Sender<bool>,
     /// The generation of the identity by which apid serves, once it has said so.
     pub(crate) serves: Cell<Option<u64>>,
     /// What others than the configuration say of the network.
-    pub(crate) given: watch::Sender<Option<Rc<NetworkDocuments>>>,
+    pub(crate) given: watch::Sender<Option<Rc<Given>>>,
     /// The server of the last lease, which on some platforms is the metadata service, too.
     pub(crate) dhcp_server: Cell<Option<Ipv4Addr>>,
     /// Whom to ask for names.
@@ -147,6 +149,7 @@ impl Node {
             state: OnceCell::new(),
             identity: watch::Sender::new(NetworkIdentity::default()),
             serves: Cell::default(),
+            link_local: watch::Sender::new(false),
             given: watch::Sender::new(None),
             dhcp_server: Cell::default(),
             resolver: watch::Sender::default(),
@@ -175,23 +178,40 @@ impl Node {
         }
     }
 
-    /// Asks others until they answer, waiting longer each time, and for as long as it takes while the machine has no address.
+    /// Asks others until they answer, waiting longer each time, and for as long as it takes while the machine has no address
+    /// to ask from.
     pub(crate) async fn ask_until_answered<T>(
         &self,
         longest: Duration,
+        can_ask: impl AsyncFn(),
         mut ask: impl AsyncFnMut() -> Option<T>,
     ) -> T {
         let mut wait = FIRST_WAIT;
         loop {
-            let mut identity = self.identity.subscribe();
-            let found = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
-            // It locks what it shows: kept while something else is waited for, it would stop PID 1 with the next address.
-            drop(found);
+            can_ask().await;
             if let Some(answer) = ask().await {
                 return answer;
             }
             tokio::time::sleep(wait).await;
             wait = wait.saturating_mul(2).min(longest);
+        }
+    }
+
+    /// Waits for an address by which it reaches others than those on its links.
+    pub(crate) async fn reaches_far(&self) {
+        let mut identity = self.identity.subscribe();
+        let found = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
+        // It locks what it shows: kept while something else is waited for, it would stop PID 1 with the next address.
+        drop(found);
+    }
+
+    /// Waits for an address by which it reaches those on its links.
+    pub(crate) async fn reaches_near(&self) {
+        let mut link_local = self.link_local.subscribe();
+        let near = async { link_local.wait_for(|near| *near).await.map(|near| *near) };
+        tokio::select! {
+            _near = near => {}
+            () = self.reaches_far() => {}
         }
     }
 

@@ -288,10 +288,10 @@ fn drive(bytes: &[u8]) {
     let _documents = user_data::unwrap(bytes, false);
     for form in NETWORKS {
         let form = network::Form::named(form).expect("a form");
-        if let Ok(documents) = form.documents(bytes) {
-            let _read = stele_config::canonical::read_network(
-                &serde_json::to_vec(&documents).expect("JSON"),
-            );
+        if let Ok(description) = form.documents(bytes) {
+            let bytes = serde_json::to_vec(&description.documents).expect("JSON");
+            let read = stele_config::canonical::read_network(&bytes);
+            assert!(read.is_ok(), "{read:?}");
         }
     }
     let _goal = wireserver::read(&String::from_utf8_lossy(bytes));

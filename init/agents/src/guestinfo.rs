@@ -79,12 +79,12 @@ pub fn read<S: FnMut(Step) -> Step>(rpc: &mut Rpc<S>) -> Result<Said, GuestinfoE
     let mut said = Said { user_data, ..Said::default() };
     if let Some(environment) = &environment {
         said.attributes = told(about::Form::Ovf.attributes(environment));
-        said.network = told(network::Form::Ovf.documents(environment));
+        said.network = told(network::Form::Ovf.documents(environment)).told();
     }
     if let Some(metadata) = told(decoded(rpc, "metadata")) {
         said.attributes.extend(told(about::Form::NoCloud.attributes(&metadata)));
         if let Some(description) = told(described(&metadata)) {
-            said.network = told(network::Form::NoCloud.documents(&description));
+            said.network = told(network::Form::NoCloud.documents(&description)).told();
         }
     }
     Ok(said)

@@ -8,7 +8,10 @@
 mod service;
 pub mod wireserver;
 
-use crate::{network::Form, probe::explain};
+use crate::{
+    network::{Description, Form},
+    probe::explain,
+};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
@@ -147,7 +150,9 @@ impl<'a> Service<'a> {
             // Whoever describes the network in a way that nobody understands, or not at all, has told the rest all the same.
             match self.find(path, &[], LONGEST_JSON).await {
                 Ok(found) => match found.map(|bytes| form.documents(&bytes)).transpose() {
-                    Ok(documents) => said.network = documents.unwrap_or_default(),
+                    Ok(documents) => {
+                        said.network = documents.map(Description::told).unwrap_or_default()
+                    }
                     Err(error) => eprintln!("{}{path}: {error}", self.server),
                 },
                 Err(error) if error.is_refusal() => eprintln!("{}", explain(&error)),

@@ -9,7 +9,8 @@
 //! * What other platforms say in words of their own: each in its file.
 //!
 //! What is not understood is left out, as long as it takes nothing away from the rest: addresses by router advertisements come
-//! without a word anyway. PID 1 reads the documents as strictly as a stranger's.
+//! without a word anyway. What was understood and no document can say is left out with a word. PID 1 reads the documents as
+//! strictly as a stranger's.
 
 mod azure;
 mod digitalocean;
@@ -27,7 +28,7 @@ use crate::{context, ovf};
 use base64ct::{Base64, Encoding as _};
 use serde_json::{Value, json};
 use std::net::IpAddr;
-use stele_config::NetworkDraft;
+use stele_config::{Finding, NetworkDraft};
 
 /// Values of a description that are looked at; more say nothing.
 const MOST: usize = 256;
@@ -79,6 +80,26 @@ pub enum DescriptionError {
     Version(String),
 }
 
+/// What is said of the network.
+#[derive(Debug, Default)]
+pub struct Description {
+    /// As documents that can be read.
+    pub documents: Vec<Value>,
+    /// What no document can say.
+    pub left_out: Vec<Finding>,
+}
+
+impl Description {
+    /// The documents; what was left out of them is told on standard error.
+    #[must_use]
+    pub fn told(self) -> Vec<Value> {
+        for finding in self.left_out {
+            eprintln!("left out of the description of the network: {finding}");
+        }
+        self.documents
+    }
+}
+
 impl Form {
     /// The form of this name.
     #[must_use]
@@ -99,11 +120,11 @@ impl Form {
         }
     }
 
-    /// The documents that a description in this form makes.
+    /// What a description in this form says.
     ///
     /// # Errors
     /// When it is in none.
-    pub fn documents(self, bytes: &[u8]) -> Result<Vec<Value>, DescriptionError> {
+    pub fn documents(self, bytes: &[u8]) -> Result<Description, DescriptionError> {
         let text = String::from_utf8_lossy(bytes);
         let mut network = Network::default();
         match self {
@@ -124,7 +145,8 @@ impl Form {
             Form::Scaleway => scaleway::read(&json(&text)?, &mut network),
             Form::Vultr => vultr::read(&json(&text)?, &mut network),
         }
-        Ok(network.0.documents())
+        let (documents, left_out) = network.0.documents();
+        Ok(Description { documents, left_out })
     }
 }
 
@@ -156,6 +178,11 @@ impl Network {
     /// The link with this hardware address.
     fn matched(&mut self, link: &str, mac: &str) {
         self.0.set(link, "match", json!({ "mac": mac.to_ascii_lowercase() }));
+    }
+
+    /// The link with this driver.
+    fn driven(&mut self, link: &str, driver: &str) {
+        self.0.set(link, "match", json!({ "driver": driver }));
     }
 
     /// An address with its prefix, which may be in a mask of its own.

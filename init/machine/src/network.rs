@@ -12,6 +12,7 @@
 //! * [`advertised`]: name servers that routers advertise.
 //! * [`dhcp6`]: whether a DHCPv6 server is asked, and why.
 //! * [`delegation`]: networks out of a prefix that a server gave.
+//! * [`given`]: what others than the configuration say, fitted to the links that there are.
 //! * [`desired`]: what the links should have.
 //! * [`virtual_link`]: the links that the kernel makes, and what is in what.
 //! * [`vlans`]: which VLANs the ports of a bridge are in.
@@ -33,6 +34,7 @@ pub mod dhcp6;
 pub mod firewall;
 #[cfg(test)]
 mod fixture;
+pub mod given;
 pub mod lease;
 pub mod lease6;
 pub mod lookups;
@@ -111,6 +113,15 @@ pub struct Link {
     pub vlans: Option<Vlans>,
     /// What its routers say of DHCPv6.
     pub says: Option<Says>,
+}
+
+impl Link {
+    /// Whether it is below another physical link, which speaks for it: the virtual function of a paravirtual card, as Azure has.
+    #[must_use]
+    pub fn backs_another(&self, links: &[Link]) -> bool {
+        let master = links.iter().find(|link| Some(link.index) == self.master);
+        self.physical && master.is_some_and(|master| master.physical)
+    }
 }
 
 /// An address as the kernel has it.

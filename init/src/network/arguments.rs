@@ -35,7 +35,9 @@ pub(super) fn read(line: &str) -> Read {
             complaints.push(format!("{word} on the kernel command line: {why}"));
         }
     }
-    Read { documents: links.0.documents(), complaints }
+    let (documents, left_out) = links.0.documents();
+    complaints.extend(left_out.iter().map(|finding| format!("the kernel command line: {finding}")));
+    Read { documents, complaints }
 }
 
 /// What colons part, but those in brackets, which go.

@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What others than the configuration say of the network: the platform, kept in `/state/network.json` so that a start needs
-//! no platform, or else the kernel command line.
+//! What others than the configuration say of the network: the kernel command line, or else the platform, kept in
+//! `/state/network.json` so that a start needs no platform.
 
 use super::arguments::{self, Read};
 use crate::{configuration, node::Node, report, state};
 use std::{fs, path::PathBuf, rc::Rc};
 use stele_config::{NetworkDocuments, canonical};
+use stele_machine::network::given::{Given, Giver};
 
 fn file() -> PathBuf {
     PathBuf::from(state::ROOT).join("network.json")
 }
 
-/// Takes up what an earlier start was given, or the command line says.
+/// Takes up what the command line says, or an earlier start was given.
 pub(super) fn restore(node: &Node) {
-    let persistent = node.state.get().is_some_and(|state| state.persistent);
-    let kept = if persistent { fs::read(file()).ok() } else { None };
-    let kept = kept.and_then(|bytes| understood(&bytes, "the platform"));
-    if let Some(documents) = kept.or_else(of_command_line) {
-        node.given.send_replace(Some(Rc::new(documents)));
-    }
+    let given = of_command_line().or_else(|| {
+        let persistent = node.state.get().is_some_and(|state| state.persistent);
+        let kept = if persistent { fs::read(file()).ok() } else { None };
+        understood(&kept?, Giver::Platform)
+    });
+    node.given.send_replace(given.map(Rc::new));
 }
 
 /// Takes what a platform says of the network, as a JSON array of documents; an empty one says nothing.
 pub(crate) async fn take(node: &Node, documents: Vec<u8>) {
-    let Some(given) = understood(&documents, "the platform") else { return };
-    if given == NetworkDocuments::default() {
+    let Some(given) = understood(&documents, Giver::Platform) else { return };
+    if given.documents == NetworkDocuments::default() {
         return;
     }
     if node.state.get().is_some_and(|state| state.persistent) {
@@ -34,6 +35,12 @@ pub(crate) async fn take(node: &Node, documents: Vec<u8>) {
         }
     }
     node.given.send_if_modified(|before| {
+        if before.as_ref().is_some_and(|before| before.by == Giver::CommandLine) {
+            tracing::warn!(
+                "the network is as the kernel command line says, whatever the platform does"
+            );
+            return false;
+        }
         let new = before.as_deref() != Some(&given);
         *before = Some(Rc::new(given));
         new
@@ -59,10 +66,11 @@ pub(crate) async fn forget(node: &Node) {
             tracing::error!(error = %error, "forgetting what the platform said of the network failed");
         }
     }
-    node.given.send_replace(of_command_line().map(Rc::new));
+    node.given
+        .send_if_modified(|before| before.take_if(|before| before.by == Giver::Platform).is_some());
 }
 
-fn of_command_line() -> Option<NetworkDocuments> {
+fn of_command_line() -> Option<Given> {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let Read { documents, complaints } = arguments::read(&line);
     for complaint in complaints {
@@ -71,15 +79,19 @@ fn of_command_line() -> Option<NetworkDocuments> {
     if documents.is_empty() {
         return None;
     }
-    understood(&serde_json::to_vec(&documents).unwrap_or_default(), "the kernel command line")
+    understood(&serde_json::to_vec(&documents).unwrap_or_default(), Giver::CommandLine)
 }
 
-fn understood(bytes: &[u8], by: &'static str) -> Option<NetworkDocuments> {
+fn understood(bytes: &[u8], giver: Giver) -> Option<Given> {
+    let by = match giver {
+        Giver::Platform => "the platform",
+        Giver::CommandLine => "the kernel command line",
+    };
     match canonical::read_network(bytes) {
         Ok(documents) => {
             let links = documents.links().len();
             tracing::info!(by, links, "the network is described by others than the configuration");
-            Some(documents)
+            Some(Given { by: giver, documents })
         }
         Err(findings) => {
             let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();

@@ -150,6 +150,10 @@ impl Link {
         &self.routes
     }
 
+    pub(crate) fn find_by(&mut self, found: LinkMatch) {
+        self.matched = Some(found);
+    }
+
     /// Whether it gives the interface neither addresses nor DHCP.
     pub(crate) fn is_bare(&self) -> bool {
         let dhcp6 = self.dhcp6.as_ref().is_some_and(|dhcp6| dhcp6.start() != Dhcp6Start::Never);

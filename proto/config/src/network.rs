@@ -9,7 +9,7 @@ use crate::machine::{Parts, sorted};
 use crate::node::Node;
 use crate::report::Report;
 use crate::virtual_link;
-use crate::{Link, Resolver, VirtualLink};
+use crate::{Link, LinkMatch, Resolver, VirtualLink};
 pub use draft::NetworkDraft;
 
 /// Documents of the network alone, which hold as far as a configuration has none of its own. The only way in is
@@ -38,6 +38,17 @@ impl NetworkDocuments {
     #[must_use]
     pub fn resolver(&self) -> Option<&Resolver> {
         self.resolver.as_ref()
+    }
+
+    /// The same, with interfaces found by what this says of documents that only name them.
+    #[must_use]
+    pub fn finding(mut self, mut find: impl FnMut(&Link) -> Option<LinkMatch>) -> NetworkDocuments {
+        for link in &mut self.links {
+            if let Some(found) = find(link) {
+                link.find_by(found);
+            }
+        }
+        self
     }
 
     pub(crate) fn read(nodes: &[(u32, Node)], report: &mut Report) -> Option<NetworkDocuments> {

@@ -95,7 +95,8 @@ fn bytes_of(input: impl Read) -> io::Result<Vec<u8>> {
 }
 
 fn network(input: impl Read, form: network::Form) -> io::Result<Answer> {
-    form.documents(&bytes_of(input)?).map(Answer::Network).map_err(io::Error::other)
+    let description = form.documents(&bytes_of(input)?).map_err(io::Error::other)?;
+    Ok(Answer::Network(description.told()))
 }
 
 fn attributes(input: impl Read, form: Form) -> io::Result<Answer> {

@@ -6,15 +6,14 @@ use serde_json::{Map, Value, json};
 
 pub(super) fn read(value: &Value, network: &mut Network) {
     for (id, device) in devices(value, "ethernets") {
-        // A pattern is no name; without a hardware address nobody knows which it is.
-        let pattern = device.get("match").and_then(|it| text(it, "name"));
-        let mac = device.get("match").and_then(|it| text(it, "macaddress"));
-        let name = text(device, "set-name").or(pattern).unwrap_or(id);
-        let name = if name.contains(['*', '?', '[']) { id } else { name };
-        match mac {
-            Some(mac) => network.matched(name, mac),
-            None if pattern.is_some_and(|pattern| pattern.contains(['*', '?', '['])) => continue,
-            None => {}
+        let matched = |key: &str| device.get("match").and_then(|matched| text(matched, key));
+        let name = text(device, "set-name").or(matched("name")).unwrap_or(id);
+        // A pattern is no name: it fits whatever link is left.
+        let name = if is_pattern(name) { id } else { name };
+        match (matched("macaddress"), matched("driver").filter(|driver| !is_pattern(driver))) {
+            (Some(mac), _) => network.matched(name, mac),
+            (None, Some(driver)) => network.driven(name, driver),
+            (None, None) => {}
         }
         read_device(name, device, network);
     }
@@ -70,6 +69,10 @@ fn read_device(name: &str, device: &Value, network: &mut Network) {
         items(servers.get("addresses")).for_each(|server| network.server(server));
         items(servers.get("search")).for_each(|domain| network.domain(domain));
     }
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
 }
 
 /// YAML of before 1.2 has other words for it.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Descriptions as the documentation of those who make them has them.
 
-use super::Form;
+use super::{Description, Form};
 use base64ct::{Base64, Encoding as _};
 use stele_config::canonical;
 
 /// What a description says, a line for each document, as PID 1 reads it.
 fn said(form: Form, text: &str) -> String {
-    let documents = form.documents(text.as_bytes()).unwrap();
+    let Description { documents, left_out } = form.documents(text.as_bytes()).unwrap();
+    assert_eq!(left_out, []);
     let bytes = serde_json::to_vec(&documents).unwrap();
     let network = canonical::read_network(&bytes)
         .unwrap_or_else(|findings| panic!("{findings:?}: {documents:#?}"));
@@ -139,6 +140,7 @@ vlans:
   en-intra: {id: 15, link: bond0, addresses: [10.3.98.5/24]}
 ";
     expect_test::expect![[r#"
+        any: dhcp
         bond0: dhcp
         en-intra: 10.3.98.5/24
         eno1: mtu 9000

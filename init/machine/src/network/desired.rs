@@ -86,7 +86,8 @@ pub struct DesiredRoute {
 }
 
 impl Desired {
-    /// Puts what is wanted and leases together. Without any `Link` document every physical Ethernet link gets DHCP.
+    /// Puts what is wanted and leases together. Without any `Link` document every physical Ethernet link gets DHCP, and with
+    /// those of a platform, every one that they leave out.
     #[must_use]
     pub fn derive<'a>(
         wanted: impl Into<Wanted<'a>>,
@@ -95,35 +96,32 @@ impl Desired {
     ) -> Desired {
         let wanted = wanted.into();
         let documents = wanted.links();
-        let mut desired: BTreeMap<String, DesiredLink> = if documents.is_empty() {
-            let dhcp4 = Some(Dhcp4::default());
-            let automatic = || DesiredLink { dhcp4: dhcp4.clone(), ..DesiredLink::default() };
-            links
-                .iter()
-                .filter(|link| link.physical)
-                .map(|link| (link.name.clone(), automatic()))
-                .collect()
-        } else {
-            let mut desired = BTreeMap::new();
-            for document in documents {
-                // Of two for one link the first counts; whoever brings them is told.
-                let wanted = || DesiredLink {
-                    delegation: document.delegated().map(|delegated| Delegation {
-                        from: actual(delegated.from.as_str(), documents, links),
-                        subnet: delegated.subnet,
-                        addresses: Vec::new(),
-                    }),
-                    fixed: if wanted.gives_links() { Vec::new() } else { asked(document) },
-                    ..configured(document)
-                };
-                desired.entry(interface(document, links)).or_insert_with(wanted);
+        let mut desired: BTreeMap<String, DesiredLink> = BTreeMap::new();
+        for document in documents {
+            // Of two for one link the first counts; whoever brings them is told.
+            let wanted = || DesiredLink {
+                delegation: document.delegated().map(|delegated| Delegation {
+                    from: actual(delegated.from.as_str(), documents, links),
+                    subnet: delegated.subnet,
+                    addresses: Vec::new(),
+                }),
+                fixed: if wanted.gives_links() { Vec::new() } else { asked(document) },
+                ..configured(document)
+            };
+            desired.entry(interface(document, links)).or_insert_with(wanted);
+        }
+        if wanted.others_by_dhcp() {
+            for link in links.iter().filter(|link| link.physical && !link.backs_another(links)) {
+                desired.entry(link.name.clone()).or_insert_with(|| DesiredLink {
+                    dhcp4: Some(Dhcp4::default()),
+                    ..DesiredLink::default()
+                });
             }
-            desired
-        };
+        }
         let mut made = BTreeMap::new();
         for document in wanted.virtual_links() {
             let actual = |name: &str| actual(name, documents, links);
-            virtual_link(document, actual, documents.is_empty(), &mut desired);
+            virtual_link(document, actual, &mut desired);
             made.extend(virtual_link::made(document, actual));
         }
         for (name, link) in &mut desired {
@@ -178,7 +176,8 @@ pub fn interface(document: &stele_config::Link, links: &[Link]) -> String {
     let Some(matched) = document.matched() else { return document.name().to_string() };
     let mut fitting = links.iter().filter(|link| matched.fits(&link.device));
     // Bridges, bonds and VLANs have the address of what is below them.
-    let found = fitting.clone().find(|link| link.physical).or_else(|| fitting.next());
+    let found = fitting.clone().find(|link| link.physical && !link.backs_another(links));
+    let found = found.or_else(|| fitting.next());
     found.map_or_else(|| matched.to_string(), |link| link.name.clone())
 }
 
@@ -192,7 +191,6 @@ fn actual(name: &str, documents: &[stele_config::Link], links: &[Link]) -> Strin
 fn virtual_link(
     document: &VirtualLink,
     actual: impl Fn(&str) -> String,
-    automatic: bool,
     desired: &mut BTreeMap<String, DesiredLink>,
 ) {
     for name in document.makes().chain(document.parent()) {
@@ -201,8 +199,8 @@ fn virtual_link(
     for member in document.members() {
         let member = desired.entry(actual(member.as_str())).or_default();
         member.master = Some(document.name().to_string());
-        // Nobody wrote that it should; those in a VRF are what they were.
-        if automatic && !matches!(document, VirtualLink::Vrf(_)) {
+        // No document says that it should; those in a VRF are what they were.
+        if member.document.is_empty() && !matches!(document, VirtualLink::Vrf(_)) {
             member.dhcp4 = None;
         }
     }

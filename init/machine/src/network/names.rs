@@ -210,6 +210,14 @@ pub fn addresses(observed: &Observed) -> Vec<IpAddr> {
     found.into_iter().map(|(_, _, address)| address).collect()
 }
 
+/// Whether the node has an IPv6 address by which it reaches those on its links.
+#[must_use]
+pub fn has_link_local(observed: &Observed) -> bool {
+    observed.addresses.iter().filter(|address| !address.tentative && !address.duplicate).any(
+        |address| matches!(address.cidr.address(), IpAddr::V6(ip) if ip.is_unicast_link_local()),
+    )
+}
+
 fn elsewhere(address: IpAddr) -> bool {
     let near = match address {
         IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
@@ -231,6 +239,7 @@ mod tests {
         Address, Link, Observed,
         desired::{Desired, DesiredLink},
         fixture,
+        given::{Given, Giver},
         lease::{Claim, Dhcp, Lease, Report},
     };
     use expect_test::expect;
@@ -296,7 +305,8 @@ mod tests {
         let leases = BTreeMap::from([("eth0".to_owned(), dhcp([10, 0, 2, 3], "a.example", ""))]);
         let with = |document: &str| {
             let text = format!(r#"[{{"apiVersion":"stele/v1","kind":"Resolver"{document}}}]"#);
-            let given = stele_config::canonical::read_network(text.as_bytes()).expect("documents");
+            let documents = stele_config::canonical::read_network(text.as_bytes());
+            let given = Given { by: Giver::Platform, documents: documents.expect("documents") };
             let wanted = Wanted { config: None, given: Some(&given) };
             let resolver = resolver(wanted, &taking(&leases, true), &leases);
             format!(

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who has a say in the network: the configuration, and as far as that says nothing, the platform or the kernel command line.
 
-use stele_config::{Link, MachineConfig, NetworkDocuments, Resolver, VirtualLink};
+use super::given::{Given, Giver};
+use stele_config::{Link, MachineConfig, Resolver, VirtualLink};
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -10,7 +11,7 @@ pub struct Wanted<'a> {
     pub config: Option<&'a MachineConfig>,
     /// What others have given. Its links count while the configuration has no `Link`, its name servers while it
     /// names none.
-    pub given: Option<&'a NetworkDocuments>,
+    pub given: Option<&'a Given>,
 }
 
 impl<'a> Wanted<'a> {
@@ -18,7 +19,7 @@ impl<'a> Wanted<'a> {
     #[must_use]
     pub fn links(self) -> &'a [Link] {
         match self.given() {
-            Some(given) => given.links(),
+            Some(given) => given.documents.links(),
             None => self.config.map(MachineConfig::links).unwrap_or_default(),
         }
     }
@@ -28,10 +29,15 @@ impl<'a> Wanted<'a> {
         self.given().is_some()
     }
 
+    /// Whether links that nothing is said of get DHCP.
+    pub(super) fn others_by_dhcp(self) -> bool {
+        self.links().is_empty() || self.given().is_some_and(|given| given.by == Giver::Platform)
+    }
+
     /// Links that the kernel makes: those of the configuration, and those that the links of others need.
     pub fn virtual_links(self) -> impl Iterator<Item = &'a VirtualLink> {
         let own = self.config.map(MachineConfig::virtual_links).unwrap_or_default();
-        let given = self.given().map(NetworkDocuments::virtual_links).unwrap_or_default();
+        let given = self.given().map(|given| given.documents.virtual_links()).unwrap_or_default();
         let others = given.iter().filter(|link| own.iter().all(|own| own.name() != link.name()));
         own.iter().chain(others)
     }
@@ -39,11 +45,11 @@ impl<'a> Wanted<'a> {
     /// How names are resolved: what the configuration says, then what others do.
     pub fn resolvers(self) -> impl Iterator<Item = &'a Resolver> {
         let own = self.config.and_then(MachineConfig::resolver);
-        own.into_iter().chain(self.given.and_then(NetworkDocuments::resolver))
+        own.into_iter().chain(self.given.and_then(|given| given.documents.resolver()))
     }
 
     /// What others have given, while it counts.
-    fn given(self) -> Option<&'a NetworkDocuments> {
+    fn given(self) -> Option<&'a Given> {
         let own = self.config.map(MachineConfig::links).unwrap_or_default();
         self.given.filter(|_| own.is_empty())
     }

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Documents of the network in the making, by who finds it described in other words.
 
-use crate::Resolver;
 use crate::virtual_link::BondMode;
+use crate::{Finding, Resolver, canonical};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// Items of a list, and addresses of a link; more say nothing.
 const MOST: usize = 256;
 const MOST_ADDRESSES: usize = 64;
-/// Name servers that are taken, and search domains.
+/// Name servers that are taken, and search domains: as many as a `Resolver` has.
 const MOST_SERVERS: usize = 3;
+const MOST_DOMAINS: usize = 6;
+/// How often what is wrong is left out and the rest looked at again: a key, what it is in, and the document, of several.
+const ROUNDS: usize = 64;
 
-/// Documents in the making. Nothing is checked here: [`crate::canonical::read_network`] reads what comes of it as strictly as
-/// a stranger's.
+/// Documents in the making. Nothing is checked before they are whole.
 #[derive(Debug, Default)]
 pub struct NetworkDraft {
     links: BTreeMap<String, Map<String, Value>>,
@@ -61,7 +63,7 @@ impl NetworkDraft {
 
     /// A search domain.
     pub fn domain(&mut self, domain: &str) {
-        push_once(&mut self.search, domain.into(), MOST_SERVERS);
+        push_once(&mut self.search, domain.into(), MOST_DOMAINS);
     }
 
     /// A `VLAN`, and a `Link` for it.
@@ -81,9 +83,30 @@ impl NetworkDraft {
         self.link(name);
     }
 
-    /// What came of it.
+    /// What came of it, and what was left out because no document can say it: one wrong route is no reason to have no network.
     #[must_use]
-    pub fn documents(mut self) -> Vec<Value> {
+    pub fn documents(self) -> (Vec<Value>, Vec<Finding>) {
+        let (mut documents, mut left_out) = (self.whole(), Vec::new());
+        for _ in 0..ROUNDS {
+            let text = Value::Array(documents.clone()).to_string();
+            let Err(findings) = canonical::read_network(text.as_bytes()) else {
+                return (documents, left_out);
+            };
+            // One at a time: what comes behind it has another place afterwards.
+            let Some(finding) = findings.into_iter().find(|finding| !finding.warning) else {
+                break;
+            };
+            let Some(index) = (finding.document as usize).checked_sub(1) else { break };
+            let Some(document) = documents.get_mut(index) else { break };
+            if !leave_out(document, &finding.path) {
+                documents.remove(index);
+            }
+            left_out.push(finding);
+        }
+        (Vec::new(), left_out)
+    }
+
+    fn whole(mut self) -> Vec<Value> {
         for (name, mut link) in std::mem::take(&mut self.links) {
             link.insert("name".to_owned(), name.into());
             self.make("Link", Value::Object(link));
@@ -108,8 +131,88 @@ impl NetworkDraft {
     }
 }
 
+/// Takes what a path leads to out of a document, such as `routes[1].via`; where that is not there, what it should be in.
+/// Returns whether there was anything but the document itself.
+fn leave_out(document: &mut Value, path: &str) -> bool {
+    let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+    let mut pointer = pointer.as_str();
+    while let Some((parent, last)) = pointer.rsplit_once('/') {
+        let removed = match document.pointer_mut(parent) {
+            Some(Value::Object(keys)) => keys.remove(last).is_some(),
+            Some(Value::Array(items)) => match last.parse() {
+                Ok(index) if index < items.len() => {
+                    items.remove(index);
+                    true
+                }
+                Ok(_) | Err(_) => false,
+            },
+            _ => false,
+        };
+        if removed {
+            return true;
+        }
+        pointer = parent;
+    }
+    false
+}
+
 fn push_once(list: &mut Vec<Value>, value: Value, most: usize) {
     if list.len() < most && !list.contains(&value) {
         list.push(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(draft: NetworkDraft) -> (Vec<Value>, Vec<String>) {
+        let (documents, left_out) = draft.documents();
+        let text = Value::Array(documents.clone()).to_string();
+        canonical::read_network(text.as_bytes()).expect("what is left can be read");
+        let place = |finding: Finding| format!("{} {}", finding.kind, finding.path);
+        (documents, left_out.into_iter().map(place).collect())
+    }
+
+    #[test]
+    fn what_no_document_can_say_is_left_out_and_the_rest_holds() {
+        let mut draft = NetworkDraft::default();
+        draft.set("eth0", "mtu", 576);
+        draft.push("eth0", "addresses", "192.0.2.7/24");
+        draft.push("eth0", "addresses", "192.0.2.8/99");
+        draft.push("eth0", "addresses", "2001:db8::7/64");
+        draft.route("eth0", "10.0.0.1/8", Some("192.0.2.1"), None);
+        draft.route("eth0", "0.0.0.0/0", Some("192.0.2.1"), None);
+        draft.route("eth0", "10.0.0.0/8", Some("nobody"), None);
+        draft.set("eth1", "match", json!({ "mac": "none" }));
+        draft.set("a-name-that-is-far-too-long", "mtu", 1500);
+        draft.vlan("eth0.5000", "eth0", Some(5000));
+        let (documents, left_out) = said(draft);
+        let link =
+            |name: &str| documents.iter().find(|one| one["name"] == name && one["kind"] == "Link");
+        let eth0 = link("eth0").expect("a link");
+        assert_eq!(eth0["addresses"], json!(["192.0.2.7/24", "2001:db8::7/64"]));
+        let default = json!({ "to": "0.0.0.0/0", "via": "192.0.2.1" });
+        assert!(
+            eth0["routes"].as_array().is_some_and(|routes| routes.contains(&default)),
+            "{eth0}"
+        );
+        assert!(eth0.get("mtu").is_none() && link("eth1").is_some());
+        assert!(documents.iter().all(|one| one["kind"] != "VLAN"), "{documents:?}");
+        for place in ["Link mtu", "Link addresses[1]", "Link match.mac", "Link name", "VLAN id"] {
+            assert!(left_out.iter().any(|one| one == place), "{place} of {left_out:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_out_of_what_is_right() {
+        let mut draft = NetworkDraft::default();
+        draft.set("eth0", "dhcp4", json!({}));
+        for number in 0..7 {
+            draft.domain(&format!("{number}.example.com"));
+        }
+        let (documents, left_out) = said(draft);
+        assert_eq!((documents.len(), left_out), (2, Vec::new()));
+        assert_eq!(documents[1]["search"].as_array().map(Vec::len), Some(MOST_DOMAINS));
     }
 }

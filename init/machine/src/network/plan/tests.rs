@@ -8,6 +8,7 @@ use crate::network::{
     desired::{Desired, DesiredLink, DesiredRoute},
     dhcp6::{Says, Why},
     fixture,
+    given::{Given, Giver},
     lease::{Claim, Dhcp, Lease, Report},
     lease6::{Claim6, Lease6},
     virtual_link::Form,
@@ -803,7 +804,7 @@ fn links_of_others_count_while_the_configuration_has_none() {
         {"apiVersion":"stele/v1","kind":"VLAN","name":"storage","link":"eth0","id":5},
         {"apiVersion":"stele/v1","kind":"Resolver","servers":["192.0.2.53"]}]"#,
     );
-    let given = given.expect("documents");
+    let given = Given { by: Giver::Platform, documents: given.expect("documents") };
     let wanted = Wanted { config: None, given: Some(&given) };
     assert_eq!((wanted.links().len(), wanted.virtual_links().count()), (1, 1));
     assert!(wanted.resolvers().next().is_some());

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What others than the configuration say of the network, and how it fits the links that there are.
+
+use super::{Link, desired};
+use stele_config::{LinkMatch, NetworkDocuments};
+
+/// Who says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Giver {
+    /// The platform. What it does not speak of is as it would be without its word: links that it leaves out get DHCP.
+    Platform,
+    /// The kernel command line: whoever wrote it meant these links and no others.
+    CommandLine,
+}
+
+/// What others than the configuration say of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Who says it.
+    pub by: Giver,
+    /// What is said.
+    pub documents: NetworkDocuments,
+}
+
+impl Given {
+    /// The same for these links. Platforms name links as udev would, or as the kernel of another system did. Where no link is
+    /// called so, and nothing else tells which one is meant, the names stand for the physical links that are left, in the
+    /// order of their names and of the places of the devices.
+    #[must_use]
+    pub fn fitted(&self, links: &[Link]) -> Given {
+        let Given { by, documents } = self;
+        if *by == Giver::CommandLine {
+            return self.clone();
+        }
+        let is_there = |name: &str| links.iter().any(|link| link.name == name);
+        let is_made = |name: &str| {
+            documents
+                .virtual_links()
+                .iter()
+                .any(|link| link.makes().any(|one| one.as_str() == name))
+        };
+        let named =
+            |name: &str| documents.links().iter().any(|one| desired::interface(one, links) == name);
+        let is_member = |name: &str| {
+            let mut members = documents
+                .virtual_links()
+                .iter()
+                .flat_map(|link| link.members().into_iter().chain(link.parent()));
+            members.any(|member| member.as_str() == name)
+        };
+        let mut free: Vec<&Link> = links
+            .iter()
+            .filter(|link| link.physical && !link.backs_another(links))
+            .filter(|link| !named(&link.name) && !is_member(&link.name))
+            .collect();
+        free.sort_by_key(|link| (&link.device.path, link.index));
+        let mut free = free.into_iter();
+        let documents = documents.clone().finding(|document| {
+            let name = document.name().as_str();
+            if document.matched().is_some() || is_there(name) || is_made(name) {
+                return None;
+            }
+            let device = &free.next()?.device;
+            let path = device.path.clone().filter(|_| device.mac.is_none());
+            Some(LinkMatch { mac: device.mac, path, driver: None })
+        });
+        Given { by: *by, documents }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Link, desired::Desired, fixture, wanted::Wanted};
+    use std::collections::BTreeMap;
+    use stele_config::{Device, canonical};
+
+    fn card(index: u32, name: &str, path: &str) -> Link {
+        let mac = [0x52, 0x54, 0, 0, 0, index as u8];
+        let path = Some(path.parse().expect("a path"));
+        let device = Device { mac: Some(mac.into()), path, driver: None };
+        Link { mac: Some(mac), device, physical: true, ..fixture::link(index, name) }
+    }
+
+    fn given(by: Giver, documents: &str) -> Given {
+        Given { by, documents: canonical::read_network(documents.as_bytes()).expect("documents") }
+    }
+
+    /// The links that are set up, by what document, and whether by DHCP.
+    fn set_up(given: &Given, links: &[Link]) -> Vec<(String, String, bool)> {
+        let fitted = given.fitted(links);
+        let wanted = Wanted { config: None, given: Some(&fitted) };
+        let desired = Desired::derive(wanted, &BTreeMap::new(), links);
+        let all = desired.links.into_iter();
+        all.map(|(name, link)| (name, link.document, link.dhcp4.is_some())).collect()
+    }
+
+    fn is(name: &str, document: &str, dhcp: bool) -> (String, String, bool) {
+        (name.to_owned(), document.to_owned(), dhcp)
+    }
+
+    const NAMED: &str = r#"[
+        {"apiVersion":"stele/v2","kind":"Link","name":"ens192","addresses":["192.0.2.7/24"]},
+        {"apiVersion":"stele/v2","kind":"Link","name":"ens224","addresses":["198.51.100.7/24"]}]"#;
+
+    #[test]
+    fn names_of_another_system_stand_for_the_links_in_their_order() {
+        // The kernel has found the second card first.
+        let links = [card(2, "eth0", "pci-0000:0b:00.0"), card(3, "eth1", "pci-0000:03:00.0")];
+        let platform = given(Giver::Platform, NAMED);
+        let expected = [is("eth0", "ens224", false), is("eth1", "ens192", false)];
+        assert_eq!(set_up(&platform, &links), expected);
+        // Names that are there, and links that are told apart otherwise, are what they say.
+        let here = [card(2, "ens224", "pci-0000:0b:00.0"), card(3, "eth1", "pci-0000:03:00.0")];
+        let expected = [is("ens224", "ens224", false), is("eth1", "ens192", false)];
+        assert_eq!(set_up(&platform, &here), expected);
+    }
+
+    #[test]
+    fn links_that_a_platform_leaves_out_get_dhcp_and_those_of_the_command_line_stay_down() {
+        let eth0 = r#"[{"apiVersion":"stele/v2","kind":"Link","name":"eth0","addresses":["192.0.2.7/24"]}]"#;
+        let links = [card(2, "eth0", "pci-0000:00:03.0"), card(3, "eth1", "pci-0000:00:04.0")];
+        let expected = [is("eth0", "eth0", false), is("eth1", "", true)];
+        assert_eq!(set_up(&given(Giver::Platform, eth0), &links), expected);
+        assert_eq!(set_up(&given(Giver::CommandLine, eth0), &links), expected[..1]);
+        // More names than links.
+        let platform = given(Giver::Platform, NAMED);
+        let expected = [is("ens224", "ens224", false), is("eth0", "ens192", false)];
+        assert_eq!(set_up(&platform, &links[..1]), expected);
+    }
+
+    #[test]
+    fn what_is_in_a_bond_of_the_platform_is_its_own_and_gets_no_dhcp() {
+        let bond = r#"[
+            {"apiVersion":"stele/v1","kind":"Bond","name":"bond0","links":["enp1s0","eth1"],"mode":"active-backup"},
+            {"apiVersion":"stele/v2","kind":"Link","name":"bond0","addresses":["192.0.2.7/24"]},
+            {"apiVersion":"stele/v2","kind":"Link","name":"enp1s0"}]"#;
+        let links = [card(2, "eth0", "pci-0000:00:03.0"), card(3, "eth1", "pci-0000:00:04.0")];
+        let expected =
+            [is("bond0", "bond0", false), is("eth0", "enp1s0", false), is("eth1", "", false)];
+        assert_eq!(set_up(&given(Giver::Platform, bond), &links), expected);
+    }
+
+    #[test]
+    fn a_virtual_function_below_a_card_of_the_same_address_is_left_to_it() {
+        let card = card(2, "eth0", "pci-0000:00:03.0");
+        let below = Link { index: 3, name: "eth1".to_owned(), master: Some(2), ..card.clone() };
+        let links = [below, card];
+        let desired = Desired::derive(Wanted::default(), &BTreeMap::new(), &links);
+        assert_eq!(desired.links.keys().collect::<Vec<_>>(), ["eth0"]);
+        let named = r#"[{"apiVersion":"stele/v2","kind":"Link","name":"ens1","match":{"mac":"52:54:00:00:00:02"}}]"#;
+        assert_eq!(set_up(&given(Giver::Platform, named), &links), [is("eth0", "ens1", false)]);
+    }
+}
