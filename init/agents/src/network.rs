@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What platforms say of the network, as documents: `Link`, `VLAN`, `Bond` and `Resolver`.
+//! What platforms say of the network, as documents: `Link`, `VLAN`, `Bond`, `Bridge` and `Resolver`.
 //!
 //! * NoCloud's network-config, version 1 and 2 (netplan), as YAML or JSON; Hetzner's is of version 1:
 //!   <https://docs.cloud-init.io/en/latest/reference/network-config.html>.
@@ -230,13 +230,69 @@ impl Network {
         self.0.vlan(name, link, id.as_u64().or_else(|| id.as_str()?.parse().ok()));
     }
 
-    fn bond(&mut self, name: &str, links: &[&str], mode: Option<&Value>, hash: Option<&Value>) {
-        let mode = match mode {
+    /// A bond, of which `parameter` has what is said, by the words of [`BOND`].
+    fn bond<'v>(
+        &mut self,
+        name: &str,
+        links: &[&str],
+        parameter: impl Fn(&str) -> Option<&'v Value>,
+    ) {
+        let mode = match parameter("mode") {
             Some(Value::Number(number)) => number.to_string(),
             mode => mode.and_then(Value::as_str).unwrap_or("active-backup").to_owned(),
         };
-        let hash = hash.map(|hash| ("hashPolicy".to_owned(), hash.clone()));
-        self.0.bond(name, links, &mode, hash.into_iter().collect());
+        let said = |words: &[&str]| words.iter().find_map(|word| parameter(word));
+        let more = BOND
+            .iter()
+            .filter_map(|(key, words, value)| Some(((*key).to_owned(), value(said(words)?)?)));
+        self.0.bond(name, links, &mode, more.collect());
+    }
+
+    /// A bridge. Who describes one means the spanning tree unless he says otherwise.
+    fn bridge(&mut self, name: &str, links: &[&str], tree: Option<&Value>) {
+        self.0.bridge(name, links, tree.is_none_or(is_true));
+    }
+}
+
+/// What is said of a bond: our key, the words of descriptions for it, and our value of theirs.
+const BOND: [(&str, &[&str], fn(&Value) -> Option<Value>); 8] = [
+    ("primary", &["primary"], |value| Some(value.clone())),
+    ("miimon", &["mii-monitor-interval", "miimon"], milliseconds),
+    ("upDelay", &["up-delay", "updelay"], milliseconds),
+    ("downDelay", &["down-delay", "downdelay"], milliseconds),
+    ("arpInterval", &["arp-interval"], milliseconds),
+    ("arpTargets", &["arp-ip-targets", "arp-ip-target"], |value| match value {
+        Value::String(text) => Some(text.split(',').map(str::trim).collect()),
+        value => Some(value.clone()),
+    }),
+    ("lacpRate", &["lacp-rate"], |value| match value.as_u64() {
+        Some(0) => Some("slow".into()),
+        Some(1) => Some("fast".into()),
+        _ => Some(value.clone()),
+    }),
+    ("hashPolicy", &["transmit-hash-policy", "xmit-hash-policy"], |value| Some(value.clone())),
+];
+
+/// A time as a number or a text, with its unit or without.
+fn milliseconds(value: &Value) -> Option<Value> {
+    let time = match value {
+        Value::String(text) => match text.strip_suffix("ms").unwrap_or(text) {
+            text if text.ends_with('s') => text.trim_end_matches('s').parse::<u64>().ok()? * 1000,
+            text => text.parse().ok()?,
+        },
+        value => value.as_u64()?,
+    };
+    // Both ways of saying that it is not done.
+    (time > 0).then(|| time.into())
+}
+
+/// YAML of before 1.2 has other words for it.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_u64() != Some(0),
+        Value::String(word) => matches!(word.to_ascii_lowercase().as_str(), "yes" | "true" | "on"),
+        _ => false,
     }
 }
 

@@ -60,10 +60,11 @@ impl NetworkDocuments {
                 Document::Link(_)
                 | Document::VLAN(_)
                 | Document::Bond(_)
+                | Document::Bridge(_)
                 | Document::Resolver(_) => parts.add(document, node, report),
                 other => {
                     let message = format!("{} is nothing of the network's", other.kind());
-                    report.find(node.line, message, "Link, VLAN, Bond or Resolver");
+                    report.find(node.line, message, "Link, VLAN, Bond, Bridge or Resolver");
                 }
             }
         }

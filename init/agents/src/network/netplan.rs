@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! NoCloud's network-config, version 2, which is netplan's.
 
-use super::{Network, items, number, text};
-use serde_json::{Map, Value, json};
+use super::{Network, is_true, items, number, text};
+use serde_json::{Map, Value};
 
 pub(super) fn read(value: &Value, network: &mut Network) {
     for (id, device) in devices(value, "ethernets") {
@@ -18,11 +18,13 @@ pub(super) fn read(value: &Value, network: &mut Network) {
         read_device(name, device, network);
     }
     for (name, device) in devices(value, "bonds") {
-        let links = items(device.get("interfaces")).filter_map(Value::as_str);
         let parameters = device.get("parameters");
-        let parameter = |key: &str| parameters.and_then(|parameters| parameters.get(key));
-        let hash = parameter("transmit-hash-policy");
-        network.bond(name, &links.collect::<Vec<_>>(), parameter("mode"), hash);
+        network.bond(name, &interfaces(device), |word| parameters?.get(word));
+        read_device(name, device, network);
+    }
+    for (name, device) in devices(value, "bridges") {
+        let tree = device.get("parameters").and_then(|parameters| parameters.get("stp"));
+        network.bridge(name, &interfaces(device), tree);
         read_device(name, device, network);
     }
     for (name, device) in devices(value, "vlans") {
@@ -30,6 +32,10 @@ pub(super) fn read(value: &Value, network: &mut Network) {
         network.vlan(name, link, id);
         read_device(name, device, network);
     }
+}
+
+fn interfaces(device: &Value) -> Vec<&str> {
+    items(device.get("interfaces")).filter_map(Value::as_str).collect()
 }
 
 fn devices<'a>(
@@ -42,11 +48,14 @@ fn devices<'a>(
 
 fn read_device(name: &str, device: &Value, network: &mut Network) {
     network.0.link(name);
-    if device.get("dhcp4").is_some_and(is_true) {
-        network.0.set(name, "dhcp4", json!({}));
+    for version in ["dhcp4", "dhcp6"] {
+        if device.get(version).is_some_and(is_true) {
+            let overrides = device.get(format!("{version}-overrides"));
+            network.0.set(name, version, taken(overrides, version == "dhcp4"));
+        }
     }
-    if device.get("dhcp6").is_some_and(is_true) {
-        network.0.set(name, "dhcp6", json!({}));
+    if device.get("accept-ra").is_some_and(|accepts| !is_true(accepts)) {
+        network.0.set(name, "routerAdvertisements", "ignore");
     }
     if let Some(mtu) = number(device, "mtu") {
         network.0.set(name, "mtu", mtu);
@@ -71,15 +80,18 @@ fn read_device(name: &str, device: &Value, network: &mut Network) {
     }
 }
 
-fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '['])
+/// What is taken of a DHCP server; routes are those of DHCPv4 alone.
+fn taken(overrides: Option<&Value>, routes: bool) -> Map<String, Value> {
+    let said = |word: &str| overrides.and_then(|overrides| overrides.get(word));
+    let mut keys = vec![("dns", "use-dns"), ("time", "use-ntp")];
+    keys.extend(routes.then_some(("routes", "use-routes")));
+    let taken = keys
+        .into_iter()
+        .filter_map(|(key, word)| Some((key.to_owned(), is_true(said(word)?).into())));
+    let metric = said("route-metric").filter(|_| routes).cloned();
+    taken.chain(metric.map(|metric| ("metric".to_owned(), metric))).collect()
 }
 
-/// YAML of before 1.2 has other words for it.
-fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Bool(value) => *value,
-        Value::String(word) => matches!(word.to_ascii_lowercase().as_str(), "yes" | "true" | "on"),
-        _ => false,
-    }
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
 }

@@ -24,8 +24,9 @@ pub(super) fn read(value: &Value, network: &mut Network) {
                 let links = items(link.get("bond_links")).filter_map(Value::as_str);
                 let links =
                     links.filter_map(|id| names.get(id)).map(String::as_str).collect::<Vec<_>>();
-                let hash = link.get("bond_xmit_hash_policy");
-                network.bond(name, &links, link.get("bond_mode"), hash);
+                network.bond(name, &links, |word| {
+                    link.get(format!("bond_{}", word.replace('-', "_")))
+                });
             }
             Some("vlan") => {
                 let below = text(link, "vlan_link").and_then(|id| names.get(id));

@@ -151,6 +151,65 @@ vlans:
     .assert_eq(&said(Form::NoCloud, text));
 }
 
+/// The keys of one document.
+fn keys(text: &str, kind: &str, name: &str) -> String {
+    let Description { documents, left_out } = Form::NoCloud.documents(text.as_bytes()).unwrap();
+    assert_eq!(left_out, []);
+    let mut found = documents.into_iter().filter(|one| one["kind"] == kind && one["name"] == name);
+    let mut keys = found.next().expect("the document");
+    for known in ["apiVersion", "kind", "name"] {
+        keys.as_object_mut().expect("a mapping").remove(known);
+    }
+    keys.to_string()
+}
+
+#[test]
+fn bonds_and_bridges_are_as_they_are_described() {
+    let netplan = "version: 2
+ethernets: {a: {match: {driver: virtio_net}}, b: {}, c: {accept-ra: no}}
+bonds:
+  bond0:
+    interfaces: [a, b]
+    parameters:
+      mode: active-backup
+      primary: a
+      mii-monitor-interval: 200ms
+      up-delay: 1s
+      down-delay: 0
+  bond1:
+    interfaces: []
+    parameters: {mode: balance-xor, arp-interval: 500, arp-ip-targets: [192.0.2.1, 192.0.2.2]}
+bridges: {br0: {interfaces: [c], dhcp4: true, dhcp4-overrides: {use-dns: false, route-metric: 7}}}
+";
+    expect_test::expect![[
+        r#"{"links":["a","b"],"miimon":200,"mode":"active-backup","primary":"a","upDelay":1000}"#
+    ]]
+    .assert_eq(&keys(netplan, "Bond", "bond0"));
+    expect_test::expect![[r#"{"arpInterval":500,"arpTargets":["192.0.2.1","192.0.2.2"],"links":[],"mode":"balance-xor"}"#]].assert_eq(&keys(netplan, "Bond", "bond1"));
+    expect_test::expect![[r#"{"ports":[{"link":"c"}],"stp":true}"#]]
+        .assert_eq(&keys(netplan, "Bridge", "br0"));
+    expect_test::expect![[r#"{"dhcp4":{"dns":false,"metric":7}}"#]]
+        .assert_eq(&keys(netplan, "Link", "br0"));
+    expect_test::expect![[r#"{"match":{"driver":"virtio_net"}}"#]]
+        .assert_eq(&keys(netplan, "Link", "a"));
+    expect_test::expect![[r#"{"routerAdvertisements":"ignore"}"#]]
+        .assert_eq(&keys(netplan, "Link", "c"));
+    let version_1 = "version: 1
+config:
+- {type: physical, name: eth0, subnets: [{type: static, address: 192.0.2.7/24}]}
+- {type: physical, name: eth1, subnets: [{type: static, address: 198.51.100.7/24}]}
+- {type: bond, name: bond0, bond_interfaces: [], params: {bond-mode: 4, bond-lacp-rate: 1, bond_miimon: '50'}}
+- {type: bridge, name: br0, bridge_interfaces: [eth2], params: {bridge_stp: 'off'}}
+- {type: route, destination: 10.0.0.0/8, gateway: 198.51.100.1, metric: 3}
+- {type: route, destination: 10.0.0.0/8, gateway: 203.0.113.1}
+";
+    expect_test::expect![[r#"{"lacpRate":"fast","links":[],"miimon":50,"mode":"802.3ad"}"#]]
+        .assert_eq(&keys(version_1, "Bond", "bond0"));
+    expect_test::expect![[r#"{"ports":[{"link":"eth2"}],"stp":false}"#]]
+        .assert_eq(&keys(version_1, "Bridge", "br0"));
+    expect_test::expect![[r#"{"addresses":["198.51.100.7/24"],"routes":[{"metric":3,"to":"10.0.0.0/8","via":"198.51.100.1"}]}"#]].assert_eq(&keys(version_1, "Link", "eth1"));
+}
+
 #[test]
 fn openstack() {
     let text = r#"{

@@ -5,10 +5,15 @@ use super::{Network, items, number, text};
 use serde_json::{Value, json};
 
 pub(super) fn read(value: &Value, network: &mut Network) {
+    let mut routes = Vec::new();
     for device in items(value.get("config")) {
         if text(device, "type") == Some("nameserver") {
             items(device.get("address")).for_each(|server| network.server(server));
             items(device.get("search")).for_each(|domain| network.domain(domain));
+            continue;
+        }
+        if text(device, "type") == Some("route") {
+            routes.push(device);
             continue;
         }
         let Some(name) = text(device, "name") else { continue };
@@ -28,12 +33,18 @@ pub(super) fn read(value: &Value, network: &mut Network) {
             }
             Some("bond") => {
                 let links = items(device.get("bond_interfaces")).filter_map(Value::as_str);
-                let parameter = |key: &str| {
-                    let parameters = device.get("params")?;
-                    parameters.get(format!("bond-{key}")).or_else(|| parameters.get(key))
-                };
-                let hash = parameter("xmit-hash-policy").or_else(|| parameter("xmit_hash_policy"));
-                network.bond(name, &links.collect::<Vec<_>>(), parameter("mode"), hash);
+                let parameters = device.get("params");
+                network.bond(name, &links.collect::<Vec<_>>(), |word| {
+                    let other = word.replace('-', "_");
+                    let words =
+                        [format!("bond-{word}"), format!("bond_{other}"), word.to_owned(), other];
+                    words.iter().find_map(|word| parameters?.get(word))
+                });
+            }
+            Some("bridge") => {
+                let links = items(device.get("bridge_interfaces")).filter_map(Value::as_str);
+                let tree = device.get("params").and_then(|parameters| parameters.get("bridge_stp"));
+                network.bridge(name, &links.collect::<Vec<_>>(), tree);
             }
             _ => continue,
         }
@@ -42,6 +53,13 @@ pub(super) fn read(value: &Value, network: &mut Network) {
         }
         for subnet in items(device.get("subnets")) {
             read_subnet(name, subnet, network);
+        }
+    }
+    // Those that name no device are of the one in whose network the next router is.
+    for route in routes {
+        let via = text(route, "gateway").and_then(|via| via.parse().ok());
+        if let Some(name) = via.and_then(|via| network.0.link_towards(via)) {
+            read_route(&name, route, network);
         }
     }
 }
@@ -59,16 +77,17 @@ fn read_subnet(name: &str, subnet: &Value, network: &mut Network) {
         }
         _ => {}
     }
-    for route in items(subnet.get("routes")) {
-        let to = text(route, "network").or_else(|| text(route, "destination"));
-        let Some(to) = to else { continue };
-        let mask = route.get("netmask").or_else(|| route.get("prefix")).and_then(super::prefix);
-        let to = match mask {
-            Some(prefix) if !to.contains('/') => format!("{to}/{prefix}"),
-            _ => to.to_owned(),
-        };
-        network.route(name, &to, text(route, "gateway"), number(route, "metric"));
-    }
+    items(subnet.get("routes")).for_each(|route| read_route(name, route, network));
     items(subnet.get("dns_nameservers")).for_each(|server| network.server(server));
     items(subnet.get("dns_search")).for_each(|domain| network.domain(domain));
+}
+
+fn read_route(name: &str, route: &Value, network: &mut Network) {
+    let Some(to) = text(route, "network").or_else(|| text(route, "destination")) else { return };
+    let mask = route.get("netmask").or_else(|| route.get("prefix")).and_then(super::prefix);
+    let to = match mask {
+        Some(prefix) if !to.contains('/') => format!("{to}/{prefix}"),
+        _ => to.to_owned(),
+    };
+    network.route(name, &to, text(route, "gateway"), number(route, "metric"));
 }

@@ -2,7 +2,7 @@
 //! Documents of the network in the making, by who finds it described in other words.
 
 use crate::virtual_link::BondMode;
-use crate::{Finding, Resolver, canonical};
+use crate::{Cidr, Finding, Resolver, canonical};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -81,6 +81,27 @@ impl NetworkDraft {
         }
         self.make("Bond", bond);
         self.link(name);
+    }
+
+    /// A `Bridge`, and a `Link` for it.
+    pub fn bridge(&mut self, name: &str, links: &[&str], tree: bool) {
+        let ports: Vec<Value> = links.iter().map(|link| json!({ "link": link })).collect();
+        self.make("Bridge", json!({ "name": name, "ports": ports, "stp": tree }));
+        self.link(name);
+    }
+
+    /// The `Link` in whose network an address is, by those of its addresses that are known so far.
+    #[must_use]
+    pub fn link_towards(&self, address: IpAddr) -> Option<String> {
+        let holds = |text: &Value| {
+            let cidr: Option<Cidr> = text.as_str().and_then(|text| text.parse().ok());
+            cidr.is_some_and(|cidr| cidr.contains(address))
+        };
+        let mut links = self.links.iter();
+        let link = links.find(|(_, keys)| {
+            keys.get("addresses").and_then(Value::as_array).is_some_and(|all| all.iter().any(holds))
+        });
+        link.map(|(name, _)| name.clone())
     }
 
     /// What came of it, and what was left out because no document can say it: one wrong route is no reason to have no network.
