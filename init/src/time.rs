@@ -48,7 +48,7 @@ const WRITE: Duration = Duration::from_secs(3600);
 /// By which a guest of KVM knows that it is one.
 const CLOCKSOURCES: &str = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
 /// Clocks of hypervisors, as the kernel names them: they tell the time of day, which others need not.
-const HYPERVISORS: [&str; 2] = ["KVM virtual PTP", "hyperv"];
+const HYPERVISORS: [&str; 3] = ["KVM virtual PTP", "hyperv", "ptp_vmw"];
 
 /// What is known of the clock.
 #[derive(Debug, Default)]
@@ -192,8 +192,8 @@ pub(crate) async fn keep(node: Rc<Node>, here: Rc<Here>) {
     loop {
         let active = configuration.borrow_and_update().clone();
         let servers = leased.borrow_and_update().clone();
-        let time = active.as_deref().and_then(|active| active.config.time());
-        let plan = Plan::derive(time, &servers, here.time_servers());
+        let config = active.as_deref().map(|active| &active.config);
+        let plan = Plan::derive(config, &servers, here.time_servers(), hypervisor().is_some());
         let outcome = causes.of(active.as_deref()).carry(agent.run(plan)).await;
         if let Some(active) = &active {
             let outcome = outcome.map_err(|error| format!("Time: {}", report::chain(&error)));
@@ -357,7 +357,7 @@ impl Agent {
         let best = answering().min_by(|a, b| a.uncertainty.total_cmp(&b.uncertainty));
         let reason = match state {
             "none" => {
-                "no document, no lease and no platform names a server, and there is no clock of a hypervisor"
+                "no configuration, no lease and no platform names a server, and there is no clock of a hypervisor"
             }
             "waiting" if report.reason.is_empty() => "no source has answered yet",
             _ => &report.reason,

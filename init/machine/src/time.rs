@@ -2,11 +2,13 @@
 //! The clock: what it can't be, whom to ask for the time, and what is said of it.
 
 use std::{fmt, net::IpAddr, time::Duration};
-use stele_config::{Host, Time, TimeServer};
+use stele_config::{Host, MachineConfig, Time, TimeServer};
 
 /// The ports of NTP, and of the key exchange of NTS.
 const NTP: u16 = 123;
 const NTS: u16 = 4460;
+/// Whom a machine asks to which nobody names a server: one that is there for everybody, and proves who it is.
+const FALLBACK: &str = "time.cloudflare.com";
 /// A clock that is further ahead of what is known of the time is wrong: no image is in use for so long, in seconds.
 const AHEAD: i64 = 15 * 365 * 86_400;
 /// Up to where a clock that was right is stepped, when no document says it.
@@ -29,6 +31,8 @@ pub enum Origin {
     Lease,
     /// The platform that the machine runs on.
     Platform,
+    /// The image: nobody else names a server.
+    Image,
     /// Nobody: there is the hypervisor's clock, or none at all.
     #[default]
     Machine,
@@ -40,6 +44,7 @@ impl fmt::Display for Origin {
             Origin::Configuration => "configuration",
             Origin::Lease => "lease",
             Origin::Platform => "platform",
+            Origin::Image => "image",
             Origin::Machine => "machine",
         })
     }
@@ -74,11 +79,23 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The configured servers, else those of the leases, else those that the platform has for its machines.
+    /// The configured servers, else those of the leases, else those that the platform has for its machines. A machine with a
+    /// configuration that says nothing of the time, and without a clock of a hypervisor, asks the one that the image knows.
     #[must_use]
-    pub fn derive(time: Option<&Time>, leased: &[IpAddr], platform: &[&str]) -> Plan {
+    pub fn derive(
+        config: Option<&MachineConfig>,
+        leased: &[IpAddr],
+        platform: &[&str],
+        hypervisor: bool,
+    ) -> Plan {
+        let time = config.and_then(MachineConfig::time);
+        let left_open = config.is_some() && time.is_none() && !hypervisor;
         let configured = time.map(Time::servers).unwrap_or_default();
         let (servers, origin) = match (configured, leased, platform) {
+            ([], [], []) if left_open => {
+                let host = FALLBACK.to_owned();
+                (vec![Server { host, port: NTS, nts: true, ca: String::new() }], Origin::Image)
+            }
             ([], [], []) => (Vec::new(), Origin::Machine),
             ([], [], known) => {
                 let known = known.iter().map(|host| Server::plain((*host).to_owned()));
@@ -123,15 +140,18 @@ mod tests {
     use super::*;
     use stele_config::canonical;
 
-    fn time(document: &str) -> Time {
+    fn configured(document: &str) -> MachineConfig {
         let pem =
             |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
         let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
         let text = format!(
-            r#"[{{"apiVersion":"stele/v1","kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}"}},
-                {{"apiVersion":"stele/v1","kind":"Time"{document}}}]"#
+            r#"[{{"apiVersion":"stele/v1","kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}"}}{document}]"#
         );
-        canonical::read(text.as_bytes()).unwrap().time().cloned().unwrap()
+        canonical::read(text.as_bytes()).unwrap()
+    }
+
+    fn time(keys: &str) -> MachineConfig {
+        configured(&format!(r#",{{"apiVersion":"stele/v1","kind":"Time"{keys}}}"#))
     }
 
     #[test]
@@ -155,8 +175,9 @@ mod tests {
                 .collect()
         };
         let platform = ["169.254.169.123", "time.example"];
-        let derive =
-            |time: Option<Time>, leased: &[IpAddr]| Plan::derive(time.as_ref(), leased, &platform);
+        let derive = |config: Option<MachineConfig>, leased: &[IpAddr]| {
+            Plan::derive(config.as_ref(), leased, &platform, false)
+        };
         let plan = derive(None, &leased);
         assert_eq!(hosts(&plan), ["192.0.2.1:123 false", "[2001:db8::1]:123 false"]);
         assert_eq!((plan.origin, plan.ptp, plan.step), (Origin::Lease, true, STEP));
@@ -173,6 +194,20 @@ mod tests {
         let plan = derive(Some(time("")), &[]);
         assert_eq!(hosts(&plan), ["169.254.169.123:123 false", "time.example:123 false"]);
         assert_eq!(plan.origin, Origin::Platform);
-        assert_eq!(Plan::derive(None, &[], &[]).origin, Origin::Machine);
+    }
+
+    #[test]
+    fn the_image_s_server_is_asked_where_nobody_has_said_anything_of_the_time() {
+        let derive = |config: Option<&MachineConfig>, hypervisor| {
+            let plan = Plan::derive(config, &[], &[], hypervisor);
+            (plan.origin, plan.servers.len())
+        };
+        let silent = configured("");
+        assert_eq!(derive(Some(&silent), false), (Origin::Image, 1));
+        assert_eq!(derive(Some(&silent), true), (Origin::Machine, 0));
+        assert_eq!(derive(None, false), (Origin::Machine, 0));
+        assert_eq!(derive(Some(&time("")), false), (Origin::Machine, 0));
+        let leased = ["192.0.2.1".parse().unwrap()];
+        assert_eq!(Plan::derive(Some(&silent), &leased, &[], false).origin, Origin::Lease);
     }
 }

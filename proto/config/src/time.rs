@@ -19,12 +19,15 @@ record! {
     /// Where the machine gets the time from. `ctl get time` says how far off its clock is, and whom it believes.
     ///
     /// Without this document, or without servers in it, the servers are those that DHCP brings, or else those that the platform
-    /// has for its machines (alibaba, aws, gcp, hetzner, ibm and oracle have some). Of three servers or more, most have to agree. A clock is first set as far as it takes, but never to before the image was built or the
-    /// machine last knew the time; from then on it is slewed, or stepped within limits.
+    /// has for its machines (alibaba, aws, gcp, hetzner, ibm and oracle have some). A configuration without this document, on a
+    /// machine that has none of these and no clock of a hypervisor, means `time.cloudflare.com` with NTS; one with it and
+    /// without servers means nobody. Of three servers or more, most have to agree. A clock is first set as far as it takes, but
+    /// never to before the image was built or the machine last knew the time; from then on it is slewed, or stepped within
+    /// limits.
     pub struct Time as "Time" {
         /// The servers. They take the place of those that DHCP brings and of the platform's.
         servers: List<TimeServer, 0, 8>,
-        /// Whether the clock of the hypervisor is asked as well, where there is one (KVM's and Hyper-V's). It counts as one
+        /// Whether the clock of the hypervisor is asked as well, where there is one (KVM's, Hyper-V's and VMware's). It counts as one
         /// of the servers, and is enough without any.
         ptp: bool = true,
         /// A clock that is off by no more than this is slewed: it runs faster or slower until it is right, by at most
