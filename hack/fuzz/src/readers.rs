@@ -2,6 +2,7 @@
 //! What networks, disks, registries and the firmware say. The first byte picks the reader of the rest.
 
 use crate::Target;
+use hickory_proto::op::Message;
 use std::{cmp::Ordering, io::Cursor, sync::LazyLock, time::Duration};
 use stele_agents::{
     about::Form,
@@ -13,6 +14,7 @@ use stele_agents::{
         message::{Reply, Wants},
     },
     disk::{ext4, table::Table},
+    dns::message::{self as dns_message, Received, Way},
     fetch::{self, reference::Reference},
     guestinfo::{self, rpc::Rpc},
     kvp,
@@ -35,7 +37,7 @@ use stele_signature::{
 /// Readers of strangers' bytes.
 pub const TARGET: Target = Target { name: "readers", run, seeds };
 
-const READERS: [fn(&[u8]); 18] = [
+const READERS: [fn(&[u8]); 19] = [
     dhcp,
     packet,
     kernel_message,
@@ -54,6 +56,7 @@ const READERS: [fn(&[u8]); 18] = [
     advertisement,
     guestinfo,
     kvp,
+    dns,
 ];
 
 /// The forms in which platforms describe the network.
@@ -113,6 +116,27 @@ fn dhcp6(bytes: &[u8]) {
         let next = client.deadline().unwrap_or(now);
         now = next.min(now + Duration::from_secs(100));
     }
+}
+
+/// A question of a program, and behind it what a server answers.
+fn dns(bytes: &[u8]) {
+    let Some((length, bytes)) = bytes.split_first() else { return };
+    let (question, answer) = bytes.split_at(bytes.len().min((*length).into()));
+    let Received::Asked(request) = dns_message::read(question) else { return };
+    let _failure = request.failure();
+    if let Ok(asked) = request.question.encode(7, true) {
+        assert!(asked.len() <= 512, "it does not fit into a packet");
+    }
+    let Ok(mut answer) = Message::from_vec(answer) else { return };
+    let _fits = request.question.is_answered_by(&answer);
+    if let Some(lifetime) = dns_message::lifetime(&answer) {
+        assert!(!lifetime.is_zero() && lifetime <= Duration::from_secs(86_400));
+    }
+    dns_message::age(&mut answer, Duration::from_secs(7));
+    if let Some(response) = request.response(&answer, Way::Datagram) {
+        assert!(response.len() <= 4096, "it does not fit into a datagram");
+    }
+    let _stream = request.response(&answer, Way::Stream);
 }
 
 /// What the kernel passes on of a router's words: the first option of it.
@@ -360,7 +384,15 @@ fn seeds() -> Vec<Vec<u8>> {
     set.extend(b"stele.config\0");
     set.resize(528, 0);
     set.push(b'x');
-    let seeds: [&[u8]; 18] = [
+    let asked = [b"\x07example\x03com\0", [0, 1, 0, 1].as_slice()].concat();
+    let name = [
+        &[29, 0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        asked.as_slice(),
+        &[0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0],
+        &asked,
+        &[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7],
+    ];
+    let seeds: [&[u8]; 19] = [
         &reply,
         &[0xff; 64],
         b"6,339,5140900,-;NET: Registered protocol family 10\n SUBSYSTEM=net\n",
@@ -379,6 +411,7 @@ fn seeds() -> Vec<Vec<u8>> {
         &[[31, 2, 0, 0, 0, 0, 2, 88].as_slice(), b"\x01a\x01b\0\0\0\0"].concat(),
         &steps,
         &set,
+        &name.concat(),
     ];
     (0..).zip(seeds).map(|(which, seed)| [&[which], seed].concat()).collect()
 }
@@ -395,6 +428,10 @@ mod tests {
         let six = dhcp6::message::parse(seed(14), &Duid::of(US), 7).expect("a reply");
         assert_eq!((six.terms.given.len(), six.terms.domains.len()), (1, 1));
         assert!(anatomy::examine(&seed(4)).is_ok());
+        let (question, answer) = seed(18)[1..].split_at(29);
+        let Received::Asked(request) = dns_message::read(question) else { panic!("no question") };
+        let answer = Message::from_vec(answer).expect("an answer");
+        assert!(request.question.is_answered_by(&answer));
         let mut values = kvp::Values::default();
         let mut message = [0; kvp::SIZE];
         message[..seed(17).len()].copy_from_slice(seed(17));

@@ -14,7 +14,7 @@
 
 mod cache;
 mod connection;
-mod message;
+pub mod message;
 mod servers;
 mod stub;
 

@@ -20,7 +20,7 @@ const KEPT: u32 = 86_400;
 
 /// What is asked, as far as answers differ by it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Question {
+pub struct Question {
     query: Query,
     /// Whether signatures are wanted too (DO, RFC 3225).
     signatures: bool,
@@ -30,8 +30,9 @@ pub(super) struct Question {
 
 /// What a program asks.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) question: Question,
+pub struct Request {
+    /// The question.
+    pub question: Question,
     head: Metadata,
     /// The longest datagram that it takes, if it speaks EDNS (RFC 6891).
     payload: Option<u16>,
@@ -39,7 +40,7 @@ pub(super) struct Request {
 
 /// What a program sends.
 #[derive(Debug)]
-pub(super) enum Received {
+pub enum Received {
     /// A question.
     Asked(Request),
     /// Something that has no other answer than this.
@@ -50,13 +51,16 @@ pub(super) enum Received {
 
 /// The way that a response takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub enum Way {
+    /// It has a length that fits.
     Datagram,
+    /// It may be as long as a message can be.
     Stream,
 }
 
 /// Reads what a program sends.
-pub(super) fn read(bytes: &[u8]) -> Received {
+#[must_use]
+pub fn read(bytes: &[u8]) -> Received {
     let Ok(message) = Message::from_vec(bytes) else {
         // A question has the bit QR unset; without its number nobody could know the answer.
         return match bytes {
@@ -103,7 +107,10 @@ fn refuse(head: &Metadata, queries: &[Query], code: ResponseCode) -> Received {
 
 impl Question {
     /// The message that asks it, with this number.
-    pub(super) fn encode(&self, id: u16, with_edns: bool) -> Result<Vec<u8>, ProtoError> {
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn encode(&self, id: u16, with_edns: bool) -> Result<Vec<u8>, ProtoError> {
         let mut message = Message::new(id, MessageType::Query, OpCode::Query);
         message.metadata.recursion_desired = true;
         message.metadata.checking_disabled = self.unchecked;
@@ -115,7 +122,8 @@ impl Question {
     }
 
     /// Whether this is an answer to it.
-    pub(super) fn is_answered_by(&self, answer: &Message) -> bool {
+    #[must_use]
+    pub fn is_answered_by(&self, answer: &Message) -> bool {
         answer.metadata.message_type == MessageType::Response
             && answer.queries.as_slice() == [self.query.clone()]
     }
@@ -123,7 +131,8 @@ impl Question {
 
 impl Request {
     /// The response with this answer, as far as there is room for it on its way.
-    pub(super) fn response(&self, answer: &Message, way: Way) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn response(&self, answer: &Message, way: Way) -> Option<Vec<u8>> {
         let mut response = Message::new(0, MessageType::Response, OpCode::Query);
         response.metadata = Metadata::response_from_request(&self.head);
         response.metadata.recursion_available = true;
@@ -144,7 +153,8 @@ impl Request {
     }
 
     /// The response when no server has an answer.
-    pub(super) fn failure(&self) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn failure(&self) -> Option<Vec<u8>> {
         let answer = Message::error_msg(self.head.id, OpCode::Query, ResponseCode::ServFail);
         self.response(&answer, Way::Stream)
     }
@@ -157,7 +167,8 @@ fn edns(signatures: bool) -> Edns {
 }
 
 /// How long an answer holds; nothing if it may not be kept.
-pub(super) fn lifetime(answer: &Message) -> Option<Duration> {
+#[must_use]
+pub fn lifetime(answer: &Message) -> Option<Duration> {
     let code = answer.metadata.response_code;
     if answer.metadata.truncation || !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain)
     {
@@ -182,7 +193,7 @@ fn ttl(record: &Record) -> u32 {
 }
 
 /// Takes from each record's time what has passed of it.
-pub(super) fn age(answer: &mut Message, by: Duration) {
+pub fn age(answer: &mut Message, by: Duration) {
     let by = u32::try_from(by.as_secs()).unwrap_or(u32::MAX);
     let all = [&mut answer.answers, &mut answer.authorities, &mut answer.additionals];
     for record in all.into_iter().flatten() {
