@@ -22,8 +22,8 @@ record! {
     /// How one network interface is set up: by DHCP, with fixed addresses, or both.
     ///
     /// A configuration has one document for each interface that it wants up. Interfaces that no document is for stay
-    /// down. A configuration without any `Link` document has the network that its platform or the kernel command line
-    /// describes, or else DHCP on every physical Ethernet interface.
+    /// down. A configuration without any `Link` document has the network that the kernel command line or else its platform
+    /// describes, and without such a word, or where the platform has none for it, DHCP on every physical Ethernet interface.
     pub struct Link as "Link" {
         /// The name of the interface; with `match`, of the document. Each has at most one document.
         name: InterfaceName,
