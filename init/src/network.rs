@@ -8,6 +8,7 @@
 mod acd;
 mod agents;
 mod arguments;
+pub(crate) mod called;
 mod endpoints;
 mod failures;
 mod files;
@@ -70,6 +71,7 @@ pub(crate) enum NetworkError {
 /// Starts to care for the network, for as long as the machine runs.
 pub(crate) fn start(node: &Rc<Node>) {
     given::restore(node);
+    called::restore(node);
     let mut network = Network::new(Rc::clone(node));
     tokio::task::spawn_local(async move {
         loop {
@@ -160,6 +162,7 @@ impl Network {
         let monitor = readiness::watch(monitor).map_err(NetworkError::Wait)?;
         let mut configuration = self.node.configuration.subscribe();
         let mut given = self.node.given.subscribe();
+        let mut called = self.node.called.subscribe();
         let mut cause: Option<Cause> = None;
         loop {
             if let Some(active) = self.node.configuration.active() {
@@ -182,6 +185,7 @@ impl Network {
                     // An error would mean that the sender is gone, which the node of this task holds.
                     _changed = configuration.changed() => Woken::Configured,
                     _changed = given.changed() => Woken::Changed,
+                    _changed = called.changed() => Woken::Changed,
                     heard = self.agents.hear() => match heard {
                         Some((link, word)) => Woken::Reported(link, word),
                         None => Woken::Changed,
@@ -287,7 +291,9 @@ impl Network {
         if let Some(active) = active.as_ref().filter(|_| !pending) {
             self.report(active, &desired, &observed, &errors);
         }
-        let (hostname, origin) = names::hostname(config, &self.heard.links, &observed.links);
+        let called = self.node.called.borrow().clone();
+        let (hostname, origin) =
+            names::hostname(config, called.as_ref(), &self.heard.links, &observed.links);
         // After the plan: an agent finds its link up.
         let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
         self.routers.run(&desired, &observed);

@@ -31,6 +31,7 @@ use std::{
     rc::Rc,
     time::Duration,
 };
+use stele_config::Hostname;
 use stele_kernel::power::End;
 use stele_machine::{boots::Start, network::given::Given};
 
@@ -70,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) serves: Cell<Option<u64>>,
     /// What others than the configuration say of the network.
     pub(crate) given: watch::Sender<Option<Rc<Given>>>,
+    /// What they call the machine.
+    pub(crate) called: watch::Sender<Option<Hostname>>,
     /// The server of the last lease, which on some platforms is the metadata service, too.
     pub(crate) dhcp_server: Cell<Option<Ipv4Addr>>,
     /// Whom to ask for names.
@@ -151,6 +154,7 @@ impl Node {
             serves: Cell::default(),
             link_local: watch::Sender::new(false),
             given: watch::Sender::new(None),
+            called: watch::Sender::new(None),
             dhcp_server: Cell::default(),
             resolver: watch::Sender::default(),
             time_servers: watch::Sender::default(),

@@ -2,7 +2,13 @@
 //! Where the machine runs: what the firmware is a sign of, or the kernel command line says, and what the platform's metadata
 //! service or its hypervisor knows of it. All of it is the resource `Platform`.
 
-use crate::{arguments, network::given, node::Node, one_shot, report, store::Kind};
+use crate::{
+    arguments,
+    network::{called, given},
+    node::Node,
+    one_shot, report,
+    store::Kind,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     cell::{Cell, RefCell},
@@ -32,6 +38,8 @@ const HTTP: u16 = 80;
 const EMPTY: &[u8] = b"[]";
 /// The attribute by which a machine is the same one.
 pub(crate) const INSTANCE: &str = "instanceId";
+/// The attribute that may be its name.
+const HOSTNAME: &str = "hostname";
 /// The largest answer: user-data, and a line of attributes.
 const LARGEST_ANSWER: usize = crate::configuration::LARGEST + 64 * 1024;
 /// How long one conversation with the service, or the hypervisor, may take.
@@ -99,6 +107,8 @@ pub(crate) struct Said {
     pub(crate) instance: Option<String>,
     /// Whether it describes the network.
     pub(crate) describes_network: bool,
+    /// Whether it has a name for the machine.
+    pub(crate) names_machine: bool,
     pub(crate) user_data: Option<Vec<u8>>,
 }
 
@@ -207,9 +217,14 @@ impl Here {
         node.store.put(Kind::Platform, platform, &status);
     }
 
-    /// Says what a drive of the platform's knows of the machine.
-    pub(crate) fn tell(&self, node: &Node, attributes: &BTreeMap<String, String>) {
-        self.say(node, |shown| shown.attributes.extend(attributes.clone()));
+    /// Takes what the platform knows of the machine: it is shown, and may be the machine's name. Returns whether it is.
+    pub(crate) async fn take(&self, node: &Node, attributes: BTreeMap<String, String>) -> bool {
+        let name = attributes.get(HOSTNAME).cloned();
+        self.say(node, |shown| shown.attributes.extend(attributes));
+        if let Some(name) = &name {
+            called::take(node, name).await;
+        }
+        name.is_some()
     }
 
     /// Asks what the platform knows: a metadata service until it answers, waiting longer each time; a hypervisor, which answers
@@ -239,12 +254,12 @@ impl Here {
                 let describes_network = network != EMPTY;
                 given::take(node, network).await;
                 let instance = attributes.get(INSTANCE).cloned();
+                let names_machine = self.take(node, attributes).await;
                 self.say(node, |shown| {
                     shown.state = State::Answered;
                     shown.reason = String::new();
-                    shown.attributes.extend(attributes);
                 });
-                Ok(Said { instance, describes_network, user_data })
+                Ok(Said { instance, describes_network, names_machine, user_data })
             }
             Err(reason) => {
                 tracing::warn!(platform = self.name(), reason, "the platform does not answer");

@@ -112,9 +112,9 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: &Rc<Here>) {
         if let Some(About { form, bytes }) = network {
             given::take_file(node, form, &bytes).await;
         }
+        let (id, _named) = instance::on_drive(node, here, about).await;
         match user_data {
             Some(Ok(bytes)) => {
-                let id = instance::on_drive(node, here, about).await;
                 match take(node, label, &bytes, 0).await {
                     Taken::Nothing => continue,
                     Taken::Refused => {}

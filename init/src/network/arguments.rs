@@ -6,16 +6,20 @@ use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 use stele_config::NetworkDraft;
 
-/// What was read: documents, and a sentence for each word that makes none.
+/// What was read: documents, the machine's name, and a sentence for each word that makes neither.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Read {
     pub(super) documents: Vec<Value>,
+    pub(super) hostname: Option<String>,
     pub(super) complaints: Vec<String>,
 }
 
 /// What is known so far, in dracut's words.
 #[derive(Debug, Default)]
-struct Links(NetworkDraft);
+struct Links {
+    draft: NetworkDraft,
+    hostname: Option<String>,
+}
 
 /// Reads a command line.
 pub(super) fn read(line: &str) -> Read {
@@ -35,9 +39,10 @@ pub(super) fn read(line: &str) -> Read {
             complaints.push(format!("{word} on the kernel command line: {why}"));
         }
     }
-    let (documents, left_out) = links.0.documents();
+    let Links { draft, hostname } = links;
+    let (documents, left_out) = draft.documents();
     complaints.extend(left_out.iter().map(|finding| format!("the kernel command line: {finding}")));
-    Read { documents, complaints }
+    Read { documents, hostname, complaints }
 }
 
 /// What colons part, but those in brackets, which go.
@@ -62,10 +67,20 @@ impl Links {
         match fields.as_slice() {
             // Without a link it says what holds anyway: DHCP on all of them.
             [method] => dhcp(method).map(drop),
-            [address, _, gateway, mask, _, link, rest @ ..]
+            [address, _, gateway, mask, hostname, link, rest @ ..]
                 if address.is_empty() || address.parse::<IpAddr>().is_ok() =>
             {
+                if !hostname.is_empty() {
+                    self.hostname = Some((*hostname).to_owned());
+                }
                 if link.is_empty() {
+                    // Of all links it says what holds anyway, and can name the machine.
+                    if address.is_empty()
+                        && let [method, ..] = rest
+                        && dhcp(method)?
+                    {
+                        return Ok(());
+                    }
                     return Err("it names no link".to_owned());
                 }
                 if !address.is_empty() {
@@ -85,9 +100,9 @@ impl Links {
 
     fn method(&mut self, link: &str, method: &str) -> Result<(), String> {
         if dhcp(method)? {
-            self.0.set(link, "dhcp4", json!({}));
+            self.draft.set(link, "dhcp4", json!({}));
         } else {
-            self.0.link(link);
+            self.draft.link(link);
         }
         Ok(())
     }
@@ -95,10 +110,10 @@ impl Links {
     fn address(&mut self, link: &str, address: &str, mask: &str, via: &str) -> Result<(), String> {
         let ip: IpAddr = address.parse().map_err(|_| format!("{address} is no address"))?;
         let prefix = prefix(ip, mask)?;
-        self.0.push(link, "addresses", format!("{ip}/{prefix}"));
+        self.draft.push(link, "addresses", format!("{ip}/{prefix}"));
         if !via.is_empty() {
             let to = if ip.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-            self.0.route(link, to, Some(via), None);
+            self.draft.route(link, to, Some(via), None);
         }
         Ok(())
     }
@@ -113,7 +128,7 @@ impl Links {
         let Some((mtu, mac)) = rest.split_first() else { return Ok(()) };
         if !mtu.is_empty() {
             let mtu: u32 = mtu.parse().map_err(|_| format!("{mtu} is no MTU"))?;
-            self.0.set(link, "mtu", mtu);
+            self.draft.set(link, "mtu", mtu);
         }
         if mac.iter().any(|byte| !byte.is_empty()) {
             return Err("no link's hardware address is changed".to_owned());
@@ -127,7 +142,7 @@ impl Links {
         let digits = name.trim_start_matches(|char: char| !char.is_ascii_digit());
         let digits = name.rsplit_once('.').map_or(digits, |(_, digits)| digits);
         let id = digits.parse().map_err(|_| format!("{name} does not end in a number"))?;
-        self.0.vlan(name, link, Some(id));
+        self.draft.vlan(name, link, Some(id));
         Ok(())
     }
 
@@ -160,9 +175,9 @@ impl Links {
         }
         if let Some(mtu) = fields.next().filter(|mtu| !mtu.is_empty()) {
             let mtu: u32 = mtu.parse().map_err(|_| format!("{mtu} is no MTU"))?;
-            self.0.set(name, "mtu", mtu);
+            self.draft.set(name, "mtu", mtu);
         }
-        self.0.bond(name, &links, mode, more);
+        self.draft.bond(name, &links, mode, more);
         Ok(())
     }
 
@@ -171,14 +186,14 @@ impl Links {
         let [to, via, link] = fields else {
             return Err("it is not NETWORK/PREFIX:GATEWAY:LINK".to_owned());
         };
-        self.0.route(link, to, (!via.is_empty()).then_some(via), None);
+        self.draft.route(link, to, (!via.is_empty()).then_some(via), None);
         Ok(())
     }
 
     fn server(&mut self, server: &str) -> Result<(), String> {
         let server = server.trim_start_matches('[').trim_end_matches(']');
         let server: IpAddr = server.parse().map_err(|_| format!("{server} is no address"))?;
-        self.0.server(server);
+        self.draft.server(server);
         Ok(())
     }
 }
@@ -215,7 +230,7 @@ mod tests {
 
     /// What a line says, in a word for each thing.
     fn said(line: &str) -> String {
-        let Read { documents, complaints } = read(line);
+        let Read { documents, hostname: _, complaints } = read(line);
         assert_eq!(complaints, [] as [String; 0], "{line}");
         let bytes = serde_json::to_vec(&documents).unwrap();
         let network = canonical::read_network(&bytes)
@@ -258,6 +273,16 @@ mod tests {
     }
 
     #[test]
+    fn the_machine_may_be_named() {
+        let name = |line: &str| read(line).hostname;
+        let fixed = "ip=192.0.2.10::192.0.2.1:24:web.example:eth0:none";
+        assert_eq!(name(fixed).as_deref(), Some("web.example"));
+        assert_eq!(name("ip=::::web::dhcp").as_deref(), Some("web"));
+        assert_eq!(said("ip=::::web::dhcp"), "");
+        assert_eq!(name("ip=192.0.2.10::192.0.2.1:24::eth0:none ip=eth1:dhcp"), None);
+    }
+
+    #[test]
     fn vlans_and_bonds() {
         assert_eq!(
             said("ip=10.0.0.2::10.0.0.1:255.255.255.0::vlan0042:none vlan=vlan0042:eth0"),
@@ -285,7 +310,7 @@ mod tests {
             "rd.route=1",
             "ip=eth0:dhcp:x",
         ] {
-            let Read { documents: _, complaints } = read(line);
+            let Read { documents: _, hostname: _, complaints } = read(line);
             assert_eq!(complaints.len(), 1, "{line}");
         }
     }

@@ -72,7 +72,7 @@ pub(crate) async fn forget(node: &Node) {
 
 fn of_command_line() -> Option<Given> {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let Read { documents, complaints } = arguments::read(&line);
+    let Read { documents, hostname: _, complaints } = arguments::read(&line);
     for complaint in complaints {
         tracing::error!(target: report::CONSOLE, "{complaint}");
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     configuration,
-    network::given,
+    network::{called, given},
     node::Node,
     platform::{Here, INSTANCE, Said},
     report, state,
@@ -37,18 +37,22 @@ pub(super) async fn note(node: &Node, here: &Here, source: &str, id: Option<Stri
     }
 }
 
-/// Which instance a drive says that this is; what else it says is shown.
-pub(super) async fn on_drive(node: &Node, here: &Here, about: Option<About>) -> Option<String> {
-    let About { form, bytes } = about?;
+/// Takes what a drive says of the machine. Returns which instance this is by that, and whether it has a name for it.
+pub(super) async fn on_drive(
+    node: &Node,
+    here: &Here,
+    about: Option<About>,
+) -> (Option<String>, bool) {
+    let Some(About { form, bytes }) = about else { return (None, false) };
     match configuration::understand_attributes(node, form, &bytes).await {
         Ok(attributes) => {
-            here.tell(node, &attributes);
-            attributes.get(INSTANCE).cloned()
+            let id = attributes.get(INSTANCE).cloned();
+            (id, here.take(node, attributes).await)
         }
         Err(error) => {
             let error = report::chain(&error);
             tracing::warn!(error, "what a drive says of the machine can't be read");
-            None
+            (None, false)
         }
     }
 }
@@ -69,9 +73,9 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
             if let Some(About { form, bytes }) = network {
                 given::take_file(node, form, &bytes).await;
             }
-            let id = on_drive(node, here, about).await;
-            let user_data = Some(bytes);
-            consider(node, here, label, Said { instance: id, describes_network, user_data }).await;
+            let (instance, names_machine) = on_drive(node, here, about).await;
+            let said = Said { instance, describes_network, names_machine, user_data: Some(bytes) };
+            consider(node, here, label, said).await;
             decided = true;
         }
     }
@@ -115,6 +119,9 @@ async fn consider(node: &Rc<Node>, here: &Here, source: &str, said: Said) {
     }
     if !said.describes_network {
         given::forget(node).await;
+    }
+    if !said.names_machine {
+        called::forget(node).await;
     }
     let taken = match said.user_data {
         None => Taken::Nothing,

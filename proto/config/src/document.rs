@@ -28,7 +28,9 @@ use crate::{
 };
 
 record! {
-    /// The name of the machine. Without it, the name that DHCP brings, or else `stele`.
+    /// The name of the machine. Without it, the name that the platform has for it (the metadata of a cloud or on a drive, or the
+    /// host name in `ip=` on the kernel command line), or else that of DHCP, or else `stele-` and the end of the first link's
+    /// hardware address. A platform's name that can't be one is cut to its first label, or left out.
     pub(crate) struct HostnameDocument as "Hostname" {
         /// The name: one label, or several with dots between them. It is kept in lower case.
         pub(crate) hostname: Hostname,

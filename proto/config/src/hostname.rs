@@ -7,9 +7,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The longest name; the kernel takes 64 (`__NEW_UTS_LEN`), DNS a label of 63.
-const MAX: usize = 63;
-
 /// A host name in lower case: one label, or several with dots between them, at most 63 characters in all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hostname(String);
@@ -18,7 +15,7 @@ pub struct Hostname(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostnameError {
     /// It is too long.
-    #[error("it has {0} characters, more than {MAX}")]
+    #[error("it has {0} characters, more than {max}", max = Hostname::MAX)]
     Long(usize),
     /// It is an IP address.
     #[error("it is an IP address")]
@@ -29,6 +26,9 @@ pub enum HostnameError {
 }
 
 impl Hostname {
+    /// The longest name; the kernel takes 64 (`__NEW_UTS_LEN`), DNS a label of 63.
+    pub const MAX: usize = 63;
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -40,7 +40,7 @@ impl FromStr for Hostname {
     type Err = HostnameError;
 
     fn from_str(text: &str) -> Result<Hostname, HostnameError> {
-        if text.len() > MAX {
+        if text.len() > Self::MAX {
             return Err(HostnameError::Long(text.chars().count()));
         }
         if text.parse::<IpAddr>().is_ok() {

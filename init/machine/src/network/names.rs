@@ -13,7 +13,9 @@ use std::{
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
 };
-use stele_config::{Domain, Hosts, MachineConfig, NameServer, Resolver as Document};
+use stele_config::{
+    Domain, Hostname, HostnameError, Hosts, MachineConfig, NameServer, Resolver as Document,
+};
 
 /// The resolvers of C libraries look at no more (`MAXNS` of resolv.conf(5)).
 const MOST_SERVERS: usize = 3;
@@ -29,6 +31,8 @@ const MOST_DOMAINS: usize = 6;
 pub enum Origin {
     /// The configuration.
     Configuration,
+    /// The platform, or the kernel command line.
+    Platform,
     /// A lease.
     Lease,
     /// Nobody: it follows from the machine itself.
@@ -42,6 +46,7 @@ impl Origin {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
+            Self::Platform => "platform",
             Self::Lease => "lease",
             Self::Machine => "machine",
         }
@@ -171,16 +176,37 @@ pub fn hosts(hostname: &str, addresses: &[IpAddr], others: &[Hosts]) -> String {
     text
 }
 
-/// Chooses the name of the machine: the configured one, else that of the first lease with one, else one made of the hardware
-/// address of the first physical link.
+/// What of a name that a platform has for the machine can be the machine's own: all of it, or else as much of its first label as
+/// fits.
+///
+/// # Errors
+/// When that is no host name either, or says nothing.
+pub fn called(text: &str) -> Result<Hostname, HostnameError> {
+    let name = text.trim().trim_end_matches('.');
+    name.parse().or_else(|why| match why {
+        HostnameError::Address => Err(why),
+        HostnameError::Long(_) | HostnameError::Label(_) => {
+            let label = name.split('.').next().unwrap_or_default();
+            let cut: String = label.chars().take(Hostname::MAX).collect();
+            cut.trim_end_matches('-').parse()
+        }
+    })
+}
+
+/// Chooses the name of the machine: the configured one, else that by which the platform calls it, else that of the first lease
+/// with one, else one made of the hardware address of the first physical link.
 #[must_use]
 pub fn hostname(
     config: Option<&MachineConfig>,
+    called: Option<&Hostname>,
     dhcp: &BTreeMap<String, Dhcp>,
     links: &[Link],
 ) -> (String, Origin) {
     if let Some(name) = config.and_then(MachineConfig::hostname) {
         return (name.as_str().to_owned(), Origin::Configuration);
+    }
+    if let Some(name) = called {
+        return (name.as_str().to_owned(), Origin::Platform);
     }
     if let Some(name) = dhcp.values().find_map(|dhcp| dhcp.four.lease.as_ref()?.hostname()) {
         return (name.as_str().to_owned(), Origin::Lease);
@@ -233,7 +259,8 @@ fn elsewhere(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        Origin, Resolver, Wanted, addresses, hostname, hosts, resolv_conf, resolver, time_servers,
+        Origin, Resolver, Wanted, addresses, called, hostname, hosts, resolv_conf, resolver,
+        time_servers,
     };
     use crate::network::{
         Address, Link, Observed,
@@ -360,12 +387,40 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_names_the_machine_before_its_hardware_does() {
+    fn the_configuration_names_the_machine_before_the_platform_a_lease_and_its_hardware_do() {
         let links = [link(1, "br0", false), link(2, "eth0", true)];
-        let leases = BTreeMap::from([("eth0".to_owned(), dhcp([10, 0, 2, 3], "", "rack-7"))]);
-        assert_eq!(hostname(None, &leases, &links), ("rack-7".to_owned(), Origin::Lease));
-        assert_eq!(hostname(None, &BTreeMap::new(), &links).0, "stele-123402");
-        assert_eq!(hostname(None, &BTreeMap::new(), &[]), ("stele".to_owned(), Origin::Machine));
+        let (none, lease) = (
+            BTreeMap::new(),
+            BTreeMap::from([("eth0".to_owned(), dhcp([10, 0, 2, 3], "", "rack-7"))]),
+        );
+        let web = called("web.example").expect("a name");
+        let document = crate::change::tests::config(&[r#""kind":"Hostname","hostname":"db""#]);
+        let said = |config, called, leases| {
+            let (name, origin) = hostname(config, called, leases, &links);
+            format!("{name} by {}", origin.as_str())
+        };
+        assert_eq!(said(Some(&document), Some(&web), &lease), "db by configuration");
+        assert_eq!(said(None, Some(&web), &lease), "web.example by platform");
+        assert_eq!(said(None, None, &lease), "rack-7 by lease");
+        assert_eq!(said(None, None, &none), "stele-123402 by machine");
+        assert_eq!(hostname(None, None, &none, &[]), ("stele".to_owned(), Origin::Machine));
+    }
+
+    #[test]
+    fn a_platform_s_name_is_cut_to_what_is_one() {
+        let long = format!("{}-", "a".repeat(62));
+        for (given, expected) in [
+            ("Web.Example.", "web.example"),
+            (" web\n", "web"),
+            ("web.c.a_project.internal", "web"),
+            (&format!("web.{}.internal", "a".repeat(60)), "web"),
+            (&format!("{long}b.internal"), &"a".repeat(62)),
+        ] {
+            assert_eq!(called(given).as_ref().map(stele_config::Hostname::as_str), Ok(expected));
+        }
+        for wrong in ["", "my_web", "192.0.2.7", "2001:db8::1", "-.example"] {
+            assert!(called(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
