@@ -2,7 +2,7 @@
 //! The fence around the platform's metadata service: once a machine has its configuration, nobody but the metadata agent
 //! reaches what told it, unless the configuration says so.
 //!
-//! A service that is known by name and speaks TLS is not fenced: its addresses are for others to choose.
+//! A service that is known by name is not fenced: its addresses are for others to choose.
 
 use crate::{configuration::Active, convergence::Part, node::Node, platform::Here, report};
 use std::{rc::Rc, time::Duration};

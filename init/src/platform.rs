@@ -20,7 +20,10 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use stele_kernel::{net::Fence, process::Exit};
+use stele_kernel::{
+    net::{Fence, Ports},
+    process::Exit,
+};
 use stele_platform::{Channel, CheckIn, Fact, Facts, Found, Metadata, Platform, Server};
 
 const DMI: &str = "/sys/class/dmi/id";
@@ -32,8 +35,16 @@ const METAL: &str = "metal";
 pub(crate) const METADATA: &str = "metadata";
 /// The user of the metadata agent, as its unit has it.
 const AGENT: u32 = 210;
-/// The port of services that speak HTTP.
-const HTTP: u16 = 80;
+/// What only the agent reaches of the services of a platform: all ports at which services listen but those of names (53) and of the
+/// time (123), which are for everyone. Those from which others connect (RFC 6335, 6, and Linux' own from 32768) stay open: to
+/// them go the machine's answers to those who ask it from there, as the load balancer of Azure does from its wireserver.
+const CLOSED: [Ports; 5] = [
+    Ports::Tcp(1, 52),
+    Ports::Tcp(54, 32767),
+    Ports::Udp(1, 52),
+    Ports::Udp(54, 122),
+    Ports::Udp(124, 32767),
+];
 /// No documents.
 const EMPTY: &[u8] = b"[]";
 /// The attribute by which a machine is the same one.
@@ -191,8 +202,8 @@ impl Here {
             Some(CheckIn::Wireserver { server }) => address(server),
             Some(CheckIn::Send { .. } | CheckIn::PhoneHome { .. }) | None => None,
         };
-        let fence = |address| Fence { address, port: HTTP, user: AGENT };
-        [server, ipv6, told].into_iter().flatten().map(fence).collect()
+        let fences = |address| CLOSED.map(|ports| Fence { address, ports, user: AGENT });
+        [server, ipv6, told].into_iter().flatten().flat_map(fences).collect()
     }
 
     /// Says who reaches them.
@@ -427,14 +438,31 @@ mod tests {
         let unit: crate::unit::Unit = serde_json::from_str(unit).unwrap();
         assert_eq!(unit.sandbox.uid, AGENT);
         let node = Node::new(BTreeMap::new(), crate::node::Release::default());
+        let services = |name: &str| decide(&Facts::default(), Some(name)).services(&node);
         let fenced = |name: &str| {
-            let fences = decide(&Facts::default(), Some(name)).services(&node);
+            let fences = services(name);
             fences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
-        assert_eq!(
-            fenced("hetzner"),
-            "port 80 of 169.254.169.254 for user 210 alone, port 80 of fe80::a9fe:a9fe for user 210 alone"
-        );
+        let hetzner = services("hetzner");
+        for address in ["169.254.169.254", "fe80::a9fe:a9fe"] {
+            let fences = hetzner.iter().filter(|fence| fence.address.to_string() == address);
+            let fences: Vec<_> = fences.map(|fence| (fence.ports, fence.user)).collect();
+            let closed = |tcp: bool, port: u16| {
+                fences.iter().any(|(ports, user)| match ports {
+                    Ports::Tcp(first, last) => {
+                        tcp && (first..=last).contains(&&port) && *user == AGENT
+                    }
+                    Ports::Udp(first, last) => {
+                        !tcp && (first..=last).contains(&&port) && *user == AGENT
+                    }
+                })
+            };
+            for port in 1..=u16::MAX {
+                let listens = port < 32768 && port != 53;
+                assert_eq!(closed(true, port), listens, "TCP {port} of {address}");
+                assert_eq!(closed(false, port), listens && port != 123, "UDP {port} of {address}");
+            }
+        }
         assert!(fenced("azure").contains("168.63.129.16"));
         assert_eq!(fenced("cloudstack"), "");
         node.dhcp_server.set(Some([10, 1, 1, 1].into()));

@@ -25,7 +25,7 @@ mod wireguard;
 
 pub use addresses::AddressInfo;
 pub use bridge_vlans::{VlanEnd, VlanRange};
-pub use fence::Fence;
+pub use fence::{Fence, Ports};
 pub use firewall::{Direction, Firewall, FirewallRule, Transport, Verdict};
 pub use links::LinkInfo;
 pub use monitor::Monitor;

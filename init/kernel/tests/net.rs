@@ -10,7 +10,7 @@ use std::{
 };
 use stele_kernel::net::{
     AddressInfo, BondForm, BridgeForm, Direction, Fence, Firewall, FirewallRule, LOOPBACK,
-    LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink, NewLink, OWNER, Route, Rule,
+    LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink, NewLink, OWNER, Ports, Route, Rule,
     Transport, Verdict, VlanEnd, VlanRange, WireGuardPeer, WireGuardSettings,
 };
 
@@ -585,7 +585,7 @@ fn the_firewall_lets_through_what_it_should_and_nothing_else() {
 }
 
 #[test]
-fn a_fence_lets_one_user_through_to_one_port() {
+fn a_fence_lets_one_user_through_to_its_ports() {
     in_namespace(|mut netlink| {
         netlink.set_up(LOOPBACK).expect("up");
         netlink.add_address(LOOPBACK, ip("192.0.2.1"), 24).expect("an address");
@@ -599,10 +599,18 @@ fn a_fence_lets_one_user_through_to_one_port() {
         let (silence, refused) =
             (std::io::ErrorKind::TimedOut, std::io::ErrorKind::PermissionDenied);
         assert_eq!(kind(80), silence);
-        let fence = Fence { address: ip("198.51.100.7"), port: 80, user: 210 };
+        let sends = |port: u16| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.send_to(b"x", (ip("198.51.100.7"), port)).map(drop).map_err(|error| error.kind())
+        };
+        let fence = Fence { address: ip("198.51.100.7"), ports: Ports::Tcp(54, 80), user: 210 };
         netlink.add_fence(&fence).expect("a fence");
         // This test is root.
-        assert_eq!((kind(80), kind(81)), (refused, silence));
+        assert_eq!([53, 54, 80, 81].map(kind), [silence, refused, refused, silence]);
+        assert_eq!(sends(80), Ok(()));
+        let datagrams = Fence { ports: Ports::Udp(54, 80), ..fence };
+        netlink.add_fence(&datagrams).expect("a fence");
+        assert_eq!((sends(53), sends(80)), (Ok(()), Err(refused)));
         assert!(netlink.rules().expect("rules").iter().all(|rule| rule.protocol != OWNER));
         netlink.del_fence(&fence).expect("no fence");
         netlink.del_fence(&fence).expect("still none");
@@ -628,7 +636,7 @@ fn a_fence_is_around_an_address_on_any_link() {
         };
         let refused = std::io::ErrorKind::PermissionDenied;
         assert_ne!(kind(&mut netlink, None), refused);
-        let fence = Fence { address: ip("fe80::a9fe:a9fe"), port: 80, user: 210 };
+        let fence = Fence { address: ip("fe80::a9fe:a9fe"), ports: Ports::Tcp(80, 80), user: 210 };
         assert_eq!(kind(&mut netlink, Some(fence)), refused);
     });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fences: a port of an address that the processes of one user alone reach, by rules that refuse to route anybody else there.
+//! Fences: ports of an address that the processes of one user alone reach, by rules that refuse to route anybody else there.
 //!
 //! See ip-rule(8): `uidrange`, `ipproto`, `dport` and the type `prohibit`. What is forwarded for others has no user of this
 //! machine's, and counts as root.
@@ -15,20 +15,35 @@ const PRIORITY: u32 = 0;
 /// The last user: `(uid_t) -1` is none.
 const LAST_USER: u32 = u32::MAX - 1;
 
-/// A port of an address, and who reaches it.
+/// Ports of an address, and who reaches them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence {
     /// The address.
     pub address: IpAddr,
-    /// The TCP port.
-    pub port: u16,
-    /// The user who reaches it.
+    /// Which.
+    pub ports: Ports,
+    /// The user who reaches them.
     pub user: u32,
+}
+
+/// The first and the last of a number of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// Of TCP.
+    Tcp(u16, u16),
+    /// Of UDP.
+    Udp(u16, u16),
 }
 
 impl fmt::Display for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {} of {} for user {} alone", self.port, self.address, self.user)
+        let (Ports::Tcp(first, last) | Ports::Udp(first, last)) = self.ports;
+        let transport = match self.ports {
+            Ports::Tcp(..) => "TCP",
+            Ports::Udp(..) => "UDP",
+        };
+        let Fence { address, user, .. } = self;
+        write!(f, "{transport} ports {first} to {last} of {address} for user {user} alone")
     }
 }
 
@@ -63,7 +78,12 @@ impl Netlink {
             };
             let (mut uids, mut ports) = (FibRuleUidRange::default(), FibRulePortRange::default());
             (uids.start, uids.end) = (start, end);
-            (ports.start, ports.end) = (fence.port, fence.port);
+            let (Ports::Tcp(first, last) | Ports::Udp(first, last)) = fence.ports;
+            (ports.start, ports.end) = (first, last);
+            let transport = match fence.ports {
+                Ports::Tcp(..) => libc::IPPROTO_TCP as u8,
+                Ports::Udp(..) => libc::IPPROTO_UDP as u8,
+            };
             // Each kind of request has a type of its own, with the same attributes.
             macro_rules! attributes {
                 ($request:expr) => {
@@ -72,7 +92,7 @@ impl Netlink {
                         .push_priority(PRIORITY)
                         .push_protocol(OWNER)
                         .push_dst(fence.address)
-                        .push_ip_proto(libc::IPPROTO_TCP as u8)
+                        .push_ip_proto(transport)
                         .push_uid_range(uids)
                         .push_dport_range(ports)
                         .end_nested()
