@@ -4,10 +4,10 @@
 Usage: metadata.py CLOUD FOLDER [ADDRESS PORT [CERTIFICATE]]. With an address it listens there, with TLS if it has a
 certificate (PEM with its key); without, it serves one connection on standard input and output, as QEMU starts it for each.
 
-The folder holds `user-data`, and gets `asked`, a line for each request, and `told`, what the machine said when it was up. A
+The folder holds `user-data`, and `hostname` if the machine is to have a name of its own, and gets `asked`, a line for each request, and `told`, what the machine said when it was up. A
 file `trouble` in it holds words: `starting` (the first request of all gets an error, as services that are only just starting
 give), `slow` (a byte a second), `garbage` (no HTTP), `huge` (without an end), `elsewhere` (a redirect to somebody else), `broken`
-(always an error), `empty` (no user-data).
+(always an error), `empty` (no user-data), `absent` (the first request of all finds nothing), `busy` (the second request of all is one too many).
 """
 
 import base64
@@ -22,6 +22,17 @@ CLOUD = sys.argv[1]
 FOLDER = pathlib.Path(sys.argv[2])
 SESSION = "AQAEAHk2"
 IMDS = "?api-version=2021-01-01&format=text"
+GCE = "/computeMetadata/v1/instance/"
+
+
+PUBLIC = {"10.144.133.4": "198.51.100.14", "10.144.133.6": "198.51.100.16"}
+
+
+def named(name):
+    file = FOLDER / "hostname"
+    return file.read_text().strip() if file.exists() else name
+
+
 
 # What each has: the path of the user-data, a prefix and what is below it as plain text, JSON by path, headers that each
 # request needs, and for sessions the path, the header that asks and the one that says.
@@ -32,9 +43,16 @@ CLOUDS = {
             "/2021-01-03/meta-data/",
             {
                 "instance-id": "i-0123456789abcdef0",
+                "hostname": named("ip-10-0-0-7.eu-central-1.compute.internal"),
                 "placement/region": "eu-central-1",
                 "placement/availability-zone": "eu-central-1a",
                 "instance-type": "m7i.large",
+                "public-ipv4": "198.51.100.5",
+                "network/interfaces/macs/": "52:54:00:12:34:56/\n52:54:00:12:34:57/",
+                "network/interfaces/macs/52:54:00:12:34:56/public-ipv4s": "198.51.100.5\n198.51.100.6",
+                "tags/instance/": "Name\nowner",
+                "tags/instance/Name": "web one",
+                "tags/instance/owner": "ops",
             },
         ),
         "session": (
@@ -46,12 +64,35 @@ CLOUDS = {
     "akamai": {
         "user_data": "/v1/user-data",
         "encoded": True,
-        "json": {"/v1/instance": {"id": 12345678, "label": "web", "region": "us-iad", "type": "g6-standard-1"}},
+        "json": {
+            "/v1/instance": {
+                "id": 12345678,
+                "label": named("web"),
+                "region": "us-iad",
+                "type": "g6-standard-1",
+                "tags": ["blue", "web"],
+            },
+            "/v1/network": {
+                "interfaces": [],
+                "ipv4": {"public": ["198.51.100.10/32", "198.51.100.11/32"], "private": ["192.168.1.2/17"], "shared": []},
+                "ipv6": {"slaac": "2001:db8::10/128", "link_local": "fe80::10/128", "ranges": [], "shared_ranges": []},
+            },
+        },
         "session": ("/v1/token", "metadata-token-expiry-seconds", "metadata-token"),
     },
     "alibaba": {
         "user_data": "/latest/user-data",
-        "texts": ("/latest/meta-data/", {"instance-id": "i-bp13z", "region-id": "cn-hangzhou", "zone-id": "cn-hangzhou-i"}),
+        "texts": (
+            "/latest/meta-data/",
+            {
+                "instance-id": "i-bp13z",
+                "hostname": named("web"),
+                "region-id": "cn-hangzhou",
+                "zone-id": "cn-hangzhou-i",
+                "instance/instance-type": "ecs.g6.large",
+                "eipv4": "198.51.100.12",
+            },
+        ),
         "session": (
             "/latest/api/token",
             "x-aliyun-ecs-metadata-token-ttl-seconds",
@@ -65,10 +106,11 @@ CLOUDS = {
             "/metadata/instance/compute/",
             {
                 "vmId" + IMDS: "02aab8a4-74ef",
-                "name" + IMDS: "web",
+                "name" + IMDS: named("web"),
                 "location" + IMDS: "westus",
                 "zone" + IMDS: "",
                 "vmSize" + IMDS: "Standard_A3",
+                "tags" + IMDS: "owner:ops;role:web",
             },
         ),
         "json": {
@@ -76,7 +118,9 @@ CLOUDS = {
                 "interface": [
                     {
                         "ipv4": {
-                            "ipAddress": [{"privateIpAddress": address, "publicIpAddress": ""} for address in addresses],
+                            "ipAddress": [
+                                {"privateIpAddress": address, "publicIpAddress": PUBLIC.get(address, "")} for address in addresses
+                            ],
                             "subnet": [{"address": "10.144.133.0", "prefix": "24"}],
                         },
                         "ipv6": {"ipAddress": [{"privateIpAddress": address} for address in ipv6]},
@@ -93,14 +137,24 @@ CLOUDS = {
     },
     "cloudstack": {
         "user_data": "/latest/user-data",
-        "texts": ("/latest/meta-data/", {"instance-id": "f3e6c1d2", "local-hostname": "web", "availability-zone": "Zone1"}),
+        "texts": (
+            "/latest/meta-data/",
+            {
+                "instance-id": "f3e6c1d2",
+                "local-hostname": named("web"),
+                "availability-zone": "Zone1",
+                "service-offering": "Small",
+                "public-ipv4": "198.51.100.13",
+            },
+        ),
     },
     "digitalocean": {
         "user_data": "/metadata/v1/user-data",
-        "texts": ("/metadata/v1/", {"id": "2756294", "hostname": "web", "region": "nyc3"}),
+        "texts": ("/metadata/v1/", {"id": "2756294", "hostname": named("web"), "region": "nyc3"}),
         "json": {
             "/metadata/v1.json": {
                 "droplet_id": 2756294,
+                "tags": ["blue", "web"],
                 "interfaces": {
                     "public": [
                         {
@@ -129,6 +183,7 @@ CLOUDS = {
             "/metadata": {
                 "id": "5de2fa5a",
                 "hostname": "web",
+                "tags": ["blue"],
                 "metro": "am",
                 "facility": "am6",
                 "plan": "c3.small.x86",
@@ -163,12 +218,30 @@ CLOUDS = {
     },
     "exoscale": {
         "user_data": "/1.0/user-data",
-        "texts": ("/1.0/meta-data/", {"instance-id": "587a3e8f", "local-hostname": "web", "availability-zone": "ch-gva-2"}),
+        "texts": (
+            "/1.0/meta-data/",
+            {
+                "instance-id": "587a3e8f",
+                "local-hostname": named("web"),
+                "availability-zone": "ch-gva-2",
+                "service-offering": "Medium",
+                "public-ipv4": "198.51.100.17",
+            },
+        ),
     },
     "gcp": {
         "user_data": "/computeMetadata/v1/instance/attributes/user-data",
-        "texts": ("/computeMetadata/v1/instance/", {"id": "4567890123", "hostname": "web.c.p.internal", "zone": "projects/1/zones/europe-west1-b"}),
+        "texts": (
+            GCE,
+            {
+                "id": "4567890123",
+                "hostname": named("web.c.p.internal"),
+                "zone": "projects/1/zones/europe-west1-b",
+                "machine-type": "projects/1/machineTypes/e2-micro",
+            },
+        ),
         "json": {
+            GCE + "tags?alt=json": ["blue", "web"],
             "/computeMetadata/v1/instance/network-interfaces/?recursive=true&alt=json": [
                 {
                     "accessConfigs": [{"externalIp": "198.51.100.9", "type": "ONE_TO_ONE_NAT"}],
@@ -195,9 +268,10 @@ CLOUDS = {
             "/hetzner/v1/metadata/",
             {
                 "instance-id": "42",
-                "hostname": "web",
+                "hostname": named("web"),
                 "region": "eu-central",
                 "availability-zone": "fsn1-dc14",
+                "public-ipv4": "198.51.100.21",
                 "network-config": "config:\n- mac_address: 52:54:00:12:34:56\n  name: eth0\n  subnets:\n"
                 "  - ipv4: true\n    type: dhcp\n  - address: 2001:db8:c0c:1::1/64\n    ipv6: true\n"
                 "    type: static\n  type: physical\nversion: 1\n",
@@ -206,13 +280,35 @@ CLOUDS = {
     },
     "openstack": {
         "user_data": "/openstack/latest/user_data",
-        "texts": ("/latest/meta-data/", {"instance-id": "i-00000001", "hostname": "web.novalocal", "placement/availability-zone": "nova"}),
+        "texts": (
+            "/latest/meta-data/",
+            {"instance-id": "i-00000001", "instance-type": "m1.small", "public-ipv4": "198.51.100.22"},
+        ),
+        "json": {
+            "/openstack/latest/meta_data.json": {
+                "uuid": "d8e02d56-2648-49a3-bf97-6be8f1204f38",
+                "availability_zone": "nova",
+                "hostname": named("web.novalocal"),
+                "name": "web",
+                "meta": {"owner": "ops", "role": "web"},
+            }
+        },
     },
     "oracle": {
         "user_data": "/opc/v2/instance/metadata/user_data",
         "encoded": True,
-        "texts": ("/opc/v2/instance/", {"id": "ocid1.instance.oc1.phx.a", "hostname": "web", "canonicalRegionName": "us-phoenix-1"}),
+        "texts": (
+            "/opc/v2/instance/",
+            {
+                "id": "ocid1.instance.oc1.phx.a",
+                "hostname": named("web"),
+                "canonicalRegionName": "us-phoenix-1",
+                "availabilityDomain": "EMIr:PHX-AD-1",
+                "shape": "VM.Standard.E4.Flex",
+            },
+        ),
         "json": {
+            "/opc/v2/instance/freeformTags": {"owner": "ops"},
             "/opc/v2/vnics/": [
                 {
                     "ipv6Addresses": ["2001:db8:6::1"],
@@ -233,7 +329,8 @@ CLOUDS = {
         "json": {
             "/conf?format=json": {
                 "id": "4fbc0d1b",
-                "hostname": "web",
+                "hostname": named("web"),
+                "tags": ["blue"],
                 "commercial_type": "DEV1-S",
                 "location": {"zone_id": "par1"},
                 "public_ip": {"address": "198.51.100.8"},
@@ -254,11 +351,26 @@ CLOUDS = {
     },
     "upcloud": {
         "user_data": "/metadata/v1/user_data",
-        "texts": ("/metadata/v1/", {"instance_id": "00f1a0ce", "hostname": "web", "region": "de-fra1"}),
+        "texts": ("/metadata/v1/", {"instance_id": "00f1a0ce", "hostname": named("web"), "region": "de-fra1"}),
+        "json": {
+            "/metadata/v1.json": {
+                "network": {
+                    "interfaces": [
+                        {"index": index, "ip_addresses": [{"address": address, "dhcp": True}], "type": kind}
+                        for index, address, kind in [
+                            (1, "198.51.100.23", "public"),
+                            (2, "10.5.0.2", "utility"),
+                            (3, "2001:db8:7::1", "public"),
+                        ]
+                    ],
+                },
+                "tags": ["blue"],
+            }
+        },
     },
     "vultr": {
         "user_data": "/user-data/user-data",
-        "texts": ("/v1/", {"instance-v2-id": "a747bfz6", "hostname": "web", "region/regioncode": "EWR"}),
+        "texts": ("/v1/", {"instance-v2-id": "a747bfz6", "hostname": named("web"), "region/regioncode": "EWR"}),
         "json": {
             "/v1.json": {
                 "hostname": "web",
@@ -324,10 +436,13 @@ def trouble(connection):
     """Whether the request had no better answer than trouble."""
     file = FOLDER / "trouble"
     words = file.read_text().split() if file.exists() else []
-    started = FOLDER / "started"
-    if "starting" in words and not started.exists():
-        started.touch()
+    asked = len((FOLDER / "asked").read_text().splitlines())
+    if "starting" in words and asked == 1:
         connection.answer("503 Service Unavailable")
+    elif "absent" in words and asked == 1:
+        connection.answer("404 Not Found")
+    elif "busy" in words and asked == 2:
+        connection.answer("429 Too Many Requests", more="Retry-After: 1\r\n")
     elif "broken" in words:
         connection.answer("500 Internal Server Error")
     elif "garbage" in words:

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the drives of platforms say of the machine beside its user-data: what the platform calls it, its name, where it is.
 
-use crate::{context, ovf};
+use crate::{attribute, context, ovf};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use stele_platform::Attribute;
-
-/// The longest attribute.
-const LONGEST: usize = 400;
 
 /// How it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +51,7 @@ impl Form {
     /// # Errors
     /// When it is in none.
     pub fn attributes(self, bytes: &[u8]) -> Result<BTreeMap<&'static str, String>, AboutError> {
-        use Attribute::{Hostname, InstanceId, Zone};
+        use Attribute::{Hostname, InstanceId, Tags, Zone};
         let text = String::from_utf8_lossy(bytes);
         let wanted: &[(Attribute, &[&str])] = match self {
             Form::NoCloud => {
@@ -64,6 +61,7 @@ impl Form {
                 (InstanceId, &["uuid"]),
                 (Hostname, &["hostname", "name"]),
                 (Zone, &["availability_zone"]),
+                (Tags, &["meta"]),
             ],
             Form::OpenNebula => {
                 &[(InstanceId, &["VMID", "VM_ID"]), (Hostname, &["SET_HOSTNAME", "HOSTNAME"])]
@@ -71,18 +69,16 @@ impl Form {
             Form::Ovf => &[(InstanceId, &["instance"]), (Hostname, &["hostname"])],
         };
         let said = self.read(&text)?;
-        let find = |keys: &[&str]| {
-            let value = keys.iter().find_map(|key| match said.get(*key)? {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                _ => None,
-            })?;
-            let shown: String = value.chars().filter(|char| !char.is_control()).collect();
-            let shown: String = shown.trim().chars().take(LONGEST).collect();
-            (!shown.is_empty()).then_some(shown)
+        let find = |attribute: Attribute, keys: &[&str]| {
+            let values = keys.iter().filter_map(|key| said.get(*key));
+            // Only of tags there are many.
+            let values = values.filter(|it| attribute == Tags || it.is_string() || it.is_number());
+            let mut texts = values.map(attribute::texts);
+            attribute::join(texts.find(|texts| !texts.is_empty())?)
         };
-        let found =
-            wanted.iter().filter_map(|(attribute, keys)| Some((attribute.key(), find(keys)?)));
+        let found = wanted
+            .iter()
+            .filter_map(|(attribute, keys)| Some((attribute.key(), find(*attribute, keys)?)));
         Ok(found.collect())
     }
 
@@ -124,6 +120,9 @@ mod tests {
         assert_eq!(said("nocloud", "instance-id: iid-1\nlocal-hostname: web\n"), expected);
         assert_eq!(said("nocloud", r#"{"instance-id":"iid-1","local-hostname":"web"}"#), expected);
         assert_eq!(said("openstack", r#"{"uuid":"iid-1","hostname":"web","meta":{}}"#), expected);
+        let meta = r#"{"meta":{"role":"db"},"availability_zone":"nova"}"#;
+        let tagged = [("tags", "role=db".to_owned()), ("zone", "nova".to_owned())];
+        assert_eq!(said("openstack", meta), tagged);
         assert_eq!(said("opennebula", "VMID='iid-1'\nSET_HOSTNAME='web'\n"), expected);
         let ovf = "<Environment><Property key='hostname' value='web'/><Property key='instance-id' value='iid-1'/></Environment>";
         assert_eq!(said("ovf", ovf), expected);

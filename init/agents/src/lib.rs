@@ -21,12 +21,14 @@
 //!
 //! Those that speak IP, or with the hypervisor, are one program, `agent JOB`, which each of their units runs with a sandbox of its own.
 //!
-//! [`pid1`] is how they ask PID 1 for something; `leasing` is what both DHCP clients share, and `acd` in part.
+//! [`pid1`] is how they ask PID 1 for something; `leasing` is what both DHCP clients share, and `acd` in part;
+//! `attribute` is what `about` and `metadata` share.
 
 #![forbid(unsafe_code)]
 
 pub mod about;
 pub mod acd;
+mod attribute;
 pub mod context;
 pub mod dhcp;
 pub mod dhcp6;

@@ -9,6 +9,7 @@ mod service;
 pub mod wireserver;
 
 use crate::{
+    attribute,
     network::{Description, Form},
     probe::explain,
 };
@@ -25,12 +26,14 @@ use std::{
     time::Duration,
 };
 use stele_config::MAX_BYTES;
-use stele_platform::{CheckIn, Metadata};
+use stele_platform::{Attribute, CheckIn, Metadata};
 
 pub use service::AskError;
 
-/// The longest session and the longest attribute.
+/// The longest session, and the longest answer in plain text.
 const LONGEST_WORD: usize = 4096;
+/// Lines of what is listed that are looked at.
+const MOST_LINES: usize = 16;
 /// The largest JSON that attributes are taken from.
 const LONGEST_JSON: usize = 256 * 1024;
 /// How often what is "not yet" there is asked for again, and after how long.
@@ -159,12 +162,17 @@ impl<'a> Service<'a> {
                 Err(error) => return Err(error),
             }
         }
-        let mut answers = BTreeMap::new();
+        let (mut answers, mut found) = (BTreeMap::new(), BTreeMap::<Attribute, Vec<String>>::new());
         for (attribute, path) in self.metadata.attributes {
-            if let Some(text) = self.word(path, &mut answers).await? {
-                said.attributes.insert(attribute.key(), text);
-            }
+            let texts = self.texts(path, &mut answers).await?;
+            let cut = self.metadata.cuts.iter().find(|(of, _)| of == attribute);
+            let cut = |text: String| cut.map_or(text.clone(), |(_, cut)| cut.of(&text).to_owned());
+            found.entry(*attribute).or_default().extend(texts.into_iter().map(cut));
         }
+        let attributes = found
+            .into_iter()
+            .filter_map(|(attribute, texts)| Some((attribute.key(), attribute::join(texts)?)));
+        said.attributes = attributes.collect();
         Ok(said)
     }
 
@@ -183,8 +191,8 @@ impl<'a> Service<'a> {
             }
             CheckIn::PhoneHome { path, body } => {
                 self.begin().await?;
-                let found = self.word(path, &mut BTreeMap::new()).await?;
-                let Some(url) = found else {
+                let found = self.texts(path, &mut BTreeMap::new()).await?;
+                let Some(url) = found.into_iter().next() else {
                     let (url, why) = (format!("{}{path}", self.server), "it names no URL".into());
                     return Err(MetadataError::Answer { url, why });
                 };
@@ -217,31 +225,46 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// What a path, and a pointer behind it, lead to, as a line of text.
-    async fn word(
+    /// What a path, and a pointer behind it, lead to.
+    async fn texts(
         &self,
         path: &'static str,
         answers: &mut BTreeMap<&'static str, Option<Value>>,
-    ) -> Result<Option<String>, MetadataError> {
-        let text = match path.split_once('#') {
-            None => {
-                let found = self.find(path, &[], LONGEST_WORD).await?;
-                found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    ) -> Result<Vec<String>, MetadataError> {
+        if let Some((path, pointer)) = path.split_once('#') {
+            if !answers.contains_key(path) {
+                answers.insert(path, self.json(path).await?);
             }
-            Some((path, pointer)) => {
-                if !answers.contains_key(path) {
-                    answers.insert(path, self.json(path).await?);
-                }
-                match answers.get(path).and_then(|answer| answer.as_ref()?.pointer(pointer)) {
-                    Some(Value::String(text)) => Some(text.clone()),
-                    Some(Value::Number(number)) => Some(number.to_string()),
-                    Some(_) | None => None,
-                }
-            }
+            let answer = answers.get(path).and_then(Option::as_ref);
+            let found = answer.map(|answer| attribute::select(answer, pointer));
+            return Ok(found.unwrap_or_default().into_iter().flat_map(attribute::texts).collect());
+        }
+        let Some((list, behind)) = path.split_once('*') else {
+            return self.lines(path).await;
         };
-        let text = text.unwrap_or_default();
-        let text: String = text.trim().chars().filter(|char| !char.is_control()).collect();
-        Ok((!text.is_empty()).then_some(text))
+        let listed = self.find(list, &[], LONGEST_WORD).await?.unwrap_or_default();
+        let listed = String::from_utf8_lossy(&listed);
+        let lines = listed.lines().map(|line| line.trim().trim_end_matches('/'));
+        // Nothing else can be a part of a path as it is.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+=,@:".contains(&byte);
+        let lines = lines.filter(|line| !line.is_empty() && line.bytes().all(plain));
+        let mut texts = Vec::new();
+        for line in lines.take(MOST_LINES) {
+            let found = self.lines(&format!("{list}{line}{behind}")).await?;
+            if behind.is_empty() {
+                texts.extend(attribute::join(found).map(|text| format!("{line}={text}")));
+            } else {
+                texts.extend(found);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// The lines of a plain answer.
+    async fn lines(&self, path: &str) -> Result<Vec<String>, MetadataError> {
+        let found = self.find(path, &[], LONGEST_WORD).await?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&found);
+        Ok(text.lines().filter_map(attribute::shown).collect())
     }
 
     async fn json(&self, path: &str) -> Result<Option<Value>, MetadataError> {
@@ -253,7 +276,8 @@ impl<'a> Service<'a> {
         })
     }
 
-    /// What is at a path; nothing if there is no such path. What a service does not know yet it is asked again.
+    /// What is at a path; nothing if there is no such path. What a service does not know yet, or is asked too often,
+    /// it is asked again.
     async fn find(
         &self,
         path: &str,
@@ -278,7 +302,7 @@ impl<'a> Service<'a> {
     }
 
     fn is_not_yet(&self, status: StatusCode) -> bool {
-        self.metadata.not_yet.contains(&status.as_u16())
+        status == StatusCode::TOO_MANY_REQUESTS || self.metadata.not_yet.contains(&status.as_u16())
     }
 
     /// Asks with the words of the session; nothing if there is no such path.
@@ -328,7 +352,7 @@ mod tests {
         net::{Ipv4Addr, TcpListener},
         sync::{Arc, Mutex},
     };
-    use stele_platform::{Attribute, Server, Session};
+    use stele_platform::{Cut, Server, Session};
 
     /// Answers each request with the first of these whose request line begins so, and remembers all requests.
     fn server(answers: &'static [(&str, &str)]) -> (&'static str, Arc<Mutex<Vec<String>>>) {
@@ -368,6 +392,7 @@ mod tests {
                 (Attribute::Region, "/all#/at/region"),
                 (Attribute::Hostname, "/all#/name"),
             ],
+            cuts: &[(Attribute::Region, Cut::Region)],
             network: None,
             not_yet: &[],
             check_in: None,
@@ -458,7 +483,7 @@ mod tests {
     fn attributes_are_found_in_json() {
         let (address, seen) = server(&[(
             "GET /all",
-            "200 OK\r\nConnection: close\r\n\r\n{\"at\":{\"region\":\"par\"},\"name\":7}",
+            "200 OK\r\nConnection: close\r\n\r\n{\"at\":{\"region\":\"all/par-1\"},\"name\":7}",
         )]);
         let said = ask(&service(address, None)).unwrap();
         let expected = [("hostname", "7".to_owned()), ("region", "par".to_owned())];
@@ -466,6 +491,23 @@ mod tests {
         let all = seen.lock().unwrap().iter().filter(|said| said.contains("/all")).count();
         assert_eq!(all, 1, "it is asked once for all that is in it");
         assert!(seen.lock().unwrap().iter().any(|said| said.contains("application/json")));
+    }
+
+    #[test]
+    fn what_is_listed_is_asked_for_one_by_one() {
+        let (address, seen) = server(&[
+            ("GET /tags/a ", "200 OK\r\nConnection: close\r\n\r\nfirst\nsecond\n"),
+            ("GET /tags/b-2/x ", "200 OK\r\nConnection: close\r\n\r\nthird"),
+            ("GET /tags/ ", "200 OK\r\nConnection: close\r\n\r\na\nb-2/\n../c\nd e\n\ngone"),
+        ]);
+        let attributes = &[(Attribute::Tags, "/tags/*"), (Attribute::PublicAddress, "/tags/*/x")];
+        let said = ask(&Metadata { attributes, ..service(address, None) }).unwrap();
+        let expected =
+            [("publicAddress", "third".to_owned()), ("tags", "a=first, second".to_owned())];
+        assert_eq!(said.attributes, BTreeMap::from(expected));
+        assert!(
+            seen.lock().unwrap().iter().all(|said| !said.contains("..") && !said.contains("d e"))
+        );
     }
 
     #[test]

@@ -15,6 +15,8 @@ use stele_platform::{ALL, Server};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_agent");
 const SERVICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../hack/tests/e2e/metadata.py");
+/// What these say of a machine.
+const ATTRIBUTES: &str = include_str!("../../../hack/tests/e2e/metadata.json");
 /// The DHCP server of CloudStack.
 const ROUTER: &str = "10.0.0.1";
 /// Longer than anything here should take to start.
@@ -203,6 +205,7 @@ fn links(documents: &Value) -> String {
 #[test]
 fn every_service_is_asked_in_its_own_way() {
     let mut lab = Lab::new("clouds");
+    let known: Value = serde_json::from_str(ATTRIBUTES).expect("JSON");
     let mut count = 0;
     for platform in ALL {
         let Some(metadata) = platform.metadata else { continue };
@@ -220,7 +223,7 @@ fn every_service_is_asked_in_its_own_way() {
         let expected = matches!(platform.name, "akamai" | "azure" | "oracle");
         let expected = if expected { "aGVsbG8=" } else { "hello" };
         assert_eq!(user_data.as_deref(), Some(expected), "{}", platform.name);
-        assert!(attributes["instanceId"].is_string(), "{}: {attributes}", platform.name);
+        assert_eq!(attributes, known[platform.name], "{}", platform.name);
         if let Some((_, expected)) = NETWORKS.iter().find(|(cloud, _)| *cloud == platform.name) {
             assert_eq!(links(&lab.network(platform.name)), *expected, "{}", platform.name);
         }
@@ -292,7 +295,8 @@ fn names_and_certificates() {
     fs::remove_dir_all(names).expect("the folder");
     let (attributes, user_data) = said.unwrap();
     assert_eq!(user_data.as_deref(), Some("hello"));
-    assert_eq!(attributes["publicAddress"], "198.51.100.7");
+    let known: Value = serde_json::from_str(ATTRIBUTES).expect("JSON");
+    assert_eq!(attributes, known["equinix"]);
     let expected = NETWORKS.iter().find(|(cloud, _)| *cloud == "equinix");
     assert_eq!(Some(links(&network).as_str()), expected.map(|(_, network)| *network));
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
@@ -307,6 +311,16 @@ fn services_in_trouble_hold_nobody_up() {
     lab.trouble("starting");
     assert!(lab.ask("hetzner").unwrap_err().contains("503"));
     assert!(lab.ask("hetzner").is_ok(), "it has started meanwhile");
+    fs::remove_file(lab.folder.join("asked")).expect("the file");
+    lab.trouble("absent");
+    assert_eq!(lab.ask("hetzner").unwrap().1, None, "what is not there is an answer");
+    fs::remove_file(lab.folder.join("asked")).expect("the file");
+    lab.trouble("busy");
+    assert_eq!(lab.ask("hetzner").unwrap().1.as_deref(), Some("hello"));
+    let asked = fs::read_to_string(lab.folder.join("asked")).expect("what was asked");
+    let paths: Vec<_> = asked.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(paths[1], paths[2], "too much at once is asked for again, and no more than that");
+    assert_eq!(paths.iter().filter(|path| **path == paths[0]).count(), 1);
     lab.trouble("empty");
     assert_eq!(lab.ask("hetzner").unwrap().1, None);
     for (trouble, expected) in [

@@ -2,7 +2,8 @@
 //! Akamai's cloud, formerly Linode: <https://techdocs.akamai.com/cloud-computing/docs/metadata-service-api>.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, InstanceType, Region},
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Region, Tags},
+    Cut,
     Fact::Vendor,
     Metadata, PLAIN, Platform, Session,
     Sign::Is,
@@ -25,7 +26,11 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Hostname, "/v1/instance#/label"),
             (Region, "/v1/instance#/region"),
             (InstanceType, "/v1/instance#/type"),
+            (PublicAddress, "/v1/network#/ipv4/public"),
+            (Tags, "/v1/instance#/tags"),
         ],
+        // They come with the length of a prefix.
+        cuts: &[(PublicAddress, Cut::First)],
         ..PLAIN
     }),
     channel: None,

@@ -27,6 +27,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Zone, "/latest/meta-data/zone-id"),
             (InstanceType, "/latest/meta-data/instance/instance-type"),
             (PublicAddress, "/latest/meta-data/eipv4"),
+            (PublicAddress, "/latest/meta-data/public-ipv4"),
         ],
         ..PLAIN
     }),

@@ -2,7 +2,7 @@
 //! Amazon EC2, IMDSv2: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html>.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Region, Zone},
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Region, Tags, Zone},
     Fact::{SwappedUuid, Uuid, Vendor},
     Metadata, PLAIN, Platform, Session,
     Sign::{Begins, Is},
@@ -28,6 +28,9 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Zone, "/2021-01-03/meta-data/placement/availability-zone"),
             (InstanceType, "/2021-01-03/meta-data/instance-type"),
             (PublicAddress, "/2021-01-03/meta-data/public-ipv4"),
+            (PublicAddress, "/2021-01-03/meta-data/network/interfaces/macs/*/public-ipv4s"),
+            // There only if the instance is to know them.
+            (Tags, "/2021-01-03/meta-data/tags/instance/*"),
         ],
         ..PLAIN
     }),

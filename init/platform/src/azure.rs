@@ -2,7 +2,7 @@
 //! Microsoft Azure: <https://learn.microsoft.com/en-us/azure/virtual-machines/instance-metadata-service>.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, InstanceType, Region, Zone},
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Region, Tags, Zone},
     CheckIn,
     Fact::AssetTag,
     Metadata, PLAIN, Platform,
@@ -21,6 +21,11 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Region, "/metadata/instance/compute/location?api-version=2021-01-01&format=text"),
             (Zone, "/metadata/instance/compute/zone?api-version=2021-01-01&format=text"),
             (InstanceType, "/metadata/instance/compute/vmSize?api-version=2021-01-01&format=text"),
+            (
+                PublicAddress,
+                "/metadata/instance/network?api-version=2021-01-01#/interface/*/ipv4/ipAddress/*/publicIpAddress",
+            ),
+            (Tags, "/metadata/instance/compute/tags?api-version=2021-01-01&format=text"),
         ],
         network: Some(("/metadata/instance/network?api-version=2021-01-01", "azure")),
         // It says so of what it does not know yet: "Errors and debugging" of its documentation.

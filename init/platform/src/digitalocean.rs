@@ -2,7 +2,7 @@
 //! DigitalOcean: <https://docs.digitalocean.com/reference/api/metadata/>.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, PublicAddress, Region},
+    Attribute::{Hostname, InstanceId, PublicAddress, Region, Tags},
     Fact::Vendor,
     Metadata, PLAIN, Platform,
     Sign::Is,
@@ -17,7 +17,9 @@ pub(crate) const PLATFORM: Platform = Platform {
             (InstanceId, "/metadata/v1/id"),
             (Hostname, "/metadata/v1/hostname"),
             (Region, "/metadata/v1/region"),
-            (PublicAddress, "/metadata/v1/interfaces/public/0/ipv4/address"),
+            (PublicAddress, "/metadata/v1.json#/interfaces/public/*/ipv4/ip_address"),
+            (PublicAddress, "/metadata/v1.json#/interfaces/public/*/ipv6/ip_address"),
+            (Tags, "/metadata/v1.json#/tags"),
         ],
         network: Some(("/metadata/v1.json", "digitalocean")),
         ..PLAIN

@@ -3,7 +3,7 @@
 //! have the firmware of whoever made them.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Region, Zone},
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Region, Tags, Zone},
     CheckIn, Metadata, PLAIN, Platform, Server,
 };
 
@@ -19,7 +19,8 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Region, "/metadata#/metro"),
             (Zone, "/metadata#/facility"),
             (InstanceType, "/metadata#/plan"),
-            (PublicAddress, "/metadata#/network/addresses/0/address"),
+            (PublicAddress, "/metadata#/network/addresses/*public=true/address"),
+            (Tags, "/metadata#/tags"),
         ],
         network: Some(("/metadata", "equinix")),
         check_in: Some(CheckIn::PhoneHome {

@@ -2,7 +2,8 @@
 //! Google Compute Engine: <https://cloud.google.com/compute/docs/metadata/querying-metadata>.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Zone},
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Region, Tags, Zone},
+    Cut,
     Fact::{Product, Serial},
     Metadata, PLAIN, Platform,
     Sign::{Begins, Is},
@@ -18,13 +19,17 @@ pub(crate) const PLATFORM: Platform = Platform {
         attributes: &[
             (InstanceId, "/computeMetadata/v1/instance/id"),
             (Hostname, "/computeMetadata/v1/instance/hostname"),
+            (Region, "/computeMetadata/v1/instance/zone"),
             (Zone, "/computeMetadata/v1/instance/zone"),
             (InstanceType, "/computeMetadata/v1/instance/machine-type"),
             (
                 PublicAddress,
-                "/computeMetadata/v1/instance/network-interfaces/0/access-configs/0/external-ip",
+                "/computeMetadata/v1/instance/network-interfaces/?recursive=true&alt=json#/*/accessConfigs/*/externalIp",
             ),
+            (Tags, "/computeMetadata/v1/instance/tags?alt=json#"),
         ],
+        // They are the paths of what has these names.
+        cuts: &[(Region, Cut::Region), (Zone, Cut::Last), (InstanceType, Cut::Last)],
         network: Some((
             "/computeMetadata/v1/instance/network-interfaces/?recursive=true&alt=json",
             "gcp",

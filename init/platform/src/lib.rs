@@ -146,8 +146,10 @@ pub enum Attribute {
     Zone,
     /// How large it is.
     InstanceType,
-    /// An address by which others reach it.
+    /// Addresses by which others reach it.
     PublicAddress,
+    /// What its owners have marked it with.
+    Tags,
 }
 
 impl Attribute {
@@ -161,6 +163,31 @@ impl Attribute {
             Attribute::Zone => "zone",
             Attribute::InstanceType => "instanceType",
             Attribute::PublicAddress => "publicAddress",
+            Attribute::Tags => "tags",
+        }
+    }
+}
+
+/// What of an answer is the attribute, where that is not all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// What is before the first slash.
+    First,
+    /// What is behind the last slash.
+    Last,
+    /// The same, without what is behind its last hyphen: the region of a zone.
+    Region,
+}
+
+impl Cut {
+    /// What is left of an answer.
+    #[must_use]
+    pub fn of(self, answer: &str) -> &str {
+        let last = || answer.rsplit_once('/').map_or(answer, |(_, last)| last);
+        match self {
+            Cut::First => answer.split_once('/').map_or(answer, |(first, _)| first),
+            Cut::Last => last(),
+            Cut::Region => last().rsplit_once('-').map_or_else(last, |(region, _)| region),
         }
     }
 }
@@ -229,8 +256,12 @@ pub struct Metadata {
     pub headers: &'static [(&'static str, &'static str)],
     /// Where the user-data is: the first of these paths that there is.
     pub user_data: &'static [&'static str],
-    /// Where attributes are, as plain text; or in JSON, at the pointer behind `#` (RFC 6901, 6).
+    /// Where attributes are, as plain text; or in JSON, at the pointer behind `#` (RFC 6901, 6). In a pointer `*` is each that
+    /// there is, and `*KEY=VALUE` each of which that is true; in a path `*` is each line of what is listed there, and one at
+    /// the end has `LINE=` put before what it leads to. An attribute has all texts of all its lines here.
     pub attributes: &'static [(Attribute, &'static str)],
+    /// What of these texts the attributes are.
+    pub cuts: &'static [(Attribute, Cut)],
     /// Where the network is described, and in which form, as the agents call it.
     pub network: Option<(&'static str, &'static str)>,
     /// Answers that say "not yet" of a path that is there, while the service starts.
@@ -262,6 +293,7 @@ const PLAIN: Metadata = Metadata {
     headers: &[],
     user_data: &[],
     attributes: &[],
+    cuts: &[],
     network: None,
     not_yet: &[],
     check_in: None,
@@ -439,6 +471,14 @@ mod tests {
                 assert!(path.starts_with('/'), "{}: {path}", platform.name);
             }
         }
+    }
+
+    #[test]
+    fn answers_are_cut() {
+        let cut = |cut: Cut| ["projects/1/zones/europe-west1-b", "nova", ""].map(|it| cut.of(it));
+        assert_eq!(cut(Cut::First), ["projects", "nova", ""]);
+        assert_eq!(cut(Cut::Last), ["europe-west1-b", "nova", ""]);
+        assert_eq!(cut(Cut::Region), ["europe-west1", "nova", ""]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Oracle Cloud Infrastructure: <https://docs.oracle.com/en-us/iaas/Content/Compute/Tasks/gettingmetadata.htm>.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, InstanceType, Region, Zone},
+    Attribute::{Hostname, InstanceId, InstanceType, Region, Tags, Zone},
     Fact::AssetTag,
     Metadata, PLAIN, Platform,
     Sign::Is,
@@ -21,6 +21,7 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Region, "/opc/v2/instance/canonicalRegionName"),
             (Zone, "/opc/v2/instance/availabilityDomain"),
             (InstanceType, "/opc/v2/instance/shape"),
+            (Tags, "/opc/v2/instance/freeformTags#"),
         ],
         network: Some(("/opc/v2/vnics/", "oracle")),
         ..PLAIN

@@ -3,7 +3,7 @@
 //! what users of a machine run can't ask it, and wants to hear when the machine is up.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Zone},
+    Attribute::{Hostname, InstanceId, InstanceType, PublicAddress, Tags, Zone},
     CheckIn,
     Fact::Vendor,
     Metadata, PLAIN, Platform, Server,
@@ -24,6 +24,9 @@ pub(crate) const PLATFORM: Platform = Platform {
             (Zone, "/conf?format=json#/location/zone_id"),
             (InstanceType, "/conf?format=json#/commercial_type"),
             (PublicAddress, "/conf?format=json#/public_ip/address"),
+            (PublicAddress, "/conf?format=json#/public_ips_v4/*/address"),
+            (PublicAddress, "/conf?format=json#/public_ips_v6/*/address"),
+            (Tags, "/conf?format=json#/tags"),
         ],
         network: Some(("/conf?format=json", "scaleway")),
         check_in: Some(CheckIn::Send {

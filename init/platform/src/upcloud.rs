@@ -2,7 +2,7 @@
 //! UpCloud: <https://developers.upcloud.com/1.3/8-servers/#metadata-service>.
 
 use crate::{
-    Attribute::{Hostname, InstanceId, Region},
+    Attribute::{Hostname, InstanceId, PublicAddress, Region, Tags},
     Fact::Vendor,
     Metadata, PLAIN, Platform,
     Sign::Is,
@@ -17,6 +17,11 @@ pub(crate) const PLATFORM: Platform = Platform {
             (InstanceId, "/metadata/v1/instance_id"),
             (Hostname, "/metadata/v1/hostname"),
             (Region, "/metadata/v1/region"),
+            (
+                PublicAddress,
+                "/metadata/v1.json#/network/interfaces/*type=public/ip_addresses/*/address",
+            ),
+            (Tags, "/metadata/v1.json#/tags"),
         ],
         ..PLAIN
     }),

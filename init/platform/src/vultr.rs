@@ -17,7 +17,9 @@ pub(crate) const PLATFORM: Platform = Platform {
             (InstanceId, "/v1/instance-v2-id"),
             (Hostname, "/v1/hostname"),
             (Region, "/v1/region/regioncode"),
-            (PublicAddress, "/v1/interfaces/0/ipv4/address"),
+            (PublicAddress, "/v1.json#/interfaces/*network-type=public/ipv4/address"),
+            (PublicAddress, "/v1.json#/interfaces/*network-type=public/ipv4/additional/*/address"),
+            (PublicAddress, "/v1.json#/interfaces/*network-type=public/ipv6/address"),
         ],
         network: Some(("/v1.json", "vultr")),
         ..PLAIN
