@@ -195,7 +195,7 @@ impl Here {
         let Some(metadata) = self.metadata() else { return Vec::new() };
         let server = match metadata.server {
             Server::At(server) => address(server),
-            Server::Dhcp => node.dhcp_server.get().map(IpAddr::V4),
+            Server::Dhcp(_) => node.dhcp_server.get().map(IpAddr::V4),
         };
         let ipv6 = metadata.ipv6.and_then(address);
         let told = match metadata.check_in {

@@ -211,7 +211,7 @@ fn every_service_is_asked_in_its_own_way() {
         let Some(metadata) = platform.metadata else { continue };
         let address = match metadata.server {
             Server::At(server) => server.trim_start_matches("http://"),
-            Server::Dhcp => ROUTER,
+            Server::Dhcp(_) => ROUTER,
         };
         // Its name leads to an address only with the files of `names_and_certificates`.
         if address.starts_with("https") {
@@ -257,6 +257,22 @@ fn machines_without_ipv4_ask_by_ipv6() {
     let (attributes, user_data) = lab.ask("hetzner").unwrap();
     assert_eq!(user_data.as_deref(), Some("hello"));
     assert_eq!(attributes["instanceId"], "42");
+}
+
+#[test]
+fn cloudstack_s_service_is_found_by_name_too() {
+    let mut lab = Lab::new("dataserver");
+    let names = PathBuf::from(format!("/etc/netns/{}", lab.name));
+    fs::create_dir_all(&names).expect("a folder");
+    fs::write(names.join("hosts"), "169.254.169.254 data-server data-server.\n").unwrap();
+    lab.play("cloudstack", "169.254.169.254", "80", &[]);
+    let (unmet, no_server) = (lab.ask("cloudstack"), lab.agent(&["cloudstack"]));
+    lab.stop();
+    let nobody = lab.ask("cloudstack");
+    fs::remove_dir_all(names).expect("the folder");
+    assert_eq!(unmet.unwrap().1.as_deref(), Some("hello"));
+    assert!(no_server.status.success(), "{}", String::from_utf8_lossy(&no_server.stderr));
+    assert!(nobody.unwrap_err().contains(ROUTER), "who was asked first");
 }
 
 #[test]

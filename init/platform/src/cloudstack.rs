@@ -13,7 +13,8 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "cloudstack",
     signs: &[&[Begins(Product, "CloudStack")]],
     metadata: Some(Metadata {
-        server: Server::Dhcp,
+        // The name that virtual routers give themselves: another machine may be the one that gives addresses, or none.
+        server: Server::Dhcp("http://data-server."),
         user_data: &["/latest/user-data"],
         attributes: &[
             (InstanceId, "/latest/meta-data/instance-id"),

@@ -210,8 +210,8 @@ pub struct Session {
 pub enum Server {
     /// At a URL without a path.
     At(&'static str),
-    /// At the address of the DHCP server.
-    Dhcp,
+    /// At the address of the DHCP server; or at a URL without a path, where there is none, or nobody answers there.
+    Dhcp(&'static str),
 }
 
 /// How a platform is told that the machine is up.
@@ -459,9 +459,8 @@ mod tests {
             assert_eq!(named(platform.name), Some(platform));
             assert!(platform.metadata.is_none() || platform.channel.is_none(), "{}", platform.name);
             let Some(metadata) = platform.metadata else { continue };
-            if let Server::At(server) = metadata.server {
-                assert!(server.starts_with("http"), "{}", platform.name);
-            }
+            let (Server::At(server) | Server::Dhcp(server)) = metadata.server;
+            assert!(server.starts_with("http"), "{}", platform.name);
             if let Some(server) = metadata.ipv6 {
                 assert!(server.starts_with("http://["), "{}", platform.name);
             }
