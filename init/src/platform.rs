@@ -50,7 +50,7 @@ const EMPTY: &[u8] = b"[]";
 /// The attribute by which a machine is the same one.
 pub(crate) const INSTANCE: &str = "instanceId";
 /// The attribute that may be its name.
-const HOSTNAME: &str = "hostname";
+pub(crate) const HOSTNAME: &str = "hostname";
 /// The largest answer: user-data, and a line of attributes.
 const LARGEST_ANSWER: usize = crate::configuration::LARGEST + 64 * 1024;
 /// How long one conversation with the service, or the hypervisor, may take.
@@ -120,7 +120,8 @@ pub(crate) struct Said {
     pub(crate) describes_network: bool,
     /// Whether it has a name for the machine.
     pub(crate) names_machine: bool,
-    pub(crate) user_data: Option<Vec<u8>>,
+    /// Its files of user-data.
+    pub(crate) user_data: Vec<Vec<u8>>,
 }
 
 /// The first line of an agent's answer; what is behind it is the user-data.
@@ -270,6 +271,7 @@ impl Here {
                     shown.state = State::Answered;
                     shown.reason = String::new();
                 });
+                let user_data = Vec::from_iter(user_data);
                 Ok(Said { instance, describes_network, names_machine, user_data })
             }
             Err(reason) => {

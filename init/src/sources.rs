@@ -4,7 +4,7 @@
 //! 1. QEMU's fw_cfg, at `opt/stele/config`
 //! 2. a drive that a platform's tools have made, by its label
 //! 3. the metadata service of the platform, if that is one that has one, or its hypervisor, if that hands something over
-//! 4. the URL in `stele.config=` on the kernel command line, or in `ds=nocloud;s=` there or in the machine's serial number
+//! 4. the URL in `stele.config=` on the kernel command line, or the folder in `ds=nocloud;s=` there or in the machine's serial number
 //!
 //! The first that is there decides: one that is there and is not valid is not passed over in silence. What was found is
 //! the resource `Source`. Each source is one function from the node to bytes, which may be wrapped as clouds pass things
@@ -17,7 +17,10 @@ mod drives;
 mod instance;
 mod url;
 
-use self::drives::{About, Drive};
+use self::{
+    drives::{About, Drive},
+    url::Place,
+};
 use crate::{
     configuration::{self, AcceptError, Include, Intent, LARGEST, Refused, Unwrapped, UserData},
     network::given,
@@ -29,6 +32,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -38,6 +42,8 @@ use std::{
 use stele_kernel::process::Exit;
 
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/stele/config/raw";
+/// What a URL is called among the sources.
+const URL: &str = "url";
 /// How long a source in the network is tried before the machine takes a configuration from whoever brings one, too.
 const PATIENCE: Duration = Duration::from_secs(30);
 const URL_DEADLINE: Duration = Duration::from_secs(30);
@@ -55,6 +61,8 @@ enum SourceError {
     NoFile { device: PathBuf, files: String },
     #[error("fetching {url}: {complaint}")]
     Fetch { url: String, complaint: String },
+    #[error("looking for {url}: {complaint}")]
+    Absent { url: String, complaint: String },
     #[error("fetching {url}")]
     Agent { url: String, source: one_shot::OneShotError },
 }
@@ -112,10 +120,10 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: &Rc<Here>) {
         if let Some(About { form, bytes }) = network {
             given::take_file(node, form, &bytes).await;
         }
-        let (id, _named) = instance::on_drive(node, here, about).await;
+        let (id, _named) = instance::described(node, here, about, BTreeMap::new()).await;
         match user_data {
-            Some(Ok(bytes)) => {
-                match take(node, label, &bytes, 0).await {
+            Some(Ok(files)) => {
+                match take(node, label, &files, 0).await {
                     Taken::Nothing => continue,
                     Taken::Refused => {}
                     Taken::InForce => instance::note(node, here, label, id).await,
@@ -130,10 +138,14 @@ pub(crate) async fn search(node: &Rc<Node>, fw_cfg: FwCfg, here: &Rc<Here>) {
     if in_time(node, async move |node| try_platform(&node, &asked).await).await == Some(true) {
         return;
     }
+    let asked = Rc::clone(here);
     match url::given() {
         // After that it is tried on, beside maintenance mode.
-        Some(url) => drop(in_time(node, async move |node| try_url(&node, &url).await).await),
-        None => say(node, "url", State::Absent, ""),
+        Some(place) => {
+            let _elapsed =
+                in_time(node, async move |node| try_url(&node, &asked, place).await).await;
+        }
+        None => say(node, URL, State::Absent, ""),
     }
 }
 
@@ -193,11 +205,11 @@ async fn try_platform(node: &Rc<Node>, here: &Here) -> bool {
             return false;
         }
     };
-    let Some(bytes) = user_data else {
+    if user_data.is_empty() {
         say(node, source, State::Absent, "the platform has no user-data for this machine");
         return false;
-    };
-    match take(node, source, &bytes, 0).await {
+    }
+    match take(node, source, &user_data, 0).await {
         Taken::Nothing => return false,
         Taken::Refused => {}
         Taken::InForce => {
@@ -208,10 +220,26 @@ async fn try_platform(node: &Rc<Node>, here: &Here) -> bool {
     true
 }
 
-/// Understands what a source has, and puts it in force in place of the generation `base`, or as the first.
-async fn take(node: &Rc<Node>, name: &str, bytes: &[u8], base: u64) -> Taken {
-    let found = configuration::understand_user_data(node, bytes).await;
-    settle(node, name, found, base).await
+/// Understands what a source has, the first of its files that is neither empty nor for others, and puts it in force in place of
+/// the generation `base`, or as the first.
+async fn take(node: &Rc<Node>, name: &str, files: &[Vec<u8>], base: u64) -> Taken {
+    let mut left = None;
+    for bytes in files {
+        match configuration::understand_user_data(node, bytes).await {
+            Ok(UserData::Nothing) => {}
+            Ok(UserData::Foreign(reason)) => {
+                tracing::info!(
+                    source = name,
+                    reason = report::chain(&reason),
+                    "user-data for others is left alone"
+                );
+                left.get_or_insert(reason);
+            }
+            found => return settle(node, name, found, base).await,
+        }
+    }
+    let found = left.map_or(UserData::Nothing, UserData::Foreign);
+    settle(node, name, Ok(found), base).await
 }
 
 /// Puts what was found in force, wherever it is in the end.
@@ -234,7 +262,7 @@ async fn settle(
                 in_time(node, async move |node| follow(&node, &name, &include, base).await).await;
             followed.unwrap_or(Taken::Refused)
         }
-        Err(error) => refuse(node, name, &error),
+        Ok(UserData::Foreign(error)) | Err(error) => refuse(node, name, &error),
     }
 }
 
@@ -310,9 +338,37 @@ fn read(file: &Path) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
-async fn try_url(node: &Rc<Node>, template: &str) {
-    let bytes = fetch_at_last(node, "url", || url::fill(node, template)).await;
-    take(node, "url", &bytes, 0).await;
+async fn try_url(node: &Rc<Node>, here: &Here, place: Place) {
+    match place {
+        Place::File(template) => {
+            let bytes = fetch_at_last(node, URL, || url::fill(node, &template)).await;
+            take(node, URL, &[bytes], 0).await;
+        }
+        Place::Folder(folder, attributes) => try_folder(node, here, &folder, attributes).await,
+    }
+}
+
+/// Takes what is in a folder of NoCloud's. Its user-data has to be there; the others may be.
+async fn try_folder(
+    node: &Rc<Node>,
+    here: &Here,
+    folder: &str,
+    attributes: BTreeMap<String, String>,
+) {
+    let at = |file: &str| format!("{}/{file}", url::fill(node, folder));
+    let user_data = fetch_at_last(node, URL, || at("user-data")).await;
+    let vendor_data = fetch_if_there(node, URL, || at("vendor-data")).await;
+    let about = fetch_if_there(node, URL, || at("meta-data")).await;
+    let network = fetch_if_there(node, URL, || at("network-config")).await;
+    if let Some(bytes) = network {
+        given::take_file(node, "nocloud", &bytes).await;
+    }
+    let about = about.map(|bytes| About { form: "nocloud", bytes });
+    let (id, _named) = instance::described(node, here, about, attributes).await;
+    let files: Vec<_> = [user_data].into_iter().chain(vendor_data).collect();
+    if take(node, URL, &files, 0).await == Taken::InForce {
+        instance::note(node, here, URL, id).await;
+    }
 }
 
 /// Fetches until there is something, waiting longer each time.
@@ -330,6 +386,23 @@ async fn fetch_at_last(node: &Rc<Node>, name: &str, url: impl Fn() -> String) ->
     .await
 }
 
+/// The same of what need not be there.
+async fn fetch_if_there(node: &Rc<Node>, name: &str, url: impl Fn() -> String) -> Option<Vec<u8>> {
+    node.ask_until_answered(LONGEST_WAIT, async || {
+        let url = url();
+        say(node, name, State::Trying, &url);
+        match fetch(node, &url).await {
+            Ok(bytes) => Some(Some(bytes)),
+            Err(SourceError::Absent { .. }) => Some(None),
+            Err(error) => {
+                say(node, name, State::Failed, &report::chain(&error));
+                None
+            }
+        }
+    })
+    .await
+}
+
 async fn fetch(node: &Node, url: &str) -> Result<Vec<u8>, SourceError> {
     let arguments = [url.to_owned(), "--max".to_owned(), LARGEST.to_string()];
     let output = one_shot::run(node, "fetch", &arguments, &[], LARGEST, URL_DEADLINE)
@@ -337,6 +410,9 @@ async fn fetch(node: &Node, url: &str) -> Result<Vec<u8>, SourceError> {
         .map_err(|source| SourceError::Agent { url: url.to_owned(), source })?;
     match output.exit {
         Exit::Code(0) => Ok(output.stdout),
+        Exit::Code(3) => {
+            Err(SourceError::Absent { url: url.to_owned(), complaint: output.complaint })
+        }
         exit => {
             let complaint =
                 if output.complaint.is_empty() { exit.to_string() } else { output.complaint };

@@ -94,6 +94,16 @@ pub enum FetchError {
     Output(#[source] io::Error),
 }
 
+impl FetchError {
+    /// Whether the server has nothing there for us, and will not have it soon (RFC 9110, 15.5).
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        let soon =
+            [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        matches!(self, FetchError::Status(status) if status.is_client_error() && !soon.contains(status))
+    }
+}
+
 /// Checks that this is a URL that can be fetched.
 ///
 /// # Errors

@@ -106,6 +106,8 @@ pub(crate) enum UserData {
     Here(Box<Unwrapped>),
     /// It is somewhere else.
     Elsewhere(Include),
+    /// It is for others; why nothing is taken from it.
+    Foreign(AcceptError),
     /// It is empty.
     Nothing,
 }
@@ -159,6 +161,7 @@ pub(crate) async fn understand_user_data(
             .map(UserData::Elsewhere)
             .map_err(AcceptError::Answer),
         Exit::Code(4) => Ok(UserData::Nothing),
+        Exit::Code(5) => Ok(UserData::Foreign(unsuccessful(output))),
         _ => unwrapped(output).map(|found| UserData::Here(Box::new(found))),
     }
 }
@@ -223,7 +226,7 @@ fn within_limit(bytes: &[u8]) -> Result<(), AcceptError> {
 
 fn unsuccessful(output: Output) -> AcceptError {
     match output.exit {
-        Exit::Code(2) => match serde_json::from_slice(&output.stdout) {
+        Exit::Code(2 | 5) => match serde_json::from_slice(&output.stdout) {
             Ok(findings) => AcceptError::Invalid(findings),
             Err(error) => AcceptError::Answer(error),
         },

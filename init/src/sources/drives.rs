@@ -16,7 +16,7 @@ struct Known {
     name: &'static str,
     /// The label, in any case; all of it, or its beginning.
     label: Label,
-    /// Where the user-data is: the first of these files that there is.
+    /// Where the user-data may be: in the first of these files with any for this system.
     user_data: &'static [&'static str],
     /// The file that says what the platform knows of the machine, and its form, as the configure agent calls it.
     about: (&'static str, &'static str),
@@ -87,8 +87,8 @@ const KNOWN: [Known; 5] = [
 #[derive(Debug)]
 pub(super) struct Drive {
     pub(super) label: &'static str,
-    /// Nothing if there is no such drive.
-    pub(super) user_data: Option<Result<Vec<u8>, SourceError>>,
+    /// Its files of user-data. Nothing if there is no such drive.
+    pub(super) user_data: Option<Result<Vec<Vec<u8>>, SourceError>>,
     pub(super) about: Option<About>,
     pub(super) network: Option<About>,
 }
@@ -133,7 +133,7 @@ fn labels() -> Vec<(String, &'static str, String)> {
 }
 
 struct Contents {
-    user_data: Result<Vec<u8>, SourceError>,
+    user_data: Result<Vec<Vec<u8>>, SourceError>,
     about: Option<About>,
     network: Option<About>,
 }
@@ -143,17 +143,16 @@ fn read_drive(device: &Path, fstype: &str, known: &Known) -> Result<Contents, So
     fs::create_dir_all(MOUNT).map_err(failed)?;
     mount::mount(&device.to_string_lossy(), Path::new(MOUNT), fstype, Forbid::READ_ONLY, "")
         .map_err(failed)?;
-    let files = known.user_data.join(" or ");
-    let mut user_data = Err(SourceError::NoFile { device: device.to_owned(), files });
-    for file in known.user_data {
-        match read(&Path::new(MOUNT).join(file)) {
-            Err(SourceError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            other => {
-                user_data = other;
-                break;
-            }
-        }
-    }
+    let files = known.user_data.iter().map(|file| read(&Path::new(MOUNT).join(file)));
+    let there = files.filter(|read| match read {
+        Err(SourceError::Read { source, .. }) => source.kind() != io::ErrorKind::NotFound,
+        _ => true,
+    });
+    let user_data = there.collect::<Result<Vec<_>, _>>().and_then(|read| {
+        let files = known.user_data.join(" or ");
+        let none = SourceError::NoFile { device: device.to_owned(), files };
+        if read.is_empty() { Err(none) } else { Ok(read) }
+    });
     // A drive need not know anything of the machine.
     let beside = |(file, form): (&str, &'static str)| {
         read(&Path::new(MOUNT).join(file)).ok().map(|bytes| About { form, bytes })

@@ -21,7 +21,7 @@ use crate::{
     platform::{Here, INSTANCE, Said},
     report, state,
 };
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 use stele_machine::{
     boots::Start,
     instance::{self, Instance, Verdict},
@@ -37,24 +37,27 @@ pub(super) async fn note(node: &Node, here: &Here, source: &str, id: Option<Stri
     }
 }
 
-/// Takes what a drive says of the machine. Returns which instance this is by that, and whether it has a name for it.
-pub(super) async fn on_drive(
+/// Takes what a file says of the machine, and what is said besides, which goes before. Returns which instance this is by that,
+/// and whether it has a name.
+pub(super) async fn described(
     node: &Node,
     here: &Here,
     about: Option<About>,
+    besides: BTreeMap<String, String>,
 ) -> (Option<String>, bool) {
-    let Some(About { form, bytes }) = about else { return (None, false) };
-    match configuration::understand_attributes(node, form, &bytes).await {
-        Ok(attributes) => {
-            let id = attributes.get(INSTANCE).cloned();
-            (id, here.take(node, attributes).await)
-        }
-        Err(error) => {
-            let error = report::chain(&error);
-            tracing::warn!(error, "what a drive says of the machine can't be read");
-            (None, false)
+    let mut attributes = BTreeMap::new();
+    if let Some(About { form, bytes }) = about {
+        match configuration::understand_attributes(node, form, &bytes).await {
+            Ok(understood) => attributes = understood,
+            Err(error) => {
+                let error = report::chain(&error);
+                tracing::warn!(error, form, "what a platform says of the machine can't be read");
+            }
         }
     }
+    attributes.extend(besides);
+    let id = attributes.get(INSTANCE).cloned();
+    (id, here.take(node, attributes).await)
 }
 
 /// Listens whether a machine with a saved configuration is another instance now. As on a first boot, a drive comes first.
@@ -63,18 +66,18 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
     if here.is_known() {
         let drives = look_at_drives(node, here).await;
         let found = drives.into_iter().find_map(|drive| match drive {
-            Drive { label, user_data: Some(Ok(bytes)), about, network } => {
-                Some((label, bytes, about, network))
+            Drive { label, user_data: Some(Ok(files)), about, network } => {
+                Some((label, files, about, network))
             }
             Drive { .. } => None,
         });
-        if let Some((label, bytes, about, network)) = found {
+        if let Some((label, user_data, about, network)) = found {
             let describes_network = network.is_some();
             if let Some(About { form, bytes }) = network {
                 given::take_file(node, form, &bytes).await;
             }
-            let (instance, names_machine) = on_drive(node, here, about).await;
-            let said = Said { instance, describes_network, names_machine, user_data: Some(bytes) };
+            let (instance, names_machine) = described(node, here, about, BTreeMap::new()).await;
+            let said = Said { instance, describes_network, names_machine, user_data };
             consider(node, here, label, said).await;
             decided = true;
         }
@@ -123,9 +126,9 @@ async fn consider(node: &Rc<Node>, here: &Here, source: &str, said: Said) {
     if !said.names_machine {
         called::forget(node).await;
     }
-    let taken = match said.user_data {
-        None => Taken::Nothing,
-        Some(bytes) => take(node, source, &bytes, generation(node)).await,
+    let taken = match said.user_data.as_slice() {
+        [] => Taken::Nothing,
+        files => take(node, source, files, generation(node)).await,
     };
     match taken {
         Taken::InForce => {

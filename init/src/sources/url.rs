@@ -1,27 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The URL of a configuration: where it is given, and what of the machine is put into it.
 
-use crate::{arguments, node::Node, platform};
-use std::fs;
+use crate::{
+    arguments,
+    node::Node,
+    platform::{self, HOSTNAME, INSTANCE},
+};
+use std::{collections::BTreeMap, fs};
 
 const LINKS: &str = "/sys/class/net";
 /// How NoCloud says where its files are, on the command line or in the serial number.
 const NOCLOUD: &str = "ds=nocloud";
 
-/// The URL on the kernel command line, or in the machine's serial number, as hypervisors pass one to NoCloud.
-pub(super) fn given() -> Option<String> {
+/// Where a configuration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// At a URL.
+    File(String),
+    /// In a folder of NoCloud's, with what the machine is told beside it, which goes before what is there.
+    Folder(String, BTreeMap<String, String>),
+}
+
+/// The place on the kernel command line, or in the machine's serial number, as hypervisors pass one to NoCloud.
+pub(super) fn given() -> Option<Place> {
     arguments::given("stele.config=")
+        .map(Place::File)
         .or_else(|| nocloud(&arguments::given(NOCLOUD)?))
         .or_else(|| nocloud(platform::facts().serial.strip_prefix(NOCLOUD)?))
 }
 
-/// Where the user-data is, of what is behind `ds=nocloud`: `-net;i=ID;s=URL` or `;s=URL`.
-fn nocloud(words: &str) -> Option<String> {
-    let folder = words
-        .split(';')
-        .find_map(|word| word.strip_prefix("s=").or_else(|| word.strip_prefix("seedfrom=")))?;
+/// What is behind `ds=nocloud`, `-net;i=ID;h=NAME;s=URL` or `;s=URL`, in cloud-init's words:
+/// <https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html>.
+fn nocloud(words: &str) -> Option<Place> {
+    let (mut folder, mut attributes) = (None, BTreeMap::new());
+    for (key, value) in words.split(';').filter_map(|word| word.split_once('=')) {
+        match key {
+            "s" | "seedfrom" => folder = Some(value),
+            "i" | "instance-id" => drop(attributes.insert(INSTANCE.to_owned(), value.to_owned())),
+            "h" | "local-hostname" => {
+                drop(attributes.insert(HOSTNAME.to_owned(), value.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    let folder = folder?;
     let known = folder.starts_with("http://") || folder.starts_with("https://");
-    known.then(|| format!("{}/user-data", folder.trim_end_matches('/')))
+    known.then(|| Place::Folder(folder.trim_end_matches('/').to_owned(), attributes))
 }
 
 /// Puts into a URL what it asks for: `${uuid}`, `${serial}`, `${mac}` and `${hostname}`.
@@ -77,11 +101,19 @@ mod tests {
     }
 
     #[test]
-    fn nocloud_says_where_its_files_are() {
-        let expected = Some("http://10.0.2.2:8000/n1/user-data".to_owned());
-        assert_eq!(nocloud(";s=http://10.0.2.2:8000/n1/"), expected);
-        assert_eq!(nocloud("-net;i=iid-1;seedfrom=http://10.0.2.2:8000/n1"), expected);
+    fn nocloud_says_where_its_files_are_and_what_the_machine_is() {
+        let place = |attributes: &[(&str, &str)]| {
+            let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let folder = "http://10.0.2.2:8000/n1".to_owned();
+            Some(Place::Folder(folder, attributes.iter().map(owned).collect()))
+        };
+        assert_eq!(nocloud(";s=http://10.0.2.2:8000/n1/"), place(&[]));
+        let named = [("instanceId", "iid-1"), ("hostname", "web")];
+        assert_eq!(nocloud("-net;i=iid-1;h=web;seedfrom=http://10.0.2.2:8000/n1"), place(&named));
+        let long = ";s=http://10.0.2.2:8000/n1;local-hostname=web;instance-id=iid-1;x=y;z";
+        assert_eq!(nocloud(long), place(&named));
         assert_eq!(nocloud(";s=file:///etc"), None);
+        assert_eq!(nocloud(";h=web"), None);
         assert_eq!(nocloud(""), None);
     }
 }

@@ -7,7 +7,8 @@
 //! With `--included` as well, but its digest has to be this one, and it may not be elsewhere again.
 //!
 //! Exit 0 with the canonical form, a JSON array of documents, and on the next line where each of them stood; 2 with a JSON
-//! array of findings; 3 with a JSON object that says where the configuration is (`url`, `sha256`); 4 when the user-data is empty; 1 when standard
+//! array of findings; 3 with a JSON object that says where the configuration is (`url`, `sha256`); 4 when the user-data is empty; 5 with an
+//! array of findings when it is for others; 1 when standard
 //! input or output fails, with a line on standard error.
 
 #![forbid(unsafe_code)]
@@ -49,6 +50,8 @@ enum Answer {
     Network(Vec<Value>),
     Config(Box<Located>),
     Findings(Vec<Finding>),
+    /// Why it is not for this system.
+    Others(Vec<Finding>),
     Include(Include),
 }
 
@@ -110,6 +113,9 @@ fn read(input: impl Read, wrapping: &Wrapping) -> io::Result<Answer> {
         Wrapping::None => return Ok(parse(&bytes)),
         Wrapping::UserData => match user_data::unwrap(&bytes, false) {
             Err(UserDataError::Empty) => return Ok(Answer::Nothing),
+            Err(error @ (UserDataError::Foreign { .. } | UserDataError::NoPart(_))) => {
+                return Ok(Answer::Others(finding(error.to_string())));
+            }
             unwrapped => unwrapped.map_err(|error| error.to_string()),
         },
         Wrapping::Included(wanted) => included(&bytes, wanted),
@@ -122,16 +128,21 @@ fn read(input: impl Read, wrapping: &Wrapping) -> io::Result<Answer> {
             parse(&text)
         }
         Ok(UserData::Include(include)) => Answer::Include(include),
-        Err(message) => Answer::Findings(vec![Finding {
-            document: 0,
-            kind: String::new(),
-            path: String::new(),
-            line: 0,
-            message,
-            expected: String::new(),
-            warning: false,
-        }]),
+        Err(message) => Answer::Findings(finding(message)),
     })
+}
+
+/// A finding that is of no document.
+fn finding(message: String) -> Vec<Finding> {
+    vec![Finding {
+        document: 0,
+        kind: String::new(),
+        path: String::new(),
+        line: 0,
+        message,
+        expected: String::new(),
+        warning: false,
+    }]
 }
 
 fn included(bytes: &[u8], wanted: &str) -> Result<UserData, String> {
@@ -162,6 +173,7 @@ fn answer(found: &Answer, mut output: impl Write) -> io::Result<u8> {
         Answer::Network(documents) => (0, serde_json::to_vec(documents)?),
         Answer::Attributes(attributes) => (0, serde_json::to_vec(attributes)?),
         Answer::Findings(findings) => (2, serde_json::to_vec(findings)?),
+        Answer::Others(findings) => (5, serde_json::to_vec(findings)?),
         Answer::Include(include) => (3, serde_json::to_vec(include)?),
     };
     output.write_all(&bytes)?;
@@ -217,8 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn scripts_are_refused_only_where_they_are_expected() {
+    fn what_is_for_others_is_told_from_what_is_wrong() {
         let (code, output) = run("#!/bin/sh\n".as_bytes(), &Wrapping::UserData);
-        assert_eq!((code, output.contains("is a script")), (2, true), "{output}");
+        assert_eq!((code, output.contains("is a script")), (5, true), "{output}");
+        let parts = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n\
+            --x\nContent-Type: text/x-shellscript\n\n#!/bin/sh\n--x--\n";
+        let (code, output) = run(parts.as_bytes(), &Wrapping::UserData);
+        assert_eq!((code, output.contains("none of the parts")), (5, true), "{output}");
+        assert_eq!(run("#include\n".as_bytes(), &Wrapping::UserData).0, 2);
+        assert_eq!(run("#!/bin/sh\n".as_bytes(), &Wrapping::None).0, 2);
     }
 }

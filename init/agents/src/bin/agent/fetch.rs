@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `agent fetch URL` and `agent fetch --registry REFERENCE`: what is there, on standard output.
 //!
-//! Exit 0 when all of it is written; otherwise 1, and one line on standard error says what was tried and why it failed.
+//! Exit 0 when all of it is written; 3 when the server has nothing there for us; otherwise 1. One line on standard error says
+//! what was tried and why it failed.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
         Ok(Err(error)) => {
             let name = name.replace(char::is_control, " ");
             eprintln!("fetching {name}: {}", sentence(&error));
-            ExitCode::from(1)
+            ExitCode::from(if error.is_absence() { 3 } else { 1 })
         }
     }
 }
