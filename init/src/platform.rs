@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 use stele_kernel::{
+    hypervisor,
     net::{Fence, Ports},
     process::Exit,
 };
@@ -417,7 +418,7 @@ fn address(server: &str) -> Option<IpAddr> {
 /// What the firmware says of the machine.
 pub(crate) fn facts() -> Facts {
     let read = |fact: Fact| {
-        let text = fs::read_to_string(Path::new(DMI).join(fact.file())).unwrap_or_default();
+        let text = fs::read_to_string(Path::new(DMI).join(fact.name())).unwrap_or_default();
         report::plain(text.trim(), LONGEST_TEXT)
     };
     Facts {
@@ -426,6 +427,7 @@ pub(crate) fn facts() -> Facts {
         uuid: read(Fact::Uuid),
         serial: read(Fact::Serial),
         asset_tag: read(Fact::AssetTag),
+        hypervisor: hypervisor::name().unwrap_or_default(),
         drives: Vec::new(),
     }
 }

@@ -18,7 +18,8 @@
 //! * [`capture`]: copies of what passes a link.
 //! * [`inherited`]: descriptors that a program was started with.
 //! * [`watchdog`]: what restarts a machine that hangs.
-//! * [`backdoor`]: words with VMware's hypervisor.
+//! * [`hypervisor`]: what a hypervisor calls itself.
+//! * [`backdoor`]: words with VMware's.
 //!
 //! This is the only crate that may hold `unsafe`; each site says why it is sound.
 
@@ -27,6 +28,7 @@ pub mod block;
 pub mod capture;
 pub mod clock;
 pub mod efivars;
+pub mod hypervisor;
 pub mod inherited;
 pub mod kmsg;
 pub mod loopdev;

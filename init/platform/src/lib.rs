@@ -35,7 +35,7 @@ mod vmware;
 mod vultr;
 
 /// What the machine says of itself: the files of `/sys/class/dmi/id`, which are the firmware's (SMBIOS reference specification,
-/// DSP0134, 7.2 to 7.4), and its drives.
+/// DSP0134, 7.2 to 7.4), its hypervisor, and its drives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// `sys_vendor`.
@@ -48,6 +48,8 @@ pub struct Facts {
     pub serial: String,
     /// `chassis_asset_tag`.
     pub asset_tag: String,
+    /// What its hypervisor calls itself; nothing without one.
+    pub hypervisor: String,
     /// The labels of its drives, once they are known.
     pub drives: Vec<String>,
 }
@@ -67,18 +69,21 @@ pub enum Fact {
     Serial,
     /// `chassis_asset_tag`.
     AssetTag,
+    /// What the hypervisor calls itself, whoever made the firmware.
+    Hypervisor,
 }
 
 impl Fact {
-    /// The name of the file that says it.
+    /// What it is called: the name of the file that says it, if it is the firmware's.
     #[must_use]
-    pub const fn file(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Fact::Vendor => "sys_vendor",
             Fact::Product => "product_name",
             Fact::Uuid | Fact::SwappedUuid => "product_uuid",
             Fact::Serial => "product_serial",
             Fact::AssetTag => "chassis_asset_tag",
+            Fact::Hypervisor => "hypervisor",
         }
     }
 
@@ -93,6 +98,7 @@ impl Fact {
             }
             Fact::Serial => facts.serial.clone(),
             Fact::AssetTag => facts.asset_tag.clone(),
+            Fact::Hypervisor => facts.hypervisor.clone(),
         }
     }
 }
@@ -126,8 +132,8 @@ impl Sign {
     #[must_use]
     pub fn in_words(self) -> String {
         match self {
-            Sign::Is(fact, text) => format!("{} is {text}", fact.file()),
-            Sign::Begins(fact, text) => format!("{} begins with {text}", fact.file()),
+            Sign::Is(fact, text) => format!("{} is {text}", fact.name()),
+            Sign::Begins(fact, text) => format!("{} begins with {text}", fact.name()),
             Sign::Drive(label) => format!("a drive is labelled {label}"),
         }
     }
@@ -380,7 +386,7 @@ mod tests {
             uuid: uuid.to_owned(),
             serial: String::new(),
             asset_tag: asset_tag.to_owned(),
-            drives: Vec::new(),
+            ..Facts::default()
         }
     }
 
@@ -414,6 +420,7 @@ mod tests {
             ("nutanix", "Nutanix", "AHV", "", ""),
             ("openstack", "OpenStack Foundation", "OpenStack Nova", "", ""),
             ("openstack", "QEMU", "Standard PC", "OpenTelekomCloud", ""),
+            ("openstack", "QEMU", "Standard PC", "Samsung Cloud Platform", ""),
             ("oracle", "QEMU", "Standard PC", "OracleCloud.com", ""),
             ("qemu", "QEMU", "Standard PC (Q35 + ICH9, 2009)", "", ""),
             ("scaleway", "Scaleway", "SCW-DEV1-S", "", ""),
@@ -426,6 +433,12 @@ mod tests {
         ] {
             assert_eq!(name(&facts(vendor, product, tag, uuid)), expected, "{vendor} {product}");
         }
+        // VMware may show a guest the firmware of its host.
+        let hypervisor = "VMwareVMware".to_owned();
+        let reflected = Facts { hypervisor, ..facts("Dell Inc.", "PowerEdge R650", "", "") };
+        assert_eq!(name(&reflected), "vmware");
+        let context = Facts { drives: vec!["CONTEXT".to_owned()], ..reflected };
+        assert_eq!(name(&context), "opennebula");
         let serial = Facts { serial: "GoogleCloud-1A2B".to_owned(), ..Facts::default() };
         assert_eq!(name(&serial), "gcp");
     }

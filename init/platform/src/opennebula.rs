@@ -3,7 +3,7 @@
 //! user-data is on a drive, by which it is known: the firmware names the hypervisor.
 
 use crate::{
-    Fact::Vendor,
+    Fact::{Hypervisor, Vendor},
     Platform,
     Sign::{Begins, Drive, Is},
 };
@@ -13,6 +13,7 @@ pub(crate) const PLATFORM: Platform = Platform {
     signs: &[
         &[Is(Vendor, "QEMU"), Drive("CONTEXT")],
         &[Begins(Vendor, "VMware"), Drive("CONTEXT")],
+        &[Is(Hypervisor, "VMwareVMware"), Drive("CONTEXT")],
     ],
     metadata: None,
     channel: None,

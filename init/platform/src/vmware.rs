@@ -2,11 +2,17 @@
 //! VMware. Its hypervisor hands over what the machine's settings have below `guestinfo.`, in the keys of cloud-init:
 //! <https://docs.cloud-init.io/en/latest/reference/datasources/vmware.html>.
 
-use crate::{Channel, Fact::Vendor, Platform, Sign::Begins};
+use crate::{
+    Channel,
+    Fact::{Hypervisor, Vendor},
+    Platform,
+    Sign::{Begins, Is},
+};
 
 pub(crate) const PLATFORM: Platform = Platform {
     name: "vmware",
-    signs: &[&[Begins(Vendor, "VMware")]],
+    // Its firmware may be that of the host (`SMBIOS.reflectHost`).
+    signs: &[&[Begins(Vendor, "VMware")], &[Is(Hypervisor, "VMwareVMware")]],
     metadata: None,
     channel: Some(Channel { name: "guestinfo", device: None, forgets: true }),
     time_servers: &[],
