@@ -8,7 +8,7 @@
 #[path = "../../../init/agents/src/guestinfo/model.rs"]
 mod model;
 
-use crate::world::{Kept, World, field, resource, says, scratch};
+use crate::world::{Kept, World, field, is_named, resource, says, scratch};
 use anyhow::{Context as _, Result, bail, ensure};
 use hack::{
     debugger::{Debugger, Register},
@@ -155,6 +155,8 @@ pub(crate) fn guestinfo(world: &World, checks: &Checks) -> Result<()> {
             let platform = resource(&node, "platform", "vmware")?;
             ensure!(field(&platform, "state")? == "answered", "{platform}");
             ensure!(field(&platform, "instanceId")? == "iid-vm", "{platform}");
+            ensure!(field(&platform, "hostname")? == "ignored", "{platform}");
+            is_named(&node, "guestinfo", "configuration")?;
             node.wait_until("the link is as the metadata describes it", SOON, || {
                 let link = resource(&node, "link", "eth0")?;
                 Ok(field(&link, "mtu").is_ok_and(|mtu| mtu.trim_end_matches(".0") == "1400"))

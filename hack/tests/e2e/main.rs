@@ -117,6 +117,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "source::include", machines: 1, run: source::include },
     Scenario { name: "source::script", machines: 1, run: source::script },
     Scenario { name: "source::url", machines: 1, run: source::url },
+    Scenario { name: "source::folder", machines: 1, run: source::folder },
     Scenario { name: "source::refused", machines: 1, run: source::refused },
 ];
 

@@ -303,6 +303,23 @@ pub(crate) fn with_more(node: &Node, more: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A configuration without the name of its machine, which has to come from somewhere else then.
+pub(crate) fn nameless(configuration: &Path) -> Result<String> {
+    let text = fs::read_to_string(configuration)?;
+    let (named, others): (Vec<&str>, Vec<&str>) =
+        text.split("\n---\n").partition(|document| document.contains("kind: Hostname"));
+    ensure!(named.len() == 1, "The configuration has {} names", named.len());
+    Ok(format!("{}\n", others.join("\n---\n").trim_end()))
+}
+
+/// Fails unless this is the node's name, and it has it from there.
+pub(crate) fn is_named(node: &Node, name: &str, origin: &str) -> Result<()> {
+    let hostname = resource(node, "hostname", "hostname")?;
+    let found = (field(&hostname, "hostname")?, field(&hostname, "origin")?);
+    ensure!(found == (name.to_owned(), origin.to_owned()), "{hostname}");
+    Ok(())
+}
+
 /// Writes `certificate.pem` of this name and its `key.pem` into a folder. Returns the certificate of who signed it, in PEM.
 pub(crate) fn certificates(folder: &TempDir, name: &str) -> Result<String> {
     let mut params = CertificateParams::new(Vec::new())?;
