@@ -415,12 +415,15 @@ fn address(server: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// What the firmware says of the machine.
+/// What a file of the firmware's says.
+pub(crate) fn dmi(file: &str) -> String {
+    let text = fs::read_to_string(Path::new(DMI).join(file)).unwrap_or_default();
+    report::plain(text.trim(), LONGEST_TEXT)
+}
+
+/// What the firmware says of the machine, and the processor of the hypervisor.
 pub(crate) fn facts() -> Facts {
-    let read = |fact: Fact| {
-        let text = fs::read_to_string(Path::new(DMI).join(fact.name())).unwrap_or_default();
-        report::plain(text.trim(), LONGEST_TEXT)
-    };
+    let read = |fact: Fact| dmi(fact.name());
     Facts {
         vendor: read(Fact::Vendor),
         product: read(Fact::Product),

@@ -12,6 +12,17 @@ const LINKS: &str = "/sys/class/net";
 /// How NoCloud says where its files are, on the command line or in the serial number.
 const NOCLOUD: &str = "ds=nocloud";
 
+/// What NoCloud may ask for of the firmware, in cloud-init's words (`__dmi.WORD__`), and the files that say it.
+const DMI: [(&str, &str); 7] = [
+    ("baseboard-serial-number", "board_serial"),
+    ("chassis-asset-tag", "chassis_asset_tag"),
+    ("chassis-serial-number", "chassis_serial"),
+    ("system-manufacturer", "sys_vendor"),
+    ("system-product-name", "product_name"),
+    ("system-serial-number", "product_serial"),
+    ("system-uuid", "product_uuid"),
+];
+
 /// Where a configuration is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -48,19 +59,22 @@ fn nocloud(words: &str) -> Option<Place> {
     known.then(|| Place::Folder(folder.trim_end_matches('/').to_owned(), attributes))
 }
 
-/// Puts into a URL what it asks for: `${uuid}`, `${serial}`, `${mac}` and `${hostname}`.
+/// Puts into a URL what it asks for: `${uuid}`, `${serial}`, `${mac}` and `${hostname}`, and what the firmware says in NoCloud's
+/// words.
 pub(super) fn fill(node: &Node, template: &str) -> String {
     let facts = platform::facts();
     let hostname = node.identity.borrow().hostname.clone();
     let values =
         [("uuid", facts.uuid), ("serial", facts.serial), ("mac", mac()), ("hostname", hostname)];
-    filled(template, &values)
+    let ours = values.map(|(name, value)| (format!("${{{name}}}"), value));
+    let of_firmware = DMI.map(|(word, file)| (format!("__dmi.{word}__"), platform::dmi(file)));
+    filled(template, ours.iter().chain(&of_firmware))
 }
 
-fn filled(template: &str, values: &[(&str, String)]) -> String {
-    values.iter().fold(template.to_owned(), |url, (name, value)| {
-        url.replace(&format!("${{{name}}}"), &encoded(value))
-    })
+fn filled<'a>(template: &str, values: impl IntoIterator<Item = &'a (String, String)>) -> String {
+    values
+        .into_iter()
+        .fold(template.to_owned(), |url, (word, value)| url.replace(word, &encoded(value)))
 }
 
 /// Percent-encodes all that means something in a URL (RFC 3986, 2.3), but the colons of hardware addresses.
@@ -92,11 +106,16 @@ mod tests {
 
     #[test]
     fn what_a_url_asks_for_is_put_in() {
-        let values = [("mac", "52:54:00:12:34:56".to_owned()), ("serial", "a b/${mac}".to_owned())];
-        let url = "http://10.0.2.2/${mac}/${serial}/${nothing}?$1";
+        let values = [
+            ("${mac}", "52:54:00:12:34:56"),
+            ("${serial}", "a b/${mac}"),
+            ("__dmi.system-uuid__", "4c4c4544-0051"),
+        ];
+        let values = values.map(|(word, value)| (word.to_owned(), value.to_owned()));
+        let url = "http://10.0.2.2/${mac}/${serial}/${nothing}?$1&__dmi.system-uuid__";
         assert_eq!(
             filled(url, &values),
-            "http://10.0.2.2/52:54:00:12:34:56/a%20b%2F%24%7Bmac%7D/${nothing}?$1"
+            "http://10.0.2.2/52:54:00:12:34:56/a%20b%2F%24%7Bmac%7D/${nothing}?$1&4c4c4544-0051"
         );
     }
 

@@ -176,3 +176,12 @@ fn urls() {
     assert!(sentence(&parse("stele.efi").unwrap_err()).starts_with("this is not a URL: "));
     assert_eq!(shown(&parse("https://me:secret@host/x").unwrap()), "https://me:%E2%80%A6@host/x");
 }
+
+#[test]
+fn what_a_server_does_not_have_is_told_from_its_trouble() {
+    let absent =
+        |status: u16| FetchError::Status(StatusCode::from_u16(status).unwrap()).is_absence();
+    assert!([400, 401, 403, 404, 410].into_iter().all(absent));
+    assert!(![408, 425, 429, 500, 502, 503].into_iter().any(absent));
+    assert!(!parse("file:///x").unwrap_err().is_absence());
+}
