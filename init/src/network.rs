@@ -282,7 +282,8 @@ impl Network {
         errors.extend(self.routers.pass(&mut self.netlink, &desired, &observed));
         errors.extend(self.acd.run(&observed, &self.heard.links).err());
         let mut pending = false;
-        match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, config) {
+        let links = &observed.links;
+        match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, wanted, links) {
             firewall::Outcome::Same => {}
             firewall::Outcome::Pending => pending = true,
             firewall::Outcome::Failed(error) => errors.push(error),

@@ -264,6 +264,19 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
                 && resource(&node, "link", "eth0").is_ok())
         })
     });
+    checks.check("a rule is for the link that a document is for, whatever its name", || {
+        let uplink = UPLINK.replace("eth0", &format!("uplink\nmatch: {{mac: '{UPLINK_MAC}'}}"));
+        let shut = "---\napiVersion: stele/v1\nkind: Firewall\ningress: drop\n";
+        let rules = "rules: [{protocol: tcp, interfaces: [uplink]}]\n";
+        let rule = "---\napiVersion: stele/v1\nkind: RoutingRule\nname: up\npriority: 900\nincoming: uplink\ntable: 100\n";
+        let file = with_more(&node, &format!("{uplink}{shut}{rules}{rule}"))?;
+        node.ctl.run(["apply-config", "-f", &file.to_string_lossy(), "--confirm-within", "30s"])?;
+        let rule = resource(&node, "routingrule", "900/ipv4/100")?;
+        ensure!(field(&rule, "incoming")? == "eth0", "{rule}");
+        // A connection of its own, which that rule alone lets in.
+        node.ctl.run(["confirm"])?;
+        apply(&node, "")
+    });
     checks.check("a machine is found by the name that the configuration gives it", || {
         let hosts = "---\napiVersion: stele/v1\nkind: Hosts\nname: gateway\nhosts: [{address: 10.0.2.2, names: [gateway.test]}]\n";
         apply(&node, hosts)?;

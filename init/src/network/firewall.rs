@@ -7,7 +7,11 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use stele_config::{Direction, Firewall, FirewallAction, FirewallProtocol, MachineConfig};
 use stele_kernel::net::{self, NetError, Netlink, Transport, Verdict};
-use stele_machine::network::firewall::{Rule, Ruleset, derive};
+use stele_machine::network::{
+    Link, desired,
+    firewall::{Rule, Ruleset, derive},
+    wanted::Wanted,
+};
 
 /// What rules ask the kernel for.
 const MODULES: [&str; 4] = ["nf_tables", "nft_ct", "nft_limit", "nft_reject_inet"];
@@ -35,9 +39,11 @@ pub(super) fn pass(
     node: &Node,
     netlink: &mut Netlink,
     modules: &mut Modules,
-    config: Option<&MachineConfig>,
+    wanted: Wanted<'_>,
+    links: &[Link],
 ) -> Outcome {
-    let document = config.and_then(MachineConfig::firewall);
+    let document = wanted.config.and_then(MachineConfig::firewall);
+    let named = |name: &str| desired::named(name, wanted.links(), links);
     let outcome = match document {
         // Whose kernel never had the module has no table of ours either.
         None if !modules.asked(MODULES[0]) => Ok(true),
@@ -45,7 +51,7 @@ pub(super) fn pass(
         // All are asked for, whether or not the first is there.
         Some(document) => match MODULES.map(|name| modules.ready((name, ""))) {
             ready if ready.contains(&false) => Ok(false),
-            _ => replace(netlink, &derive(document)).map(|()| true),
+            _ => replace(netlink, &derive(document, named)).map(|()| true),
         },
     };
     let (state, reason) = match &outcome {

@@ -138,7 +138,8 @@ impl Desired {
         delegation::divide(&mut desired, dhcp);
         choose_tables(&mut desired, &made);
         drop_rivals(&mut desired);
-        Desired { links: desired, made, rules: rules::derive(wanted.config) }
+        let rules = rules::derive(wanted.config, |name| named(name, documents, links));
+        Desired { links: desired, made, rules }
     }
 
     /// What a link takes from a DHCP server, if one is asked there.
@@ -173,18 +174,33 @@ impl Desired {
 /// The name of the link that a document is for. What it is found by stands for a link that is not there: no link can be called
 /// so.
 pub fn interface(document: &stele_config::Link, links: &[Link]) -> String {
-    let Some(matched) = document.matched() else { return document.name().to_string() };
+    match (document.matched(), found(document, links)) {
+        (Some(matched), None) => matched.to_string(),
+        (_, Some(name)) => name,
+        (None, None) => document.name().to_string(),
+    }
+}
+
+/// The name of the link that a document is for, unless that is to be found and is not there.
+fn found(document: &stele_config::Link, links: &[Link]) -> Option<String> {
+    let Some(matched) = document.matched() else { return Some(document.name().to_string()) };
     let mut fitting = links.iter().filter(|link| matched.fits(&link.device));
     // Bridges, bonds and VLANs have the address of what is below them.
     let found = fitting.clone().find(|link| link.physical && !link.backs_another(links));
-    let found = found.or_else(|| fitting.next());
-    found.map_or_else(|| matched.to_string(), |link| link.name.clone())
+    found.or_else(|| fitting.next()).map(|link| link.name.clone())
 }
 
 /// The name of the link that documents call so: what a `Link` is for, or else the link itself.
 fn actual(name: &str, documents: &[stele_config::Link], links: &[Link]) -> String {
     let document = documents.iter().find(|document| document.name().as_str() == name);
     document.map_or_else(|| name.to_owned(), |document| interface(document, links))
+}
+
+/// The same for who may only name what can be there: none while that which a `Link` is for is not.
+#[must_use]
+pub fn named(name: &str, documents: &[stele_config::Link], links: &[Link]) -> Option<String> {
+    let document = documents.iter().find(|document| document.name().as_str() == name);
+    document.map_or_else(|| Some(name.to_owned()), |document| found(document, links))
 }
 
 /// What becomes of other links with one that the kernel makes: it is up, and so is what it is on and what is in it.

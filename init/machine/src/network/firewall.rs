@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The firewall: what a document says and what is always accepted, as rules in order; and whether the API can be reached.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 use stele_config::{
     Cidr, Direction, Firewall, FirewallAction, FirewallDefault, FirewallProtocol, FirewallRule,
     InterfaceName,
@@ -56,9 +59,10 @@ pub struct Rule {
     pub action: FirewallAction,
 }
 
-/// The rules of a document, with what is always accepted before them.
+/// The rules of a document, with what is always accepted before them, and the links that they are `named` for. What a rule says of
+/// a link that is not there it says once that has come.
 #[must_use]
-pub fn derive(document: &Firewall) -> Ruleset {
+pub fn derive(document: &Firewall, named: impl Fn(&str) -> Option<String>) -> Ruleset {
     let mut rules = Vec::new();
     for direction in [Direction::Ingress, Direction::Egress] {
         let neighbours = Rule {
@@ -89,7 +93,7 @@ pub fn derive(document: &Firewall) -> Ruleset {
     if document.looks_at_forward() {
         rules.push(Rule { established: true, ..accepted(Direction::Forward) });
     }
-    rules.extend(document.rules().iter().flat_map(of_document));
+    rules.extend(document.rules().iter().flat_map(|rule| of_document(rule, &named)));
     Ruleset {
         drops_ingress: document.ingress() == FirewallDefault::Drop,
         drops_egress: document.egress() == FirewallDefault::Drop,
@@ -155,11 +159,19 @@ fn accepted(direction: Direction) -> Rule {
 }
 
 /// One rule for each family, where it says something of addresses or of a protocol that has another form in each.
-fn of_document(document: &FirewallRule) -> Vec<Rule> {
-    let names = |links: &[InterfaceName]| links.iter().map(ToString::to_string).collect();
+fn of_document(document: &FirewallRule, named: impl Fn(&str) -> Option<String>) -> Vec<Rule> {
+    // One for links none of which is there is for none: without names it would be for all of them.
+    let names = |links: &[InterfaceName]| {
+        let names: BTreeSet<_> = links.iter().filter_map(|link| named(link.as_str())).collect();
+        (names.is_empty() == links.is_empty()).then(|| names.into_iter().collect())
+    };
+    let (Some(incoming), Some(outgoing)) = (names(document.incoming()), names(document.outgoing()))
+    else {
+        return Vec::new();
+    };
     let rule = Rule {
-        incoming: names(document.incoming()),
-        outgoing: names(document.outgoing()),
+        incoming,
+        outgoing,
         protocol: document.protocol(),
         ports: merged(
             document.ports().iter().map(|ports| (ports.first(), ports.last())).collect(),

@@ -32,28 +32,38 @@ impl Rule {
     }
 }
 
-/// The rules of a configuration. One that names no network is one for each family.
-pub(super) fn derive(config: Option<&MachineConfig>) -> Vec<Rule> {
+/// The rules of a configuration, with the link that each is `named` for. One that names no network is one for each family; one
+/// for a link that is not there waits for it.
+pub(super) fn derive(
+    config: Option<&MachineConfig>,
+    named: impl Fn(&str) -> Option<String>,
+) -> Vec<Rule> {
     let documents = config.map(MachineConfig::routing_rules).unwrap_or_default();
     let families = |document: &RoutingRule| match document.from().or(document.to()) {
         Some(network) => vec![!network.address().is_ipv4()],
         None => vec![false, true],
     };
-    let rule = |document: &RoutingRule, ipv6| Rule {
+    let rule = |document: &RoutingRule, incoming: Option<String>, ipv6| Rule {
         ipv6,
         priority: document.priority(),
         // A network of everything is no condition to the kernel.
         from: document.from().filter(|from| from.prefix() > 0),
         to: document.to().filter(|to| to.prefix() > 0),
-        incoming: document.incoming().map(ToString::to_string),
+        incoming,
         mark: document.mark(),
         table: document.table(),
         ours: true,
     };
-    documents
-        .iter()
-        .flat_map(|document| families(document).into_iter().map(move |ipv6| rule(document, ipv6)))
-        .collect()
+    let mut rules = Vec::new();
+    for document in documents {
+        let incoming = match document.incoming().map(|link| named(link.as_str())) {
+            Some(None) => continue,
+            found => found.flatten(),
+        };
+        let families = families(document).into_iter();
+        rules.extend(families.map(|ipv6| rule(document, incoming.clone(), ipv6)));
+    }
+    rules
 }
 
 /// Which rules are added, and which removed.

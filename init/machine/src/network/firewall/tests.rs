@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::{admits, derive, merged};
+use super::{Ruleset, admits, derive, merged};
 use stele_config::{Direction, MachineConfig, canonical};
 
 const API: u16 = 50_000;
@@ -13,6 +13,11 @@ fn config(document: &str) -> MachineConfig {
         {{"apiVersion":"stele/v1","kind":"Firewall",{document}}}]"#
     );
     canonical::read(text.as_bytes()).expect("a configuration")
+}
+
+/// The rules, where every link has the name that documents give it.
+fn plain(config: &MachineConfig) -> Ruleset {
+    derive(config.firewall().expect("a firewall"), |name| Some(name.to_owned()))
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn a_rule_is_one_for_each_family_that_it_names() {
     let config = config(
         r#""rules":[{"from":["10.0.0.0/9","10.128.0.0/9","2001:db8::/32"]},{"from":["::/0"],"action":"drop"},{"protocol":"icmp"},{}]"#,
     );
-    let ruleset = derive(config.firewall().expect("a firewall"));
+    let ruleset = plain(&config);
     let rules: Vec<String> = (ruleset.rules.iter().skip(8))
         .map(|rule| format!("{:?} {:?} {}", rule.ipv6, rule.from, rule.action))
         .collect();
@@ -107,7 +112,7 @@ fn a_type_of_icmp_has_the_number_of_each_family() {
     let config = config(
         r#""rules":[{"protocol":"icmp","icmpTypes":["echo-request","echo-reply","packet-too-big"]},{"protocol":"icmp","icmpTypes":["timestamp-request"]}]"#,
     );
-    let ruleset = derive(config.firewall().expect("a firewall"));
+    let ruleset = plain(&config);
     let rules: Vec<String> = (ruleset.rules.iter().skip(8))
         .map(|rule| format!("{:?} {:?}", rule.ipv6, rule.icmp_types))
         .collect();
@@ -121,7 +126,7 @@ fn a_type_of_icmp_has_the_number_of_each_family() {
 #[test]
 fn packets_that_are_passed_on_are_looked_at_when_somebody_says_so() {
     let forward = |document: &str| {
-        let ruleset = derive(config(document).firewall().expect("a firewall"));
+        let ruleset = plain(&config(document));
         let rules = ruleset.rules.iter().filter(|rule| rule.direction == Direction::Forward);
         let rules: Vec<String> = rules
             .map(|rule| format!("{} {:?} {:?}", rule.established, rule.incoming, rule.outgoing))
@@ -135,6 +140,36 @@ fn packets_that_are_passed_on_are_looked_at_when_somebody_says_so() {
     let rule = r#""rules":[{"direction":"forward","incoming":["eth1"],"outgoing":["eth0"]}]"#;
     let expected = format!(r#"{established}, false ["eth1"] ["eth0"]"#);
     assert_eq!(forward(rule), (Some(false), expected));
+}
+
+#[test]
+fn a_rule_is_for_the_link_that_a_document_is_for() {
+    let config = config(
+        r#""rules":[{"interfaces":["uplink","eth0"],"action":"drop"},{"interfaces":["uplink"]},{"interfaces":["eth1"]},{"direction":"egress","interfaces":["uplink"]},{"direction":"forward","incoming":["eth1"],"outgoing":["uplink"]}]"#,
+    );
+    let rules = |uplink: Option<&str>| {
+        let named = |name: &str| {
+            if name == "uplink" { uplink.map(str::to_owned) } else { Some(name.to_owned()) }
+        };
+        let ruleset = derive(config.firewall().expect("a firewall"), named);
+        let own = ruleset.rules.iter().skip(9);
+        let text = own.map(|rule| format!("{:?} {:?}", rule.incoming, rule.outgoing));
+        text.collect::<Vec<_>>().join("\n")
+    };
+    expect_test::expect![[r#"
+        ["enp1s0", "eth0"] []
+        ["enp1s0"] []
+        ["eth1"] []
+        [] ["enp1s0"]
+        ["eth1"] ["enp1s0"]"#]]
+    .assert_eq(&rules(Some("enp1s0")));
+    // The same link twice is one.
+    assert!(rules(Some("eth0")).starts_with(r#"["eth0"] []"#), "{}", rules(Some("eth0")));
+    // Without it nothing is said of all links.
+    expect_test::expect![[r#"
+        ["eth0"] []
+        ["eth1"] []"#]]
+    .assert_eq(&rules(None));
 }
 
 #[test]

@@ -405,6 +405,31 @@ fn a_link_is_found_by_what_is_behind_it() {
 }
 
 #[test]
+fn a_routing_rule_is_for_the_link_that_a_document_is_for() {
+    let config = configured(
+        r#""name":"uplink","match":{"mac":"52:54:00:12:34:56"}},
+        {"apiVersion":"stele/v1","kind":"RoutingRule","name":"a","priority":7,"incoming":"uplink","to":"192.0.2.0/24","table":5},
+        {"apiVersion":"stele/v1","kind":"RoutingRule","name":"b","priority":8,"incoming":"eth9","to":"192.0.2.0/24","table":5"#,
+    );
+    let device = Device { mac: "52:54:00:12:34:56".parse().ok(), ..Device::default() };
+    let mut state = Observed::default();
+    let rules = |state: &mut Observed| {
+        converge(&Desired::derive(Some(&config), &BTreeMap::new(), &state.links), state);
+        let rules = state.rules.iter().map(|rule| (rule.priority, rule.incoming.clone()));
+        rules.collect::<BTreeMap<_, _>>()
+    };
+    let by = |name: &str| Some(name.to_owned());
+    // What the kernel can't be told yet is not made a rule for all links.
+    assert_eq!(rules(&mut state), BTreeMap::from([(8, by("eth9"))]));
+    state.links = vec![Link { device: device.clone(), ..link(2, "eth0") }];
+    assert_eq!(rules(&mut state), BTreeMap::from([(7, by("eth0")), (8, by("eth9"))]));
+    state.links = vec![Link { device, ..link(3, "eth1") }];
+    assert_eq!(rules(&mut state), BTreeMap::from([(7, by("eth1")), (8, by("eth9"))]));
+    state.links.clear();
+    assert_eq!(rules(&mut state), BTreeMap::from([(8, by("eth9"))]));
+}
+
+#[test]
 fn of_what_dhcp_brings_only_that_is_taken_which_is_wanted() {
     let links = [link(2, "eth0")];
     let routes = |dhcp4: &str| {
