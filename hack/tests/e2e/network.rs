@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use hack::{machine::Machine, node::Node, suite::Checks};
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -232,6 +232,24 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         node.wait_until("the agent ends", SOON, || {
             Ok(field(&resource(&node, "service", "dhcp6-eth0")?, "state")? == "stopped")
         })
+    });
+    checks.check("a DHCP server hears the name that the machine gets while it runs", || {
+        let files = scratch()?;
+        let file = files.path().join("dhcp.pcap");
+        let path = file.to_string_lossy();
+        let captured =
+            node.ctl.follow(["pcap", "eth0", "-w", &path, "--filter", "udp port 67", "-c", "1"])?;
+        node.wait_until("the capture has begun", SOON, || {
+            Ok(fs::metadata(&file).is_ok_and(|file| file.len() >= 24))
+        })?;
+        let name = "named-while-it-runs";
+        apply(&node, &format!("---\napiVersion: stele/v1\nkind: Hostname\nhostname: {name}\n"))?;
+        ensure!(captured.wait()?, "the capture failed");
+        let packet = fs::read(&file)?;
+        ensure!(packet.windows(name.len()).any(|part| part == name.as_bytes()), "{packet:?}");
+        let eth0 = resource(&node, "link", "eth0")?;
+        says(&eth0.to_string(), &["10.0.2.15"])?;
+        apply(&node, "")
     });
     checks.check("the firewall shuts what it should, and never the API unasked", || {
         let shut = "---\napiVersion: stele/v1\nkind: Firewall\ningress: drop\n";

@@ -79,10 +79,9 @@ impl Family {
 pub(super) struct Job {
     family: Family,
     link: String,
-    /// What it asks for: when that is something else, it is another agent.
-    wants: Vec<String>,
-    /// What it is told when it is made.
-    told: Vec<String>,
+    /// What it asks for, and what it says of the machine: when that is something else, it is another agent, which takes over
+    /// what the one before has got.
+    arguments: Vec<String>,
 }
 
 impl Job {
@@ -98,19 +97,18 @@ pub(super) fn jobs(desired: &Desired, links: &[Link], hostname: Option<&str>) ->
     let four = desired.dhcp_links(links).map(|link| Job {
         family: Family::Four,
         link: link.name.clone(),
-        wants: Vec::new(),
-        told: told.clone(),
+        arguments: told.clone(),
     });
     let six = desired.dhcp6_links(links).map(|(link, dhcp6)| {
-        let mut wants = Vec::new();
-        wants.extend(dhcp6.address.then(|| "--address".to_owned()));
-        wants.extend(
+        let mut arguments = Vec::new();
+        arguments.extend(dhcp6.address.then(|| "--address".to_owned()));
+        arguments.extend(
             dhcp6
                 .prefix()
                 .into_iter()
                 .flat_map(|length| ["--prefix".to_owned(), length.to_string()]),
         );
-        Job { family: Family::Six, link: link.name.clone(), wants, told: Vec::new() }
+        Job { family: Family::Six, link: link.name.clone(), arguments }
     });
     four.chain(six).collect()
 }
@@ -120,7 +118,7 @@ pub(super) struct Agents {
     node: Rc<Node>,
     /// Those that run, by name.
     running: BTreeMap<String, Handle>,
-    /// What those that the supervisor knows ask for.
+    /// The arguments of those that the supervisor knows.
     made: BTreeMap<String, Vec<String>>,
     /// Names of agents that end for good, to make room for others.
     leaving: Rc<RefCell<BTreeSet<String>>>,
@@ -164,7 +162,7 @@ impl Agents {
                 continue;
             }
             match self.made.get(&name) {
-                Some(wants) if *wants != job.wants => self.retire(name),
+                Some(arguments) if *arguments != job.arguments => self.retire(name),
                 Some(_) if self.running.contains_key(&name) => {}
                 Some(_) | None => self.start(name, job),
             }
@@ -194,7 +192,7 @@ impl Agents {
         let known = self.node.supervisor.find(&name);
         let Some(agent) = known.or_else(|| self.add(&name, job)) else { return };
         agent.start();
-        self.made.insert(name.clone(), job.wants.clone());
+        self.made.insert(name.clone(), job.arguments.clone());
         self.running.insert(name, agent);
     }
 
@@ -205,7 +203,7 @@ impl Agents {
         };
         unit.description = format!("{} on {}", unit.description, job.link);
         unit.exec.push(job.link.clone());
-        unit.exec.extend(job.wants.iter().chain(&job.told).cloned());
+        unit.exec.extend(job.arguments.iter().cloned());
         let (sender, messages) = mpsc::channel(QUEUE);
         tokio::task::spawn_local(relay(
             job.link.clone(),
@@ -352,6 +350,46 @@ mod tests {
             matches!(taken, Ok(Word::Six(Report::Leased(lease))) if lease.addresses().is_empty())
         );
         assert!(matches!(decode(&leased, Family::Four), Err(ReportError::Family)));
+    }
+
+    /// A link that works.
+    fn link(name: &str) -> Link {
+        Link {
+            index: 2,
+            name: name.to_owned(),
+            mac: None,
+            device: stele_config::Device::default(),
+            mtu: 1500,
+            first_mtu: 1500,
+            max_mtu: None,
+            up: true,
+            carrier: true,
+            arp: true,
+            physical: true,
+            form: None,
+            ours: false,
+            master: None,
+            primary: None,
+            vlans: None,
+            says: None,
+        }
+    }
+
+    #[test]
+    fn a_server_is_told_what_the_machine_is_called() {
+        let config = crate::fixture::config(&[
+            r#""apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{},"dhcp6":{"prefix":56}"#,
+        ]);
+        let links = [link("eth0")];
+        let desired = Desired::derive(Some(&config), &BTreeMap::new(), &links);
+        let told = |hostname: Option<&str>| {
+            let jobs = jobs(&desired, &links, hostname);
+            let said = jobs.iter().map(|job| format!("{} {}", job.name(), job.arguments.join(" ")));
+            said.collect::<Vec<_>>()
+        };
+        let six = "dhcp6-eth0 --address --prefix 56";
+        assert_eq!(told(Some("node-1")), ["dhcp-eth0 --hostname node-1", six]);
+        assert_eq!(told(None), ["dhcp-eth0 ", six]);
     }
 
     #[test]
