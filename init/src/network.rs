@@ -296,9 +296,8 @@ impl Network {
         let (hostname, origin) =
             names::hostname(config, called.as_ref(), &self.heard.links, &observed.links);
         // After the plan: an agent finds its link up.
-        let told = config.and_then(|config| config.hostname()).map(|name| name.as_str());
         self.routers.run(&desired, &observed);
-        self.agents.run(&agents::jobs(&desired, &observed.links, told));
+        self.agents.run(&agents::jobs(&desired, &observed.links, config));
         let resolver = names::resolver(wanted, &desired, &self.heard.links);
         let addresses = names::addresses(&observed);
         let others = config.map(MachineConfig::hosts).unwrap_or_default();

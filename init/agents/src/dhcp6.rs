@@ -55,6 +55,12 @@ impl Duid {
     }
 }
 
+/// By what a server of DHCPv4 knows the machine as one of DHCPv6 does (RFC 4361, section 6.1).
+pub(crate) fn client_id(mac: Mac, interface: &str) -> Vec<u8> {
+    let association = agent::association(interface).to_be_bytes();
+    [&[0xff][..], &association, Duid::of(mac).bytes()].concat()
+}
+
 impl fmt::Display for Duid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

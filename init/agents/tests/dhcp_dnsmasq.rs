@@ -187,6 +187,7 @@ fn a_lease_comes_at_once_and_with_all_that_the_server_says() {
         "--dhcp-option=option:dns-server,10.77.0.1,10.77.0.2",
         "--dhcp-option=option:ntp-server,10.77.0.3",
         "--dhcp-option=option:domain-name,lab.example",
+        "--dhcp-option=option:domain-search,lab.example,deep.lab.example,example",
         "--dhcp-option=option:mtu,1400",
         "--dhcp-option=option:classless-static-route,192.0.2.0/25,10.77.0.9,0.0.0.0/0,10.77.0.1",
     ]);
@@ -203,6 +204,8 @@ fn a_lease_comes_at_once_and_with_all_that_the_server_says() {
     assert_eq!((lease.prefix_length, lease.mtu, lease.lease_seconds), (24, 1400, 120));
     assert_eq!(text(&lease.server), "10.77.0.1");
     assert_eq!((lease.domain.as_str(), lease.hostname.as_str()), ("lab.example", "node-1"));
+    // The server writes the ends of names once.
+    assert_eq!(lease.search, ["lab.example", "deep.lab.example", "example"]);
     let all = |list: &[Vec<u8>]| list.iter().map(|address| text(address)).collect::<Vec<_>>();
     assert_eq!(all(&lease.routers), ["10.77.0.1"]);
     assert_eq!(all(&lease.dns_servers), ["10.77.0.1", "10.77.0.2"]);
@@ -213,6 +216,14 @@ fn a_lease_comes_at_once_and_with_all_that_the_server_says() {
     let routes: Vec<_> = lease.routes.iter().map(route).collect();
     assert_eq!(routes, ["192.0.2.0/25 10.77.0.9", "0.0.0.0/0 10.77.0.1"]);
     assert!(took < Duration::from_secs(2), "it took {took:?}");
+}
+
+#[test]
+fn a_server_knows_the_machine_by_what_it_says_of_itself() {
+    let mut lab = Lab::new("id");
+    lab.serve(&["--dhcp-host=id:00:6e:6f:64:65,10.77.0.58"]);
+    let reports = lab.agent(&["--client-id", "00:6e:6f:64:65"]);
+    assert_eq!(text(&reports.lease().address), "10.77.0.58");
 }
 
 #[test]

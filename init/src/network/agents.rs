@@ -11,12 +11,13 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
     rc::Rc,
 };
-use stele_config::services::FOR_LINKS;
+use stele_config::{ClientId, MachineConfig, services::FOR_LINKS};
 use stele_machine::network::{
     Link,
     desired::Desired,
     lease::{Claim, Lease, LeaseError},
     lease6::{Claim6, Lease6},
+    names,
 };
 use stele_proto::internal::{self, LeaseReport, lease_report};
 use tokio::sync::{Notify, mpsc};
@@ -90,14 +91,15 @@ impl Job {
     }
 }
 
-/// What the agents should do, and `hostname` what the machine calls itself to servers.
-pub(super) fn jobs(desired: &Desired, links: &[Link], hostname: Option<&str>) -> Vec<Job> {
-    let told = hostname.map(|name| ["--hostname".to_owned(), name.to_owned()]);
-    let told: Vec<String> = told.into_iter().flatten().collect();
-    let four = desired.dhcp_links(links).map(|link| Job {
-        family: Family::Four,
-        link: link.name.clone(),
-        arguments: told.clone(),
+/// What the agents should do.
+pub(super) fn jobs(desired: &Desired, links: &[Link], config: Option<&MachineConfig>) -> Vec<Job> {
+    let four = desired.dhcp_links(links).map(|(link, dhcp4)| {
+        let mut arguments = Vec::new();
+        let hostname = names::told(dhcp4, config, links);
+        arguments.extend(hostname.into_iter().flat_map(|name| ["--hostname".to_owned(), name]));
+        let id = dhcp4.client_id.iter().filter(|id| **id != ClientId::Mac);
+        arguments.extend(id.flat_map(|id| ["--client-id".to_owned(), id.to_string()]));
+        Job { family: Family::Four, link: link.name.clone(), arguments }
     });
     let six = desired.dhcp6_links(links).map(|(link, dhcp6)| {
         let mut arguments = Vec::new();
@@ -293,6 +295,7 @@ fn claim(lease: internal::Lease) -> Claim {
         ntp_servers: all(&lease.ntp_servers),
         routes: lease.routes.iter().filter_map(route).collect(),
         domain: lease.domain,
+        search: lease.search,
         hostname: lease.hostname,
         mtu: lease.mtu,
         server: address(&lease.server),
@@ -377,19 +380,24 @@ mod tests {
 
     #[test]
     fn a_server_is_told_what_the_machine_is_called() {
-        let config = crate::fixture::config(&[
-            r#""apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{},"dhcp6":{"prefix":56}"#,
-        ]);
         let links = [link("eth0")];
-        let desired = Desired::derive(Some(&config), &BTreeMap::new(), &links);
-        let told = |hostname: Option<&str>| {
-            let jobs = jobs(&desired, &links, hostname);
+        let told = |dhcp4: &str| {
+            let document = format!(
+                r#""apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{dhcp4},"dhcp6":{{"prefix":56}}"#
+            );
+            let name = r#""kind":"Hostname","hostname":"node-1""#;
+            let config = crate::fixture::config(&[document.as_str(), name]);
+            let desired = Desired::derive(Some(&config), &BTreeMap::new(), &links);
+            let jobs = jobs(&desired, &links, Some(&config));
             let said = jobs.iter().map(|job| format!("{} {}", job.name(), job.arguments.join(" ")));
             said.collect::<Vec<_>>()
         };
         let six = "dhcp6-eth0 --address --prefix 56";
-        assert_eq!(told(Some("node-1")), ["dhcp-eth0 --hostname node-1", six]);
-        assert_eq!(told(None), ["dhcp-eth0 ", six]);
+        assert_eq!(told("{}"), ["dhcp-eth0 --hostname node-1", six]);
+        let known = r#"{"sendHostname":false,"clientId":"mac"}"#;
+        assert_eq!(told(known), ["dhcp-eth0 ", six]);
+        let known = r#"{"hostname":"a","clientId":"00:6e"}"#;
+        assert_eq!(told(known), ["dhcp-eth0 --hostname a --client-id 00:6e", six]);
     }
 
     #[test]

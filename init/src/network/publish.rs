@@ -333,7 +333,7 @@ fn lease(dhcp: &Held<Lease>) -> Option<LeaseStatus> {
         routers: routers.filter_map(|(_, via)| via.map(|via| via.to_string())).collect(),
         dns_servers: lease.dns_servers().to_vec(),
         ntp_servers: lease.ntp_servers().to_vec(),
-        domain: lease.domain().map(ToString::to_string),
+        domain: all(lease.domains()),
         server: lease.server().map(|server| server.to_string()),
         seconds: lease.duration().map(|duration| duration.as_secs()),
         since: dhcp.since.as_secs_f64(),
@@ -349,13 +349,17 @@ fn lease6(dhcp: &Held<Lease6>) -> Option<LeaseStatus> {
         prefixes: text(lease.prefixes()),
         dns_servers: lease.dns_servers().to_vec(),
         ntp_servers: lease.ntp_servers().to_vec(),
-        domain: Some(lease.domains().iter().map(Domain::as_str).collect::<Vec<_>>().join(" "))
-            .filter(|all| !all.is_empty()),
+        domain: all(lease.domains()),
         server: Some(lease.server().to_owned()),
         seconds: lease.duration().map(|duration| duration.as_secs()),
         since: dhcp.since.as_secs_f64(),
         ..LeaseStatus::default()
     })
+}
+
+fn all(domains: &[Domain]) -> Option<String> {
+    let names: Vec<&str> = domains.iter().map(Domain::as_str).collect();
+    Some(names.join(" ")).filter(|all| !all.is_empty())
 }
 
 fn origin(ours: bool) -> &'static str {

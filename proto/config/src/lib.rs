@@ -52,6 +52,7 @@ mod watchdog;
 
 // The single values.
 mod cidr;
+mod client_id;
 mod device;
 mod domain;
 mod endpoint;
@@ -104,6 +105,7 @@ mod value;
 
 pub use access::{ClientAccess, ClientRole};
 pub use cidr::{Cidr, CidrError};
+pub use client_id::{ClientId, ClientIdError};
 pub use device::{Device, DevicePath, DevicePathError};
 pub use document::newest_version;
 pub use domain::{Domain, DomainError, LabelError};

@@ -11,7 +11,7 @@ use crate::list::List;
 use crate::node::Node;
 use crate::record::{Check, record};
 use crate::report::Report;
-use crate::{Cidr, Device, DevicePath, InterfaceName, Mac, ModuleName, Route};
+use crate::{Cidr, ClientId, Device, DevicePath, Hostname, InterfaceName, Mac, ModuleName, Route};
 pub use delegated::Delegated;
 pub use dhcp6::{Dhcp6, Dhcp6Start};
 pub use router_advertisements::RouterAdvertisements;
@@ -69,17 +69,35 @@ record! {
 }
 
 record! {
-    /// What is taken from a DHCP server besides the address.
+    /// What is taken from a DHCP server besides the address, and what it is told of the machine.
     pub struct Dhcp4 as "Dhcp4" {
         /// The metric of the routes. Without it, one that prefers the first of several interfaces, and fixed routes to
         /// all of them.
         pub metric: Option<u32>,
         /// Take the routes.
         pub routes: bool = true,
-        /// Take the name servers and the search domain.
+        /// Take the name servers.
         pub dns: bool = true,
+        /// Take the search domains. Without it, as `dns` says.
+        pub search: Option<bool>,
         /// Take the time servers.
         pub time: bool = true,
+        /// The name that the server is told, in place of that of `Hostname`.
+        pub hostname: Option<Hostname>,
+        /// Whether the server is told a name. Without it, it is if there is one, by `hostname` or `Hostname`; with `true` also
+        /// the one that the machine makes of its hardware address.
+        pub send_hostname as "sendHostname": Option<bool>,
+        /// By what the server knows the machine: `mac`, the hardware address of the interface; `duid`, the same as DHCPv6
+        /// servers do (RFC 4361); or bytes in hexadecimal, the first of them the type. Without it, `mac`.
+        pub client_id as "clientId": Option<ClientId>,
+    }
+}
+
+impl Dhcp4 {
+    /// Whether the search domains are taken.
+    #[must_use]
+    pub fn takes_search(&self) -> bool {
+        self.search.unwrap_or(self.dns)
     }
 }
 
@@ -172,7 +190,16 @@ impl Link {
 
 impl Default for Dhcp4 {
     fn default() -> Dhcp4 {
-        Dhcp4 { metric: None, routes: true, dns: true, time: true }
+        Dhcp4 {
+            metric: None,
+            routes: true,
+            dns: true,
+            search: None,
+            time: true,
+            hostname: None,
+            send_hostname: None,
+            client_id: None,
+        }
     }
 }
 
@@ -217,7 +244,14 @@ impl Check for LinkMatch {
     }
 }
 
-impl Check for Dhcp4 {}
+impl Check for Dhcp4 {
+    fn check(&self, node: &Node, report: &mut Report) {
+        if let (Some(name), Some(false)) = (&self.hostname, self.send_hostname) {
+            let message = format!("the server is told no name, and {name} is one to tell it");
+            report.find_at(node, "sendHostname", message, "true, or no hostname");
+        }
+    }
+}
 
 fn check_addresses(addresses: &[Cidr], node: &Node, report: &mut Report) {
     for (index, address) in addresses.iter().map(Cidr::address).enumerate() {

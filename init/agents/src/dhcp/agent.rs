@@ -3,17 +3,23 @@
 
 use super::{
     Mac,
-    client::Client,
+    client::{Client, Names},
     event::{Effect, Event, Report, Unicast},
     frame::{self, CLIENT_PORT, LONGEST, Route},
     link::{Carrier, Link, LinkError},
     message,
 };
-use crate::leasing::{self, BATCH, LeasingError, Reports, now};
+use crate::{
+    dhcp6,
+    leasing::{self, BATCH, LeasingError, Reports, now},
+};
 use rustix::event::{PollFd, PollFlags};
 use std::{convert::Infallible, io, net::Ipv4Addr, time::Duration};
 use stele_kernel::packet::{PacketSocket, Traffic};
 use stele_proto::internal::{Lease, StaticRoute, lease_report};
+
+/// The longest that an option can hold (RFC 2132, section 9.14).
+const LONGEST_ID: usize = 255;
 
 /// Why the agent ends.
 #[derive(Debug, thiserror::Error)]
@@ -29,16 +35,46 @@ pub enum AgentError {
     Around(#[from] LeasingError),
 }
 
+/// By what a server is to know the machine, other than by the hardware address of the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Id {
+    /// By what a DHCPv6 server does.
+    Duid,
+    /// By these bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Id {
+    /// Reads `duid`, or bytes of two hexadecimal digits with colons between them.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Id> {
+        if text == "duid" {
+            return Some(Id::Duid);
+        }
+        let byte = |part| u8::from_str_radix(part, 16).ok();
+        let bytes: Vec<u8> = text.split(':').map(byte).collect::<Option<_>>()?;
+        (2..=LONGEST_ID).contains(&bytes.len()).then_some(Id::Bytes(bytes))
+    }
+}
+
 /// Works on a link until it goes.
 ///
 /// # Errors
 /// When the link goes, or PID 1 can't be told any more.
-pub fn run(interface: &str, hostname: Option<String>) -> Result<Infallible, AgentError> {
+pub fn run(
+    interface: &str,
+    id: Option<Id>,
+    hostname: Option<String>,
+) -> Result<Infallible, AgentError> {
     let reports = Reports::open()?;
     let link = Link::open(interface).map_err(AgentError::Link)?;
     let socket = PacketSocket::open(link.index, Traffic::Udp { port: CLIENT_PORT })
         .map_err(AgentError::Socket)?;
-    let client = Client::new(link.mac, hostname, leasing::seed()?);
+    let id = id.map(|id| match id {
+        Id::Duid => dhcp6::client_id(link.mac, interface),
+        Id::Bytes(bytes) => bytes,
+    });
+    let client = Client::new(link.mac, Names { id, hostname }, leasing::seed()?);
     let carrier = Carrier { on: false, changes: 0 };
     let mut agent =
         Agent { link, reports, socket, arp: None, client, carrier, carrier_since: now() };
@@ -185,6 +221,7 @@ fn encode(report: Report) -> lease_report::Report {
             ntp_servers: all(terms.ntp_servers),
             routes: terms.routes.into_iter().map(route).collect(),
             domain: terms.domain,
+            search: terms.search,
             hostname: terms.hostname,
             mtu: terms.mtu.unwrap_or_default().into(),
             server: bytes(server),

@@ -75,11 +75,20 @@ struct Held {
     end: Duration,
 }
 
+/// What the client says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// By what the server knows it, where that is not its hardware address.
+    pub id: Option<Vec<u8>>,
+    /// What it is called, if it says so.
+    pub hostname: Option<String>,
+}
+
 /// The client of one link.
 #[derive(Debug)]
 pub struct Client {
     mac: Mac,
-    hostname: Option<String>,
+    names: Names,
     random: Random,
     phase: Phase,
     held: Option<Held>,
@@ -93,10 +102,10 @@ pub struct Client {
 impl Client {
     /// A client that waits for a carrier. The seed should differ between machines.
     #[must_use]
-    pub fn new(mac: Mac, hostname: Option<String>, seed: u64) -> Self {
+    pub fn new(mac: Mac, names: Names, seed: u64) -> Self {
         Self {
             mac,
-            hostname,
+            names,
             random: Random::new(seed),
             phase: Phase::Silent,
             held: None,
@@ -271,8 +280,8 @@ impl Client {
         };
         let (xid, asked) = (exchange.xid, exchange.asked);
         let seconds = u16::try_from(now.saturating_sub(self.begun).as_secs()).unwrap_or(u16::MAX);
-        let request =
-            Request { question, xid, seconds, mac: self.mac, hostname: self.hostname.clone() };
+        let Names { id, hostname } = self.names.clone();
+        let request = Request { question, xid, seconds, mac: self.mac, id, hostname };
         effects.push(Effect::Send { request, to });
         if asked == PATIENCE && self.held.is_none() && question == Question::Discover {
             effects.push(waiting("No DHCP server answers; still asking"));
@@ -364,6 +373,7 @@ impl Client {
             xid: self.random.word(),
             seconds: 0,
             mac: self.mac,
+            id: self.names.id.clone(),
             hostname: None,
         };
         effects.push(Effect::Send { request, to: None });

@@ -25,13 +25,14 @@ const MOST: usize = 16;
 const LONGEST_TEXT: usize = 253;
 
 /// What is asked for. The classless routes come first, as RFC 3442 wants.
-const PARAMETERS: [u8; 12] = [
+const PARAMETERS: [u8; 13] = [
     code::CLASSLESS_ROUTES,
     code::SUBNET_MASK,
     code::ROUTERS,
     code::DNS_SERVERS,
     code::HOSTNAME,
     code::DOMAIN,
+    code::SEARCH,
     code::MTU,
     code::NTP_SERVERS,
     code::LEASE_SECONDS,
@@ -82,6 +83,8 @@ pub struct Request {
     pub seconds: u16,
     /// The client.
     pub mac: Mac,
+    /// By what the server knows the client, where that is not its hardware address.
+    pub id: Option<Vec<u8>>,
     /// What the client is called, if it says so.
     pub hostname: Option<String>,
 }
@@ -108,8 +111,10 @@ impl Request {
         bytes.resize(FIXED.saturating_sub(COOKIE.len()), 0);
         bytes.extend(COOKIE);
         write(&mut bytes, code::MESSAGE_TYPE, &[kind]);
-        let [a, b, c, d, e, f] = self.mac.0;
-        write(&mut bytes, code::CLIENT, &[ETHERNET, a, b, c, d, e, f]);
+        match &self.id {
+            Some(id) => write(&mut bytes, code::CLIENT, id),
+            None => write(&mut bytes, code::CLIENT, &[&[ETHERNET][..], &self.mac.0].concat()),
+        }
         for (code, address) in [(code::REQUESTED_ADDRESS, requested), (code::SERVER, server)] {
             if let Some(address) = address {
                 write(&mut bytes, code, &address.octets());
@@ -148,6 +153,8 @@ pub struct Terms {
     pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
     /// The domain; may be empty.
     pub domain: String,
+    /// Domains in which names without a dot are looked for.
+    pub search: Vec<String>,
     /// The client's name; may be empty.
     pub hostname: String,
     /// The largest packet.
@@ -239,6 +246,7 @@ fn terms(address: Ipv4Addr, options: &Options) -> Option<Terms> {
         ntp_servers: options.addresses(code::NTP_SERVERS, MOST),
         routes: routes(options.bytes(code::CLASSLESS_ROUTES)).unwrap_or_default(),
         domain: options.text(code::DOMAIN, LONGEST_TEXT),
+        search: options.names(code::SEARCH, MOST),
         hostname: options.text(code::HOSTNAME, LONGEST_TEXT),
         mtu: options.short(code::MTU),
         seconds,

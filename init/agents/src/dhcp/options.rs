@@ -6,6 +6,12 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
+/// The longest of the parts of a name, and the longest name (RFC 1035, section 2.3.4).
+const LONGEST_LABEL: u8 = 63;
+const LONGEST_NAME: usize = 253;
+/// The bits that tell a reference from a length (RFC 1035, section 4.1.4).
+const REFERENCE: u8 = 0xc0;
+
 /// The codes of the options that are used.
 pub mod code {
     #![allow(
@@ -32,6 +38,7 @@ pub mod code {
     pub const REBINDING: u8 = 59;
     pub const CLIENT: u8 = 61;
     pub const RAPID_COMMIT: u8 = 80;
+    pub const SEARCH: u8 = 119;
     pub const CLASSLESS_ROUTES: u8 = 121;
     pub const END: u8 = 255;
 }
@@ -110,8 +117,64 @@ impl Options {
         self.bytes(code).iter().filter(printable).take(most).copied().map(char::from).collect()
     }
 
+    /// An option that is a list of names: the first `most` of them.
+    #[must_use]
+    pub fn names(&self, code: u8, most: usize) -> Vec<String> {
+        names(self.bytes(code), most).unwrap_or_default()
+    }
+
     fn exactly<const N: usize>(&self, code: u8) -> Option<[u8; N]> {
         self.bytes(code).try_into().ok()
+    }
+}
+
+/// Names as RFC 1035 writes them, one after the other, whose ends may be those of earlier ones (RFC 3397): the first `most`. None
+/// when one runs over the end of the list, or refers to what is not before it. The root, and what a terminal could stumble over,
+/// is left out.
+fn names(list: &[u8], most: usize) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut at = 0;
+    while at < list.len() && names.len() < most {
+        let (name, after) = name(list, at)?;
+        let plain = name.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
+        names.extend(Some(name).filter(|name| plain && !name.is_empty()));
+        at = after;
+    }
+    Some(names)
+}
+
+/// The name that begins there, and where the next one does.
+fn name(list: &[u8], start: usize) -> Option<(String, usize)> {
+    let mut name = String::new();
+    // Each reference leads further back than the one before, so that they end.
+    let (mut at, mut before, mut after) = (start, start, None);
+    loop {
+        let length = *list.get(at)?;
+        let next = at.checked_add(1)?;
+        match length {
+            0 => return Some((name, after.unwrap_or(next))),
+            1..=LONGEST_LABEL => {
+                let end = next.checked_add(usize::from(length))?;
+                let label = list.get(next..end)?;
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.extend(label.iter().copied().map(char::from));
+                if name.chars().count() > LONGEST_NAME {
+                    return None;
+                }
+                at = end;
+            }
+            REFERENCE.. => {
+                let to = usize::from(u16::from_be_bytes([length & !REFERENCE, *list.get(next)?]));
+                if to >= before {
+                    return None;
+                }
+                after = after.or(next.checked_add(1));
+                (at, before) = (to, to);
+            }
+            _ => return None,
+        }
     }
 }
 
@@ -124,7 +187,7 @@ pub fn write(list: &mut Vec<u8>, code: u8, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, code, write};
+    use super::{Options, code, names, write};
     use std::net::Ipv4Addr;
 
     fn read(bytes: &[u8]) -> Option<Options> {
@@ -155,6 +218,35 @@ mod tests {
         let options = read(&[code::ROUTERS, 3, 10, 0, 2, code::PAD, code::ROUTERS, 1, 2])
             .expect("a good list");
         assert_eq!(options.addresses(code::ROUTERS, 9), [Ipv4Addr::new(10, 0, 2, 2)]);
+    }
+
+    #[test]
+    fn names_end_in_those_before_them() {
+        let lab = b"\x03lab\x07example\x00";
+        assert_eq!(names(lab, 9), Some(vec!["lab.example".to_owned()]));
+        // The example of RFC 3397, with an end of another one's end.
+        let list = [&lab[..], b"\x04deep\xc0\x00", b"\x01a\xc0\x0d", b"\xc0\x04"].concat();
+        let all = ["lab.example", "deep.lab.example", "a.deep.lab.example", "example"];
+        assert_eq!(names(&list, 9), Some(all.map(str::to_owned).to_vec()));
+        assert_eq!(names(&list, 2), Some(all[..2].iter().map(|&name| name.to_owned()).collect()));
+        // No name at all, and one that a terminal would obey.
+        assert_eq!(names(b"\x00\x03\x1b[2\x00\x01a\x00", 9), Some(vec!["a".to_owned()]));
+        // Cut off, in a circle, forward, to itself, and with bits that mean nothing.
+        for bad in [
+            &b"\x03lab"[..],
+            b"\x03la",
+            b"\x01a\xc0",
+            b"\x01a\xc0\x00",
+            b"\xc0\x02\x01a\x00",
+            b"\xc0\x00",
+            b"\x41a\x00",
+            b"\x80\x00",
+        ] {
+            assert_eq!(names(bad, 9), None, "{bad:?}");
+        }
+        let long = [[&[63][..], &[b'a'; 63]].concat().repeat(4), vec![0]].concat();
+        assert_eq!(names(&long, 9), None);
+        assert!(names(&[&long[64..192], &[61], &[b'a'; 61], &[0]].concat(), 9).is_some());
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub fn run(interface: &str, wants: Wants) -> Result<Infallible, AgentError> {
 }
 
 /// What tells the links of a machine apart to a server that knows the machine by one of them: the same after each boot.
-fn association(interface: &str) -> u32 {
+pub(super) fn association(interface: &str) -> u32 {
     // FNV-1a.
     interface
         .bytes()

@@ -163,6 +163,26 @@ fn subnet4(network: &str) -> Value {
 }
 
 #[test]
+fn a_server_of_ipv4_knows_the_machine_as_one_of_ipv6_does() {
+    let mut lab = Lab::new("duid");
+    lab.link("server", "address add 10.77.0.1/24 dev lan");
+    lab.link("client", "link set client address 02:00:00:00:00:07");
+    let mut settings = subnet4("10.77.0");
+    settings["host-reservation-identifiers"] = json!(["client-id"]);
+    settings["subnet4"][0]["reservations"] = json!([{
+        // RFC 4361: a type, a number for the link, and the DUID of its hardware address.
+        "client-id": "ff8f929c1e00030001020000000007",
+        "ip-address": "10.77.0.77",
+    }]);
+    settings["subnet4"][0]["option-data"] =
+        json!([{"name": "domain-search", "data": "lab.example, deep.lab.example"}]);
+    lab.serve(4, settings);
+    let lease = lease(&lab.agent(&["dhcp", "client", "--client-id", "duid"], "net_raw"));
+    assert_eq!(text(&lease.address), "10.77.0.77");
+    assert_eq!(lease.search, ["lab.example", "deep.lab.example"]);
+}
+
+#[test]
 fn a_lease_of_ipv4_is_renewed_and_refused_by_a_server_that_has_moved() {
     let mut lab = Lab::new("four");
     lab.link("server", "address add 10.77.0.1/24 dev lan");

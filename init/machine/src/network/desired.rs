@@ -157,9 +157,13 @@ impl Desired {
         self.links.get(link)?.dhcp6.as_ref()
     }
 
-    /// The links on which a DHCP agent should run: those that are there, so that a link that comes back gets a new one.
-    pub fn dhcp_links<'a>(&'a self, links: &'a [Link]) -> impl Iterator<Item = &'a Link> {
-        links.iter().filter(|link| self.takes(&link.name).is_some())
+    /// The links on which a DHCP agent should run, and what is taken there: those that are there, so that a link that comes back
+    /// gets a new one.
+    pub fn dhcp_links<'a>(
+        &'a self,
+        links: &'a [Link],
+    ) -> impl Iterator<Item = (&'a Link, &'a Dhcp4)> {
+        links.iter().filter_map(|link| Some((link, self.takes(&link.name)?)))
     }
 
     /// The links on which a DHCPv6 agent should run, and what it asks for.

@@ -28,6 +28,8 @@ pub struct Claim {
     pub routes: Vec<(Ipv4Addr, u32, Ipv4Addr)>,
     /// The domain of the network; may be empty.
     pub domain: String,
+    /// Domains in which names without a dot are looked for, besides that one.
+    pub search: Vec<String>,
     /// The name of this machine; may be empty.
     pub hostname: String,
     /// The largest packet of the network; 0 for none.
@@ -45,7 +47,7 @@ pub struct Lease {
     routes: Vec<(Cidr, Option<IpAddr>)>,
     dns_servers: Vec<IpAddr>,
     ntp_servers: Vec<IpAddr>,
-    domain: Option<Domain>,
+    domains: Vec<Domain>,
     hostname: Option<Hostname>,
     mtu: Option<u32>,
     server: Option<Ipv4Addr>,
@@ -79,7 +81,7 @@ impl TryFrom<Claim> for Lease {
             routes: routes(&claim),
             dns_servers: servers(&claim.dns_servers),
             ntp_servers: servers(&claim.ntp_servers),
-            domain: claim.domain.parse().ok(),
+            domains: domains(&claim),
             hostname: claim.hostname.parse().ok(),
             // The range that a configuration may ask for.
             mtu: Some(claim.mtu).filter(|mtu| (1280..=9216).contains(mtu)),
@@ -114,10 +116,10 @@ impl Lease {
         &self.ntp_servers
     }
 
-    /// The domain of the network.
+    /// Domains in which names without a dot are looked for: that of the network comes first.
     #[must_use]
-    pub fn domain(&self) -> Option<&Domain> {
-        self.domain.as_ref()
+    pub fn domains(&self) -> &[Domain] {
+        &self.domains
     }
 
     /// What the server calls this machine.
@@ -270,6 +272,19 @@ fn servers(claimed: &[Ipv4Addr]) -> Vec<IpAddr> {
     servers
 }
 
+fn domains(claim: &Claim) -> Vec<Domain> {
+    let mut domains = Vec::new();
+    for domain in std::iter::once(&claim.domain).chain(&claim.search) {
+        if let Ok(domain) = domain.parse()
+            && domains.len() < MOST
+            && !domains.contains(&domain)
+        {
+            domains.push(domain);
+        }
+    }
+    domains
+}
+
 /// The routes; those of option 121 replace the routers of option 3 (RFC 3442).
 fn routes(claim: &Claim) -> Vec<(Cidr, Option<IpAddr>)> {
     let everything = (Ipv4Addr::UNSPECIFIED, 0);
@@ -338,13 +353,17 @@ mod tests {
             routers: vec![Ipv4Addr::BROADCAST, ROUTER],
             dns_servers: vec![Ipv4Addr::UNSPECIFIED, ROUTER, ROUTER],
             domain: "a.example\nnameserver 6.6.6.6".to_owned(),
+            search: ["-", "b.example", "B.example", "a b"].map(str::to_owned).to_vec(),
             hostname: "Node-7".to_owned(),
             mtu: 68,
             ..claim()
         });
         assert_eq!(routes(&lease), ["0.0.0.0/0 via 10.0.2.2"]);
         assert_eq!(lease.dns_servers(), [ROUTER]);
-        assert_eq!((lease.domain(), lease.mtu()), (None, None));
+        assert_eq!(
+            (lease.domains(), lease.mtu()),
+            (&["b.example".parse().expect("one")][..], None)
+        );
         assert_eq!(lease.hostname().map(|name| name.as_str()), Some("node-7"));
     }
 

@@ -14,7 +14,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 use stele_config::{
-    Domain, Hostname, HostnameError, Hosts, MachineConfig, NameServer, Resolver as Document,
+    Dhcp4, Domain, Hostname, HostnameError, Hosts, MachineConfig, NameServer, Resolver as Document,
 };
 
 /// The resolvers of C libraries look at no more (`MAXNS` of resolv.conf(5)).
@@ -68,10 +68,14 @@ pub struct Resolver {
 
 impl Resolver {
     /// Adds what a lease says, as far as there is room.
-    fn add<'a>(&mut self, servers: &[IpAddr], domains: impl IntoIterator<Item = &'a Domain>) {
+    fn add<'a>(
+        &mut self,
+        servers: impl IntoIterator<Item = &'a IpAddr>,
+        domains: impl IntoIterator<Item = &'a Domain>,
+    ) {
         self.origin = Origin::Lease;
         // The stub would ask itself.
-        let others = servers.iter().filter(|server| **server != Document::STUB);
+        let others = servers.into_iter().filter(|server| **server != Document::STUB);
         for server in others.copied().map(NameServer::plain) {
             if self.servers.len() < MOST_SERVERS && !self.servers.contains(&server) {
                 self.servers.push(server);
@@ -103,9 +107,11 @@ pub fn resolver(wanted: Wanted<'_>, desired: &Desired, dhcp: &BTreeMap<String, D
     }
     let configured = std::mem::take(&mut resolver.search);
     for (link, dhcp) in dhcp {
-        let takes = desired.takes(link).is_some_and(|takes| takes.dns);
-        if let Some(lease) = dhcp.four.lease.as_ref().filter(|_| takes) {
-            resolver.add(lease.dns_servers(), lease.domain());
+        if let (Some(lease), Some(takes)) = (&dhcp.four.lease, desired.takes(link))
+            && (takes.dns || takes.takes_search())
+        {
+            let servers = lease.dns_servers().iter().filter(|_| takes.dns);
+            resolver.add(servers, lease.domains().iter().filter(|_| takes.takes_search()));
         }
         let takes = desired.takes6(link).is_some_and(|takes| takes.dns);
         if let Some(lease) = dhcp.six.lease.as_ref().filter(|_| takes) {
@@ -211,14 +217,31 @@ pub fn hostname(
     if let Some(name) = dhcp.values().find_map(|dhcp| dhcp.four.lease.as_ref()?.hostname()) {
         return (name.as_str().to_owned(), Origin::Lease);
     }
-    let name = match links.iter().filter(|link| link.physical).find_map(|link| link.device.mac) {
+    (made(links), Origin::Machine)
+}
+
+/// A name of the hardware address of the first physical link.
+fn made(links: &[Link]) -> String {
+    match links.iter().filter(|link| link.physical).find_map(|link| link.device.mac) {
         Some(mac) => {
             let [_, _, _, a, b, c] = mac.bytes();
             format!("stele-{a:02x}{b:02x}{c:02x}")
         }
         None => "stele".to_owned(),
-    };
-    (name, Origin::Machine)
+    }
+}
+
+/// What a DHCP server is told that the machine is called, if anything: never what one has said before, which could go round in
+/// circles.
+#[must_use]
+pub fn told(takes: &Dhcp4, config: Option<&MachineConfig>, links: &[Link]) -> Option<String> {
+    let sends = takes.send_hostname;
+    let written = takes.hostname.as_ref().or_else(|| config.and_then(MachineConfig::hostname));
+    match written {
+        _ if sends == Some(false) => None,
+        Some(name) => Some(name.to_string()),
+        None => (sends == Some(true)).then(|| made(links)),
+    }
 }
 
 /// The addresses at which the node is reached from elsewhere: IPv4 first, then by link.
@@ -260,7 +283,7 @@ fn elsewhere(address: IpAddr) -> bool {
 mod tests {
     use super::{
         Origin, Resolver, Wanted, addresses, called, hostname, hosts, resolv_conf, resolver,
-        time_servers,
+        time_servers, told,
     };
     use crate::network::{
         Address, Link, Observed,
@@ -368,6 +391,35 @@ mod tests {
     }
 
     #[test]
+    fn search_domains_are_taken_with_the_name_servers_or_by_themselves() {
+        let claim = Claim {
+            address: Some(Ipv4Addr::new(10, 0, 2, 15)),
+            prefix: 24,
+            dns_servers: vec![Ipv4Addr::new(10, 0, 2, 3)],
+            domain: "a.example".to_owned(),
+            search: vec!["b.example".to_owned(), "a.example".to_owned()],
+            ..Claim::default()
+        };
+        let mut dhcp = Dhcp::default();
+        dhcp.four.hear(Report::Leased(Lease::try_from(claim).expect("a lease")), Duration::ZERO);
+        let leases = BTreeMap::from([("eth0".to_owned(), dhcp)]);
+        let with = |dhcp4: &str| {
+            let text = format!(
+                r#"[{{"apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{dhcp4}}}]"#
+            );
+            let given = stele_config::canonical::read_network(text.as_bytes()).expect("documents");
+            let wanted = Wanted { config: None, given: Some(&given) };
+            let links = [link(2, "eth0", true)];
+            let desired = Desired::derive(wanted, &leases, &links);
+            resolv_conf(&resolver(wanted, &desired, &leases))
+        };
+        expect!["nameserver 10.0.2.3\nsearch a.example b.example\n"].assert_eq(&with("{}"));
+        expect![""].assert_eq(&with(r#"{"dns":false}"#));
+        expect!["nameserver 10.0.2.3\n"].assert_eq(&with(r#"{"search":false}"#));
+        expect!["search a.example b.example\n"].assert_eq(&with(r#"{"dns":false,"search":true}"#));
+    }
+
+    #[test]
     fn the_machine_finds_itself_by_name() {
         expect![[r"
             127.0.0.1 localhost
@@ -421,6 +473,36 @@ mod tests {
         for wrong in ["", "my_web", "192.0.2.7", "2001:db8::1", "-.example"] {
             assert!(called(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_server_is_told_what_is_written_or_nothing_unless_somebody_says_so() {
+        let links = [link(2, "eth0", true)];
+        let config = |dhcp4: &str, hostname: &str| {
+            let pem =
+                |label: &str| format!("-----BEGIN {label}-----\\nMAA=\\n-----END {label}-----\\n");
+            let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
+            let text = format!(
+                r#"[{{"apiVersion":"stele/v1","kind":"Identity","ca":"{certificate}","certificate":"{certificate}","key":"{key}"}},{hostname}
+                {{"apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{dhcp4}}}]"#
+            );
+            stele_config::canonical::read(text.as_bytes()).expect("a configuration")
+        };
+        let named = r#"{"apiVersion":"stele/v1","kind":"Hostname","hostname":"node-1"},"#;
+        for (dhcp4, with, without) in [
+            ("{}", Some("node-1"), None),
+            (r#"{"sendHostname":false}"#, None, None),
+            (r#"{"sendHostname":true}"#, Some("node-1"), Some("stele-123402")),
+            (r#"{"hostname":"rack-7"}"#, Some("rack-7"), Some("rack-7")),
+        ] {
+            let said = |hostname: &str| {
+                let config = config(dhcp4, hostname);
+                let takes = config.links()[0].dhcp4().expect("DHCP");
+                told(takes, Some(&config), &links)
+            };
+            assert_eq!((said(named).as_deref(), said("").as_deref()), (with, without), "{dhcp4}");
+        }
+        assert_eq!(told(&Dhcp4::default(), None, &links), None);
     }
 
     #[test]

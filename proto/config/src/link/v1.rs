@@ -66,7 +66,17 @@ impl Step for LinkV1 {
             conflict_detection,
             routes,
         } = newer.clone();
-        let Dhcp4 { metric, routes: takes_routes, dns, time } = dhcp4.clone().unwrap_or_default();
+        let Dhcp4 {
+            metric,
+            routes: takes_routes,
+            dns,
+            search,
+            time,
+            hostname,
+            send_hostname,
+            client_id,
+        } = dhcp4.clone().unwrap_or_default();
+        let documents = "tells a server the name of the document Hostname";
         let lost = [
             (matched.is_some(), "match", "takes the interface of the document's name"),
             (metric.is_some(), "dhcp4.metric", "takes the metric that it chooses"),
@@ -81,6 +91,10 @@ impl Step for LinkV1 {
                 "asks for the addresses first",
             ),
             (!time, "dhcp4.time", "takes the time servers that DHCP brings"),
+            (search.is_some(), "dhcp4.search", "takes search domains as it does name servers"),
+            (hostname.is_some(), "dhcp4.hostname", documents),
+            (send_hostname.is_some(), "dhcp4.sendHostname", documents),
+            (client_id.is_some(), "dhcp4.clientId", "is known by its hardware address"),
         ];
         let lost: Vec<Lost> = lost
             .into_iter()
@@ -137,6 +151,8 @@ mod tests {
 
     fn new() -> impl Strategy<Value = Link> {
         let dhcp4 = (any::<Option<u16>>(), any::<bool>(), any::<bool>(), any::<bool>());
+        let told = (any::<Option<bool>>(), any::<bool>(), any::<bool>(), any::<bool>());
+        let dhcp4 = (dhcp4, told);
         let mac = prop::option::of("52:54:00(:[0-9a-f]{2}){3}");
         let dhcp6 = prop::option::of(any::<bool>());
         (common(), mac, prop::option::of(dhcp4), dhcp6).prop_map(
@@ -149,10 +165,20 @@ mod tests {
                 if let Some(mac) = mac {
                     document["match"] = json!({"mac": mac});
                 }
-                if let Some((metric, routes, dns, time)) = dhcp4 {
+                if let Some(((metric, routes, dns, time), told)) = dhcp4 {
                     document["dhcp4"] = json!({"routes": routes, "dns": dns, "time": time});
                     if let Some(metric) = metric {
                         document["dhcp4"]["metric"] = metric.into();
+                    }
+                    let (search, hostname, sends, id) = told;
+                    let keys = [
+                        (search.is_some(), "search", json!(search)),
+                        (hostname, "hostname", json!("node-1")),
+                        (sends, "sendHostname", json!(true)),
+                        (id, "clientId", json!("duid")),
+                    ];
+                    for (_, key, value) in keys.into_iter().filter(|(there, ..)| *there) {
+                        document["dhcp4"][key] = value;
                     }
                 }
                 read(document)

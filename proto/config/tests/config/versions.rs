@@ -69,10 +69,10 @@ hostname: a
 ",
         &expect![[r#"
             document 2 (Link), line 6, match.mac: "ff:ff:ff:ff:ff:ff" is not a hardware address: it is of a group, or of nothing at all; expected a hardware address, such as 52:54:00:12:34:56
-            document 2 (Link), line 7, dhcp4: is true; expected a mapping with the keys metric, routes, dns, time
+            document 2 (Link), line 7, dhcp4: is true; expected a mapping with the keys metric, routes, dns, search, time, hostname, sendHostname, clientId
             document 3 (Link), line 12, match.name: there is no key "name" here; expected one of mac, path, driver
             document 3 (Link), line 12, match: there is nothing in it; expected mac, path or driver
-            document 3 (Link), line 13, dhcp4.metrik: there is no key "metrik" here (did you mean "metric"?); expected one of metric, routes, dns, time
+            document 3 (Link), line 13, dhcp4.metrik: there is no key "metrik" here (did you mean "metric"?); expected one of metric, routes, dns, search, time, hostname, sendHostname, clientId
             document 4 (Hostname), line 15, apiVersion: is text ("stele/v2"); expected stele/v1
         "#]],
     );

@@ -21,6 +21,7 @@ fn terms(seconds: u32) -> Terms {
         ntp_servers: vec![],
         routes: vec![],
         domain: String::new(),
+        search: Vec::new(),
         hostname: String::new(),
         mtu: None,
         seconds,
@@ -43,7 +44,7 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        let client = Client::new(US, None, 7);
+        let client = Client::new(US, Names::default(), 7);
         Self { client, now: Duration::from_secs(100), xid: 0, log: String::new() }
     }
 
@@ -380,7 +381,7 @@ proptest! {
     fn whatever_a_server_sends_can_be_acted_upon(list in prop::collection::vec(any::<u8>(), 0..80)) {
         let mut script = Script::new();
         script.step(Event::CarrierGained);
-        let mut bytes = Request { question: Question::Discover, xid: script.xid, seconds: 0, mac: US, hostname: None }.encode();
+        let mut bytes = Request { question: Question::Discover, xid: script.xid, seconds: 0, mac: US, id: None, hostname: None }.encode();
         bytes.truncate(240);
         bytes[0] = 2;
         bytes[16..20].copy_from_slice(&ADDRESS.octets());

@@ -13,7 +13,8 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
 fn request(question: Question) -> Request {
-    Request { question, xid: 0x0102_0304, seconds: 7, mac: US, hostname: Some("node-1".to_owned()) }
+    let hostname = Some("node-1".to_owned());
+    Request { question, xid: 0x0102_0304, seconds: 7, mac: US, id: None, hostname }
 }
 
 /// A message of a server as the other codec writes it.
@@ -80,12 +81,30 @@ fn another_codec_reads_what_we_write() {
 }
 
 #[test]
+fn a_server_knows_the_client_by_its_hardware_address_or_what_else_it_says() {
+    let known = |id: Option<&[u8]>| {
+        let request = Request { id: id.map(<[u8]>::to_vec), ..request(Question::Discover) };
+        let message = v4::Message::decode(&mut Decoder::new(&request.encode())).expect("a message");
+        match message.opts().get(OptionCode::ClientIdentifier) {
+            Some(DhcpOption::ClientIdentifier(id)) => id.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(known(None), [&[1][..], &US.0].concat());
+    assert_eq!(known(Some(b"\0node")), b"\0node");
+}
+
+#[test]
 fn we_read_what_another_codec_writes() {
     let mut options = ack();
     options.extend([
         DhcpOption::Router(vec![SERVER]),
         DhcpOption::DomainNameServer(vec![SERVER, ADDRESS]),
         DhcpOption::DomainName("a.example".to_owned()),
+        DhcpOption::Unknown(v4::UnknownOption::new(
+            code::SEARCH.into(),
+            b"\x03lab\x07example\x00\x04deep\xc0\x00".to_vec(),
+        )),
         DhcpOption::Hostname("rack-7".to_owned()),
         DhcpOption::InterfaceMtu(1400),
         DhcpOption::Renewal(60),
@@ -108,6 +127,7 @@ fn we_read_what_another_codec_writes() {
         ntp_servers: vec![],
         routes: vec![(Ipv4Addr::new(192, 0, 2, 0), 25, SERVER)],
         domain: "a.example".to_owned(),
+        search: vec!["lab.example".to_owned(), "deep.lab.example".to_owned()],
         hostname: "rack-7".to_owned(),
         mtu: Some(1400),
         seconds: 3600,

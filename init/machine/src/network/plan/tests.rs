@@ -481,7 +481,10 @@ fn a_machine_without_configuration_takes_what_dhcp_brings_and_gives_it_back() {
     let mut state = Observed { links: vec![link(1, "lo"), link(2, "eth0")], ..Observed::default() };
     let desired = Desired::derive(None, &BTreeMap::new(), &state.links);
     assert_eq!(words(&plan(&desired, &state)), ["set link 1 up", "set link 2 up"]);
-    assert_eq!(desired.dhcp_links(&state.links).map(|link| link.index).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        desired.dhcp_links(&state.links).map(|(link, _)| link.index).collect::<Vec<_>>(),
+        [2]
+    );
     converge(&desired, &mut state);
 
     let desired = Desired::derive(None, &leased(Claim { mtu: 1400, ..claim() }), &state.links);
