@@ -44,6 +44,7 @@ struct Entry {
 #[derive(Debug)]
 struct State {
     address: IpAddr,
+    reached: Option<IpAddr>,
     epoch: Instant,
     made: Instant,
     // Since when it has been as it is, in microseconds after the epoch.
@@ -68,9 +69,15 @@ impl Connections {
         Self { table: Arc::default(), epoch: now }
     }
 
-    /// Admits a connection from this address, if need be in the place of another; `None` when all have calls.
+    /// Admits a connection from this address, and to that one of the machine's, if need be in the place of another; `None` when
+    /// all have calls.
     #[must_use]
-    pub fn admit(&self, address: IpAddr, now: Instant) -> Option<Connection> {
+    pub fn admit(
+        &self,
+        address: IpAddr,
+        reached: Option<IpAddr>,
+        now: Instant,
+    ) -> Option<Connection> {
         let source = source(address);
         let mut table = self.table();
         if table.entries.values().filter(|entry| entry.source == source).count()
@@ -82,6 +89,7 @@ impl Connections {
         }
         let state = Arc::new(State {
             address: address.to_canonical(),
+            reached: reached.map(|reached| reached.to_canonical()),
             epoch: self.epoch,
             made: now,
             since: AtomicU64::default(),
@@ -199,6 +207,12 @@ impl Active {
     pub fn source(&self) -> IpAddr {
         self.state.address
     }
+
+    /// The address of the machine that it is to, where that is known.
+    #[must_use]
+    pub fn reached(&self) -> Option<IpAddr> {
+        self.state.reached
+    }
 }
 
 impl Drop for Active {
@@ -227,17 +241,17 @@ mod tests {
         let mut all: Vec<_> = (0..limits::CONNECTIONS)
             .map(|number| {
                 let at = now + Duration::from_secs(u64::try_from(number).unwrap());
-                let connection = connections.admit(address(number), at).unwrap();
+                let connection = connections.admit(address(number), None, at).unwrap();
                 connection.established();
                 connection
             })
             .collect();
         let calls: Vec<_> = all.iter().take(10).map(Connection::begin).collect();
-        let new = connections.admit(address(1000), now).unwrap();
+        let new = connections.admit(address(1000), None, now).unwrap();
         all[10].evicted().await;
         assert_eq!(connections.count(), limits::CONNECTIONS);
         // The new one has not finished its handshake: it goes before those that have.
-        let newer = connections.admit(address(1001), now).unwrap();
+        let newer = connections.admit(address(1001), None, now).unwrap();
         new.evicted().await;
         drop((calls, newer));
         all.clear();
@@ -249,11 +263,11 @@ mod tests {
     async fn a_greedy_source_makes_room_among_its_own() {
         let now = Instant::now();
         let connections = Connections::new(now);
-        let other = connections.admit(address(1), now).unwrap();
+        let other = connections.admit(address(1), None, now).unwrap();
         let greedy: Vec<_> = (0..limits::CONNECTIONS_PER_SOURCE)
-            .map(|_| connections.admit(address(2), now).unwrap())
+            .map(|_| connections.admit(address(2), None, now).unwrap())
             .collect();
-        let _one_more = connections.admit(address(2), now).unwrap();
+        let _one_more = connections.admit(address(2), None, now).unwrap();
         assert_eq!(connections.count(), 1 + limits::CONNECTIONS_PER_SOURCE);
         assert!(timeout(other.evicted()).await.is_none(), "the other source is left in peace");
         let mut evicted = 0;
@@ -268,11 +282,11 @@ mod tests {
         let now = Instant::now();
         let connections = Connections::new(now);
         let all: Vec<_> = (0..limits::CONNECTIONS_PER_SOURCE)
-            .map(|_| connections.admit(address(2), now).unwrap())
+            .map(|_| connections.admit(address(2), None, now).unwrap())
             .collect();
         let _calls: Vec<_> = all.iter().map(Connection::begin).collect();
-        assert!(connections.admit(address(2), now).is_none());
-        assert!(connections.admit(address(3), now).is_some());
+        assert!(connections.admit(address(2), None, now).is_none());
+        assert!(connections.admit(address(3), None, now).is_some());
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl Relay {
             connection_age_us: u64::try_from(age).unwrap_or(u64::MAX),
             own_roles: permit.own_roles().to_vec(),
             source: self.active.source().to_string(),
+            reached: self.active.reached().map(|it| it.to_string()).unwrap_or_default(),
         });
         let opening = self.outbox.len();
         let first = poll_fn(|cx| match self.poll_deadline(cx) {

@@ -168,7 +168,9 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
             accepted = listener.accept() => {
                 match accepted {
                     Ok((stream, source)) => {
-                        if let Some(connection) = connections.admit(source.ip(), Instant::now()) {
+                        let reached = stream.local_addr().ok().map(|address| address.ip());
+                        let admitted = connections.admit(source.ip(), reached, Instant::now());
+                        if let Some(connection) = admitted {
                             let guard = Guard {
                                 gate: Arc::clone(&gate),
                                 tls: Arc::clone(&serving.tls),

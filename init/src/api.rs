@@ -122,6 +122,8 @@ pub(crate) struct Caller {
     pub(crate) own_roles: Vec<String>,
     /// Where it connects from, where that is known.
     pub(crate) source: Option<IpAddr>,
+    /// The address of the machine that it has connected to, where that is known.
+    pub(crate) reached: Option<IpAddr>,
 }
 
 /// The messages of a call as they come in.
@@ -294,12 +296,22 @@ pub(crate) async fn converse(node: &Rc<Node>, door: Door, stream: UnixStream) ->
             }
             Err(gone) => return Err(gone),
         };
-        let Open { method, subject, role, serial, request, connection_age_us, own_roles, source } =
-            open;
+        let Open {
+            method,
+            subject,
+            role,
+            serial,
+            request,
+            connection_age_us,
+            own_roles,
+            source,
+            reached,
+        } = open;
         let connected = Duration::from_micros(connection_age_us);
         let role = Role::parse(&role);
-        let source = source.parse().ok();
-        let caller = Caller { subject, role, serial, request, connected, own_roles, source };
+        let (source, reached) = (source.parse().ok(), reached.parse().ok());
+        let caller =
+            Caller { subject, role, serial, request, connected, own_roles, source, reached };
         let result = if door.opens(&method) {
             handlers::call(node, &method, &caller, &mut requests, &mut responses).await?
         } else {

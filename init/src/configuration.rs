@@ -159,6 +159,7 @@ impl Configuration {
         let persistent = node.state.get().is_some_and(|state| state.persistent);
         intent.fits(active.is_none(), persistent, &plan)?;
         intent.locks_out(&config)?;
+        intent.cuts_off(node, &config)?;
         let mut response = v1::ApplyResponse {
             generation: None,
             warnings: found.into_iter().map(understand::to_finding).collect(),

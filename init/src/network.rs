@@ -31,7 +31,7 @@ use files::Files;
 use heard::Heard;
 use modules::Modules;
 use routers::Routers;
-use std::{collections::BTreeMap, convert::Infallible, io, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, io, net::IpAddr, rc::Rc, time::Duration};
 use stele_config::MachineConfig;
 use stele_kernel::{
     clock,
@@ -40,6 +40,8 @@ use stele_kernel::{
 use stele_machine::network::{
     Observed,
     desired::Desired,
+    given::Given,
+    kept,
     lease::Report,
     names,
     plan::{Action, plan},
@@ -83,6 +85,24 @@ pub(crate) fn start(node: &Rc<Node>) {
             tokio::time::sleep(failures::FIRST).await;
         }
     });
+}
+
+/// The link that would lose an address of the machine with another configuration, if one would.
+pub(crate) fn loses(
+    node: &Node,
+    config: &MachineConfig,
+    address: IpAddr,
+) -> Result<Option<String>, NetworkError> {
+    let observed = kernel::observe(&mut Netlink::new(), &mut BTreeMap::new());
+    let observed = observed.map_err(NetworkError::Observe)?;
+    let given = fitted(node, &observed);
+    let wanted = Wanted { config: Some(config), given: given.as_ref() };
+    Ok(kept::loses(wanted, &observed, address).map(str::to_owned))
+}
+
+/// What others than the configuration say of these links.
+fn fitted(node: &Node, observed: &Observed) -> Option<Given> {
+    node.given.borrow().as_ref().map(|given| given.fitted(&observed.links))
 }
 
 /// Passes without agents, until nothing is left to be done; the number of steps.
@@ -245,7 +265,7 @@ impl Network {
         };
         let active = self.node.configuration.active();
         let config = active.as_ref().map(|active| &active.config);
-        let given = self.node.given.borrow().as_ref().map(|given| given.fitted(&observed.links));
+        let given = fitted(&self.node, &observed);
         let wanted = Wanted { config, given: given.as_ref() };
         let generation = active.as_ref().map(|active| active.stored.number);
         if self.generation != generation {

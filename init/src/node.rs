@@ -183,11 +183,28 @@ impl Node {
     }
 
     /// Asks others until they answer, waiting longer each time, and for as long as it takes while the machine has no address
-    /// to ask from.
+    /// by which it reaches them.
     pub(crate) async fn ask_until_answered<T>(
         &self,
         longest: Duration,
+        ask: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
+        self.ask_when(async || self.reaches_far().await, longest, ask).await
+    }
+
+    /// The same of somebody on a link of the machine.
+    pub(crate) async fn ask_neighbour_until_answered<T>(
+        &self,
+        longest: Duration,
+        ask: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
+        self.ask_when(async || self.reaches_near().await, longest, ask).await
+    }
+
+    async fn ask_when<T>(
+        &self,
         can_ask: impl AsyncFn(),
+        longest: Duration,
         mut ask: impl AsyncFnMut() -> Option<T>,
     ) -> T {
         let mut wait = FIRST_WAIT;
@@ -202,7 +219,7 @@ impl Node {
     }
 
     /// Waits for an address by which it reaches others than those on its links.
-    pub(crate) async fn reaches_far(&self) {
+    async fn reaches_far(&self) {
         let mut identity = self.identity.subscribe();
         let found = identity.wait_for(|identity| !identity.addresses.is_empty()).await;
         // It locks what it shows: kept while something else is waited for, it would stop PID 1 with the next address.
@@ -210,7 +227,7 @@ impl Node {
     }
 
     /// Waits for an address by which it reaches those on its links.
-    pub(crate) async fn reaches_near(&self) {
+    async fn reaches_near(&self) {
         let mut link_local = self.link_local.subscribe();
         let near = async { link_local.wait_for(|near| *near).await.map(|near| *near) };
         tokio::select! {

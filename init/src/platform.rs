@@ -255,10 +255,10 @@ impl Here {
         let near = self.metadata().and_then(|metadata| metadata.ipv6.and_then(address));
         let near =
             near.is_some_and(|ip| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()));
-        let can_ask = async || {
-            if near { node.reaches_near().await } else { node.reaches_far().await }
-        };
-        Ok(node.ask_until_answered(LONGEST_WAIT, can_ask, ask).await)
+        Ok(match near {
+            true => node.ask_neighbour_until_answered(LONGEST_WAIT, ask).await,
+            false => node.ask_until_answered(LONGEST_WAIT, ask).await,
+        })
     }
 
     async fn converse(&self, node: &Node) -> Result<Said, String> {
@@ -330,20 +330,15 @@ impl Here {
         // It locks what it shows.
         drop(configured);
         let arguments = ["--check-in".to_owned(), self.name().to_owned()];
-        node.ask_until_answered(
-            LONGEST_WAIT,
-            async || node.reaches_far().await,
-            async || {
-                let said = run_metadata(node, &arguments).await.map(drop);
-                if let Err(reason) = &said {
-                    tracing::warn!(platform = self.name(), reason, "telling the platform failed");
-                }
-                let told =
-                    said.as_ref().map_or_else(Clone::clone, |()| "the machine is up".to_owned());
-                self.say(node, |shown| shown.told = told);
-                said.ok()
-            },
-        )
+        node.ask_until_answered(LONGEST_WAIT, async || {
+            let said = run_metadata(node, &arguments).await.map(drop);
+            if let Err(reason) = &said {
+                tracing::warn!(platform = self.name(), reason, "telling the platform failed");
+            }
+            let told = said.as_ref().map_or_else(Clone::clone, |()| "the machine is up".to_owned());
+            self.say(node, |shown| shown.told = told);
+            said.ok()
+        })
         .await;
     }
 }

@@ -135,6 +135,7 @@ impl Rig {
             connected: Duration::ZERO,
             own_roles: Vec::new(),
             source: None,
+            reached: None,
         };
         let work = async {
             let (mode, within) = (request.mode(), request.confirm_within);

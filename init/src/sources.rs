@@ -373,16 +373,12 @@ async fn try_folder(
 
 /// Fetches until there is something, waiting longer each time.
 async fn fetch_at_last(node: &Rc<Node>, name: &str, url: impl Fn() -> String) -> Vec<u8> {
-    node.ask_until_answered(
-        LONGEST_WAIT,
-        async || node.reaches_far().await,
-        async || {
-            let url = url();
-            say(node, name, State::Trying, &url);
-            let fetched = fetch(node, &url).await;
-            fetched.inspect_err(|error| say(node, name, State::Failed, &report::chain(error))).ok()
-        },
-    )
+    node.ask_until_answered(LONGEST_WAIT, async || {
+        let url = url();
+        say(node, name, State::Trying, &url);
+        let fetched = fetch(node, &url).await;
+        fetched.inspect_err(|error| say(node, name, State::Failed, &report::chain(error))).ok()
+    })
     .await
 }
 

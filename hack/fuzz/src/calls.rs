@@ -44,6 +44,7 @@ fn run(bytes: &[u8]) {
             connection_age_us: u64::from(*who),
             own_roles: Vec::new(),
             source: "192.0.2.7".to_owned(),
+            reached: "192.0.2.1".to_owned(),
         };
         let mut call = framed(frame::Frame::Open(open));
         let unit = if who & LONG == 0 { 1 } else { 16 };

@@ -219,6 +219,29 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         becomes(&node, "eth0", "ready")?;
         says(&resource(&node, "link", "eth0")?.to_string(), &["10.0.2.15"])
     });
+    checks.check("the address that a configuration comes to goes only to be confirmed", || {
+        let apply_file = |more: &str| -> Result<String> {
+            Ok(with_more(&node, more)?.to_string_lossy().into_owned())
+        };
+        let vlan = "---\napiVersion: stele/v1\nkind: VLAN\nname: storage\nlink: eth0\nid: 42
+---\napiVersion: stele/v2\nkind: Link\nname: storage\naddresses: [198.51.100.1/24]\n";
+        let fixed = "---\napiVersion: stele/v2\nkind: Link\nname: eth0\naddresses: [10.0.2.15/24]\nroutes: [{to: 0.0.0.0/0, via: 10.0.2.2}]\n";
+        for cut in [vlan, &fixed.replace("10.0.2.15", "10.0.2.16")] {
+            let refused = node.ctl.fails(["apply-config", "-f", &apply_file(cut)?])?;
+            says(&refused, &["eth0 loses the address 10.0.2.15", "dhcp4 on eth0", "confirmed"])?;
+        }
+        // What DHCP gave may be written down, and the other way round.
+        apply(&node, &format!("{fixed}{vlan}"))?;
+        becomes(&node, "storage", "ready")?;
+        apply(&node, &format!("{UPLINK}{vlan}"))?;
+        apply(&node, "")?;
+        becomes(&node, "eth0", "ready")?;
+        let file = apply_file(vlan)?;
+        node.ctl.output(["apply-config", "-f", &file, "--confirm-within", "10s", "--timeout", "5s"])?;
+        node.wait_until("it answers again", Duration::from_secs(60), || {
+            Ok(links(&node).is_ok_and(|links| links == "eth0 lo"))
+        })
+    });
     checks.check("DHCPv6 is asked, and nothing waits for a server that is not there", || {
         apply(&node, &UPLINK.replace("dhcp4: {}\n", "dhcp4: {}\ndhcp6: {}\n"))?;
         node.wait_until("it says that no server answers", SOON, || {

@@ -21,6 +21,7 @@
 //! * [`plan`]: the steps from what they have to what they should have.
 //! * [`rules`]: which packets are routed by which table.
 //! * [`firewall`]: which packets the machine takes and sends.
+//! * [`kept`]: whether the machine keeps an address that somebody has connected to.
 //! * [`names`]: the host name, `/etc/hosts`, `/etc/resolv.conf`, and the addresses the node is reached at.
 //! * [`status`]: each link's state, with its reason.
 //!
@@ -35,6 +36,7 @@ pub mod firewall;
 #[cfg(test)]
 mod fixture;
 pub mod given;
+pub mod kept;
 pub mod lease;
 pub mod lease6;
 pub mod lookups;

@@ -3,6 +3,8 @@
 
 use crate::{
     api::{Caller, Code},
+    network,
+    node::Node,
     report,
     state::StateError,
 };
@@ -35,6 +37,8 @@ pub(crate) struct Author {
     pub(crate) own_roles: Vec<String>,
     /// Where the caller connects from, where that is known.
     pub(crate) source: Option<IpAddr>,
+    /// The address of the machine that the caller has connected to, where that is known.
+    pub(crate) reached: Option<IpAddr>,
 }
 
 impl Author {
@@ -46,6 +50,7 @@ impl Author {
             request: caller.request.clone(),
             own_roles: caller.own_roles.clone(),
             source: caller.source,
+            reached: caller.reached,
         }
     }
 }
@@ -131,6 +136,28 @@ impl Intent {
         match locks_out(config, Client { serial, own }, Method::ConfigApply.path()) {
             Some(reason) => Err(Refused::LocksOut { reason }),
             None => Ok(()),
+        }
+    }
+
+    /// Why whoever brings this configuration would lose the connection by which it came, as the machine would not have the address
+    /// any more. That of a first configuration may be on another network than the one that the machine is for.
+    pub(super) fn cuts_off(&self, node: &Node, config: &MachineConfig) -> Result<(), Refused> {
+        let asked = self.confirm_within.is_none() && !self.author.serial.is_empty();
+        let Some(address) = self.author.reached.filter(|_| asked) else { return Ok(()) };
+        match network::loses(node, config, address) {
+            Ok(None) => Ok(()),
+            Ok(Some(link)) => {
+                let dhcp = if address.is_ipv4() { "dhcp4" } else { "dhcp6" };
+                let reason = format!(
+                    "{link} loses the address {address} of this connection: no Link has it in its addresses, or {dhcp} on {link}"
+                );
+                Err(Refused::LocksOut { reason })
+            }
+            Err(error) => {
+                let error = report::chain(&error);
+                tracing::warn!(error, "whether a configuration cuts its author off is not known");
+                Ok(())
+            }
         }
     }
 

@@ -24,6 +24,9 @@ record! {
     /// A configuration has one document for each interface that it wants up. Interfaces that no document is for stay
     /// down. A configuration without any `Link` document has the network that the kernel command line or else its platform
     /// describes, and without such a word, or where the platform has none for it, DHCP on every physical Ethernet interface.
+    ///
+    /// A configuration is refused, unless it is applied with `--confirm-within`, that takes the address from an interface to which
+    /// whoever applies it is connected: where no document names the address, and none has a server asked for one there.
     pub struct Link as "Link" {
         /// The name of the interface; with `match`, of the document. Each has at most one document.
         name: InterfaceName,

@@ -407,7 +407,8 @@ mod tests {
             let text = format!(
                 r#"[{{"apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp4":{dhcp4}}}]"#
             );
-            let given = stele_config::canonical::read_network(text.as_bytes()).expect("documents");
+            let documents = stele_config::canonical::read_network(text.as_bytes());
+            let given = Given { by: Giver::Platform, documents: documents.expect("documents") };
             let wanted = Wanted { config: None, given: Some(&given) };
             let links = [link(2, "eth0", true)];
             let desired = Desired::derive(wanted, &leases, &links);
