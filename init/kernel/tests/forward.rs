@@ -80,6 +80,7 @@ fn anything(direction: Direction) -> FirewallRule {
         outgoing: vec![],
         transport: None,
         ports: vec![],
+        source_ports: vec![],
         icmp_types: vec![],
         rate: None,
         established: false,

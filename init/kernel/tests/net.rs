@@ -457,6 +457,7 @@ fn anything() -> FirewallRule {
         outgoing: vec![],
         transport: None,
         ports: vec![],
+        source_ports: vec![],
         icmp_types: vec![],
         rate: None,
         established: false,
@@ -473,7 +474,7 @@ fn rules() -> Vec<FirewallRule> {
             ipv6: Some(false),
             from: vec![(ip("10.0.0.0"), ip("10.255.255.255")), (ip("192.0.2.7"), ip("192.0.2.7"))],
             to: vec![(ip("0.0.0.0"), ip("255.255.255.255"))],
-            transport: Some(Transport::Tcp),
+            transport: Some(Transport::TCP),
             ports: vec![(80, 80), (8000, 65535)],
             ..anything()
         },
@@ -484,12 +485,12 @@ fn rules() -> Vec<FirewallRule> {
             from: vec![(ip("fe80::"), ip("febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))],
             ..anything()
         },
-        FirewallRule { rate: Some((10, 60)), transport: Some(Transport::Udp), ..anything() },
+        FirewallRule { rate: Some((10, 60)), transport: Some(Transport::UDP), ..anything() },
         FirewallRule {
             direction: Direction::Egress,
             verdict: Verdict::Reject,
             ports: vec![(25, 25)],
-            transport: Some(Transport::Tcp),
+            transport: Some(Transport::TCP),
             ..anything()
         },
         FirewallRule {
@@ -541,11 +542,11 @@ fn the_firewall_lets_through_what_it_should_and_nothing_else() {
             FirewallRule {
                 ipv6: Some(false),
                 from: vec![(ip("127.0.0.0"), ip("127.0.0.9"))],
-                transport: Some(Transport::Tcp),
+                transport: Some(Transport::TCP),
                 ports: vec![(wanted, wanted)],
                 ..anything()
             },
-            FirewallRule { transport: Some(Transport::Udp), rate: Some((2, 3600)), ..anything() },
+            FirewallRule { transport: Some(Transport::UDP), rate: Some((2, 3600)), ..anything() },
             FirewallRule {
                 direction: Direction::Egress,
                 verdict: Verdict::Reject,
@@ -581,6 +582,49 @@ fn the_firewall_lets_through_what_it_should_and_nothing_else() {
         std::io::Write::write_all(&mut far, b"still here").expect("writing");
         let mut text = [0; 10];
         std::io::Read::read_exact(&mut &before, &mut text).expect("reading");
+    });
+}
+
+#[test]
+fn protocols_are_told_apart_by_number_and_packets_by_the_ports_that_they_come_from() {
+    use rustix::net::{
+        AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, recv, sendto, socket, sockopt,
+    };
+    use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+    const SOON: std::time::Duration = std::time::Duration::from_millis(100);
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        let bound = || UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let (receiver, named, other) = (bound(), bound(), bound());
+        receiver.set_read_timeout(Some(SOON)).expect("a timeout");
+        let port = |socket: &UdpSocket| socket.local_addr().expect("an address").port();
+        let (ospf, gre) = (89, 47);
+        let rules = vec![
+            FirewallRule { transport: Some(Transport::Number(ospf)), ..anything() },
+            FirewallRule {
+                transport: Some(Transport::UDP),
+                source_ports: vec![(port(&named), port(&named))],
+                ports: vec![(port(&receiver), port(&receiver))],
+                ..anything()
+            },
+        ];
+        let firewall =
+            Firewall { drops_ingress: true, drops_egress: false, drops_forward: None, rules };
+        netlink.set_firewall(&firewall, b"").expect("replacing");
+        let comes = |number: u8| {
+            let protocol = Protocol::from_raw(u32::from(number).try_into().expect("not 0"));
+            let raw = socket(AddressFamily::INET, SocketType::RAW, Some(protocol));
+            let raw = raw.expect("a raw socket");
+            sockopt::set_socket_timeout(&raw, sockopt::Timeout::Recv, Some(SOON)).expect("set");
+            let here = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+            sendto(&raw, b"x", SendFlags::empty(), &here).expect("sending");
+            recv(&raw, &mut [0_u8; 64][..], RecvFlags::empty()).is_ok()
+        };
+        assert_eq!((comes(ospf), comes(gre)), (true, false));
+        for (sender, heard) in [(&other, false), (&named, true)] {
+            sender.send_to(b"x", ("127.0.0.1", port(&receiver))).expect("sending");
+            assert_eq!(receiver.recv(&mut [0]).is_ok(), heard);
+        }
     });
 }
 

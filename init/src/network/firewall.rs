@@ -110,11 +110,11 @@ fn to_kernel(rule: &Rule) -> net::FirewallRule {
         incoming: rule.incoming.clone(),
         outgoing: rule.outgoing.clone(),
         transport: rule.protocol.map(|protocol| match protocol {
-            FirewallProtocol::Tcp => Transport::Tcp,
-            FirewallProtocol::Udp => Transport::Udp,
             FirewallProtocol::Icmp => Transport::Icmp,
+            FirewallProtocol::Number(number) => Transport::Number(number),
         }),
         ports: rule.ports.clone(),
+        source_ports: rule.source_ports.clone(),
         icmp_types: rule.icmp_types.clone(),
         rate: rule.rate,
         established: rule.established,

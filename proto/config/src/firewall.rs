@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::packets::{Ports, Rate};
 use crate::record::{Check, record};
 use crate::report::Report;
-use crate::{Cidr, IcmpType, InterfaceName};
+use crate::{Cidr, FirewallProtocol, IcmpType, InterfaceName};
 
 record! {
     /// Which packets the machine takes, sends and passes on.
@@ -52,10 +52,13 @@ record! {
         incoming: List<InterfaceName, 0, 64>,
         /// The interfaces that they go out by.
         outgoing: List<InterfaceName, 0, 64>,
-        /// Their protocol. `icmp` is that of IPv4 and of IPv6.
+        /// Their protocol: `tcp`, `udp`, `sctp`, `icmp`, `esp`, `ah`, `gre`, `igmp`, `ipip`, `ospf`, `vrrp`, or its number. `icmp` is
+        /// that of IPv4 and of IPv6. An `ah` of IPv6 is passed over: what it protects counts.
         protocol: Option<FirewallProtocol>,
-        /// The ports that they go to, with `tcp` or `udp`: numbers, or ranges such as `8000-8100`.
+        /// The ports that they go to, with `tcp`, `udp` or `sctp`: numbers, or ranges such as `8000-8100`.
         ports: List<Ports, 0, 64>,
+        /// The ports that they come from.
+        source_ports as "sourcePorts": List<Ports, 0, 64>,
         /// Their types, with `icmp`, by the names that IANA has for them.
         icmp_types as "icmpTypes": List<IcmpType, 0, 32>,
         /// Only as many as this, such as `10/second`; the next rules are looked at for more.
@@ -94,18 +97,6 @@ choice! {
         Drop = "drop",
         /// It is gone, and whoever sent it is told.
         Reject = "reject",
-    }
-}
-
-choice! {
-    /// The protocol of a packet.
-    pub enum FirewallProtocol {
-        /// TCP.
-        Tcp = "tcp",
-        /// UDP.
-        Udp = "udp",
-        /// ICMP and ICMPv6.
-        Icmp = "icmp",
     }
 }
 
@@ -199,6 +190,12 @@ impl FirewallRule {
         &self.ports
     }
 
+    /// The ports that they come from.
+    #[must_use]
+    pub fn source_ports(&self) -> &[Ports] {
+        &self.source_ports
+    }
+
     /// Their types of ICMP and ICMPv6.
     #[must_use]
     pub fn icmp_types(&self) -> &[IcmpType] {
@@ -218,10 +215,11 @@ impl Check for Firewall {
             let mut find = |message: &str, expected: &str| {
                 report.find_item(node, ("rules", index), message, expected);
             };
-            let ported =
-                matches!(rule.protocol, Some(FirewallProtocol::Tcp | FirewallProtocol::Udp));
-            if !rule.ports.is_empty() && !ported {
-                find("has ports and no protocol that has them", "protocol: tcp or udp");
+            let ported = rule.protocol.is_some_and(FirewallProtocol::has_ports);
+            let ports = !rule.ports.is_empty() || !rule.source_ports.is_empty();
+            if ports && !ported {
+                let expected = "protocol: tcp or udp or sctp";
+                find("has ports and no protocol that has them", expected);
             }
             if rule.direction == Direction::Forward && !rule.interfaces.is_empty() {
                 let message = "interfaces could be those that packets come in by or go out by";

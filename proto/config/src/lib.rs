@@ -29,6 +29,7 @@ mod access;
 mod environment;
 mod files;
 mod firewall;
+mod firewall_protocol;
 mod health;
 mod hosts;
 mod identity;
@@ -113,9 +114,8 @@ pub use endpoint::{Endpoint, EndpointError, Host};
 pub use environment::{Environment, Variable};
 pub use files::{File, FilePath, FilePathError, Files};
 pub use finding::Finding;
-pub use firewall::{
-    Direction, Firewall, FirewallAction, FirewallDefault, FirewallProtocol, FirewallRule,
-};
+pub use firewall::{Direction, Firewall, FirewallAction, FirewallDefault, FirewallRule};
+pub use firewall_protocol::FirewallProtocol;
 pub use health::{HealthCheck, ServiceProbe, Subject};
 pub use hostname::{Hostname, HostnameError};
 pub use hosts::{Hosts, HostsEntry};

@@ -69,12 +69,17 @@ pub enum Verdict {
 /// The transport of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
     /// ICMP of the packet's family.
     Icmp,
+    /// That of a number.
+    Number(u8),
+}
+
+impl Transport {
+    /// TCP.
+    pub const TCP: Transport = Transport::Number(libc::IPPROTO_TCP as u8);
+    /// UDP.
+    pub const UDP: Transport = Transport::Number(libc::IPPROTO_UDP as u8);
 }
 
 /// A rule of our table. Ranges hold their ends, are in order, and do not meet.
@@ -96,6 +101,8 @@ pub struct FirewallRule {
     pub transport: Option<Transport>,
     /// The ports that they go to.
     pub ports: Vec<(u16, u16)>,
+    /// The ports that they come from.
+    pub source_ports: Vec<(u16, u16)>,
     /// The types of ICMP that they are of, in the numbers of the family.
     pub icmp_types: Vec<(u8, u8)>,
     /// Only so many, in so many seconds.
@@ -240,20 +247,21 @@ fn push_rule(batch: &mut Chained<'_>, rule: &FirewallRule, sets: &mut u32) {
         }
     }
     match rule.transport {
-        Some(Transport::Tcp) => conditions.transport(libc::IPPROTO_TCP as u8),
-        Some(Transport::Udp) => conditions.transport(libc::IPPROTO_UDP as u8),
+        Some(Transport::Number(number)) => conditions.transport(number),
         Some(Transport::Icmp) if rule.ipv6 == Some(true) => {
             conditions.transport(libc::IPPROTO_ICMPV6 as u8);
         }
         Some(Transport::Icmp) => conditions.transport(libc::IPPROTO_ICMP as u8),
         None => {}
     }
-    if !rule.ports.is_empty() {
-        let bytes = |port: u16| port.to_be_bytes().to_vec();
-        let ranges = rule.ports.iter().map(|(first, last)| (bytes(*first), bytes(*last)));
-        let values = Values::Ranges(ranges.collect());
-        let set = push_set(batch, sets, &Keys { kind: 13, length: 2, values });
-        conditions.port(set);
+    for (ports, source) in [(&rule.source_ports, true), (&rule.ports, false)] {
+        if !ports.is_empty() {
+            let bytes = |port: u16| port.to_be_bytes().to_vec();
+            let ranges = ports.iter().map(|(first, last)| (bytes(*first), bytes(*last)));
+            let values = Values::Ranges(ranges.collect());
+            let set = push_set(batch, sets, &Keys { kind: 13, length: 2, values });
+            conditions.port(source, set);
+        }
     }
     if !rule.icmp_types.is_empty() {
         let kind = if rule.ipv6 == Some(true) { 29 } else { 14 };

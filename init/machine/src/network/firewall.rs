@@ -7,7 +7,7 @@ use std::{
 };
 use stele_config::{
     Cidr, Direction, Firewall, FirewallAction, FirewallDefault, FirewallProtocol, FirewallRule,
-    InterfaceName,
+    InterfaceName, Ports,
 };
 
 /// The types of ICMPv6 that IPv6 can't do without: routers and neighbours (RFC 4861).
@@ -49,6 +49,8 @@ pub struct Rule {
     pub protocol: Option<FirewallProtocol>,
     /// The ports that they go to.
     pub ports: Vec<(u16, u16)>,
+    /// The ports that they come from.
+    pub source_ports: Vec<(u16, u16)>,
     /// The types of ICMP that they are of, in the numbers of the family.
     pub icmp_types: Vec<(u8, u8)>,
     /// Only so many, in so many seconds.
@@ -79,7 +81,7 @@ pub fn derive(document: &Firewall, named: impl Fn(&str) -> Option<String>) -> Ru
         };
         let dhcp = Rule {
             ipv6: Some(true),
-            protocol: Some(FirewallProtocol::Udp),
+            protocol: Some(FirewallProtocol::UDP),
             ports: vec![(port, port)],
             ..accepted(direction)
         };
@@ -112,10 +114,12 @@ pub fn admits(document: &Firewall, port: u16, source: Option<IpAddr>) -> bool {
     let decides = |rule: &&FirewallRule| {
         let ports = rule.ports();
         rule.direction() == Direction::Ingress
-            && matches!(rule.protocol(), None | Some(FirewallProtocol::Tcp))
+            && matches!(rule.protocol(), None | Some(FirewallProtocol::TCP))
             && (ports.is_empty()
                 || ports.iter().any(|ports| (ports.first()..=ports.last()).contains(&port)))
             && is_for(rule, source)
+            // A client's own port is any: some that are let in say nothing of this one, nor do some that are not.
+            && rule.source_ports().is_empty()
     };
     match document.rules().iter().find(decides) {
         Some(rule) => rule.action() == FirewallAction::Accept,
@@ -151,6 +155,7 @@ fn accepted(direction: Direction) -> Rule {
         outgoing: Vec::new(),
         protocol: None,
         ports: Vec::new(),
+        source_ports: Vec::new(),
         icmp_types: Vec::new(),
         rate: None,
         established: false,
@@ -173,10 +178,8 @@ fn of_document(document: &FirewallRule, named: impl Fn(&str) -> Option<String>) 
         incoming,
         outgoing,
         protocol: document.protocol(),
-        ports: merged(
-            document.ports().iter().map(|ports| (ports.first(), ports.last())).collect(),
-            |port| port.checked_add(1),
-        ),
+        ports: ports(document.ports()),
+        source_ports: ports(document.source_ports()),
         rate: document.rate().map(|rate| (rate.count(), rate.seconds())),
         action: document.action(),
         ..accepted(document.direction())
@@ -202,6 +205,11 @@ fn of_document(document: &FirewallRule, named: impl Fn(&str) -> Option<String>) 
         here.then_some(Rule { ipv6: Some(ipv6), ..rule })
     };
     [false, true].into_iter().filter_map(of_family).collect()
+}
+
+fn ports(ports: &[Ports]) -> Vec<(u16, u16)> {
+    let ranges = ports.iter().map(|ports| (ports.first(), ports.last()));
+    merged(ranges.collect(), |port| port.checked_add(1))
 }
 
 /// The first and the last address of a network.

@@ -495,7 +495,7 @@ rules:
 - {direction: forward, incoming: [eth1], outgoing: [eth0], action: reject}
 ",
         &expect![[r#"
-            document 2 (Firewall), line 6, rules[0]: has ports and no protocol that has them; expected protocol: tcp or udp
+            document 2 (Firewall), line 6, rules[0]: has ports and no protocol that has them; expected protocol: tcp or udp or sctp
             document 2 (Firewall), line 7, rules[1]: 10.0.0.1/8 has host bits; expected 10.0.0.0/8
             document 2 (Firewall), line 7, rules[1]: from and to are of different address families; expected both IPv4 or both IPv6
             document 2 (Firewall), line 8, rules[2]: interfaces could be those that packets come in by or go out by; expected incoming or outgoing

@@ -73,8 +73,9 @@ impl Expressions {
         self.compare(EQUAL, &[protocol]);
     }
 
-    pub(super) fn port(&mut self, set: String) {
-        self.payload(TRANSPORT, 2, 2);
+    pub(super) fn port(&mut self, source: bool, set: String) {
+        // The same in TCP, UDP and SCTP.
+        self.payload(TRANSPORT, if source { 0 } else { 2 }, 2);
         self.lookup(&set);
     }
 

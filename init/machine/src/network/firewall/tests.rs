@@ -39,6 +39,9 @@ fn whoever_locks_everybody_out_of_the_api_is_found() {
         (r#""rules":[{"action":"drop","protocol":"icmp"}]"#, true),
         (r#""forward":"drop","rules":[{"direction":"forward","action":"drop"}]"#, true),
         (r#""ingress":"drop","rules":[{"direction":"forward"}]"#, false),
+        (r#""ingress":"drop","rules":[{"protocol":"tcp","sourcePorts":[53]}]"#, false),
+        (r#""rules":[{"action":"drop","protocol":"tcp","sourcePorts":["1-1023"]}]"#, true),
+        (r#""rules":[{"action":"drop","protocol":"esp"}]"#, true),
     ] {
         let config = config(document);
         let firewall = config.firewall().expect("a firewall");
@@ -120,6 +123,22 @@ fn a_type_of_icmp_has_the_number_of_each_family() {
         Some(false) [(0, 0), (8, 8)]
         Some(true) [(2, 2), (128, 129)]
         Some(false) [(13, 13)]"#]];
+    expected.assert_eq(&rules.join("\n"));
+}
+
+#[test]
+fn any_protocol_can_be_told_apart() {
+    let config = config(
+        r#""rules":[{"protocol":"esp"},{"protocol":89},{"protocol":"sctp","ports":["5-9",4],"sourcePorts":[7,8]}]"#,
+    );
+    let ruleset = plain(&config);
+    let rules: Vec<String> = (ruleset.rules.iter().skip(8))
+        .map(|rule| format!("{:?} {:?} {:?}", rule.protocol, rule.ports, rule.source_ports))
+        .collect();
+    let expected = expect_test::expect![[r#"
+        Some(Number(50)) [] []
+        Some(Number(89)) [] []
+        Some(Number(132)) [(4, 9)] [(7, 8)]"#]];
     expected.assert_eq(&rules.join("\n"));
 }
 
