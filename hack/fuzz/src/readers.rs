@@ -6,7 +6,7 @@ use hickory_proto::op::Message;
 use std::{cmp::Ordering, io::Cursor, sync::LazyLock, time::Duration};
 use stele_agents::{
     about::Form,
-    dhcp::{Mac, frame, message},
+    dhcp::{Mac, client, event, frame, message},
     dhcp6::{
         self, Duid,
         client::Client,
@@ -81,8 +81,32 @@ fn run(bytes: &[u8]) {
     READERS[usize::from(*which) % READERS.len()](bytes);
 }
 
+/// Messages of DHCP, and what a client does with them: said again and again, to every question.
 fn dhcp(bytes: &[u8]) {
-    let _message = message::parse(bytes, US);
+    let Some(reply) = message::parse(bytes, US) else { return };
+    let mut client = client::Client::new(US, client::Names::default(), 7);
+    let (mut now, mut xid) = (Duration::from_secs(1), 0);
+    let says = |xid| {
+        let reply = message::Reply { xid, ..reply.clone() };
+        event::Event::Reply { reply, from: Mac([2; 6]) }
+    };
+    let mut effects = client.step(event::Event::CarrierGained, now);
+    for _ in 0..6 {
+        for _ in 0..3 {
+            if client.deadline().is_some_and(|due| due <= now) {
+                effects.extend(client.step(event::Event::Time, now));
+            }
+        }
+        assert!(client.deadline().is_none_or(|due| due > now), "it does not end what is due");
+        for effect in std::mem::take(&mut effects) {
+            if let event::Effect::Send { request, .. } = effect {
+                xid = request.xid;
+                assert!(request.encode().len() <= 576, "a server need not take it (RFC 2131, 2)");
+            }
+        }
+        effects = client.step(says(xid), now);
+        now = client.deadline().unwrap_or(now).min(now + Duration::from_secs(100_000));
+    }
 }
 
 /// Messages of DHCPv6, and what a client does with them.
