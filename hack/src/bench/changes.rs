@@ -115,7 +115,7 @@ async fn reachable(
         let port = free_port()?;
         let forward = format!("hostfwd_add net0 tcp:127.0.0.1:{port}-{address}:{}", reach::CLOSED);
         node.vm.qmp("human-monitor-command", json!({ "command-line": forward }))?;
-        let link = "apiVersion: stele/v1\nkind: Link\nname: eth0\ndhcp4: {}";
+        let link = "apiVersion: stele/v2\nkind: Link\nname: eth0\ndhcp4: {}";
         let documents = format!("{documents}---\n{link}\naddresses: [{address}/24]\n");
         let request = ApplyRequest { documents: documents.into(), ..ApplyRequest::default() };
         trips.push(rested_trip(channel).await?);

@@ -23,9 +23,9 @@ const SECOND: [&str; 4] = [
 ];
 
 /// The hardware addresses of both cards: the kernel finds them in any order.
-const CARDS: [&str; 2] = ["52:54:00:12:34:56", "52:54:00:00:03:01"];
+pub(crate) const CARDS: [&str; 2] = ["52:54:00:12:34:56", "52:54:00:00:03:01"];
 
-fn link(name: &str, mac: &str, more: &str) -> String {
+pub(crate) fn link(name: &str, mac: &str, more: &str) -> String {
     format!(
         "---\napiVersion: stele/v2\nkind: Link\nname: {name}\nmatch: {{mac: '{mac}'}}\n{more}\n"
     )
@@ -45,7 +45,7 @@ fn second(addresses: &str) -> String {
 }
 
 /// The link that is set up by a document.
-fn by_document(node: &Kept, document: &str) -> Result<Value> {
+pub(crate) fn by_document(node: &Kept, document: &str) -> Result<Value> {
     let links = resources(node, "link")?;
     let mut found = links.into_iter().filter(|link| link["status"]["document"] == document);
     found.next().with_context(|| format!("no link is set up by {document}"))

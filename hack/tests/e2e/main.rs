@@ -35,6 +35,7 @@ mod probes;
 mod proxy;
 mod raw;
 mod registry;
+mod served;
 mod service;
 mod sinks;
 mod source;
@@ -90,6 +91,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "kinds::every", machines: 1, run: kinds::every },
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
+    Scenario { name: "network::served", machines: 1, run: served::by_real_servers },
     Scenario { name: "network::fixed", machines: 1, run: fixed::addresses },
     Scenario { name: "faults::around", machines: 1, run: faults::around },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
