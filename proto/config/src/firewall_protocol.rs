@@ -92,7 +92,8 @@ impl Value for FirewallProtocol {
                     let hint = did_you_mean(name, &[&names[..], &[ICMP]].concat());
                     format!("no protocol is called {} here{hint}", quote(name))
                 }
-                other => format!("{} is no protocol", other.describe()),
+                Tree::Integer(number) => format!("{number} is no protocol"),
+                other => other.describe(),
             };
             report.find(node.line, message, Self::shape().expected());
         }

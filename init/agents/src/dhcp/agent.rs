@@ -141,7 +141,7 @@ impl Agent {
                 Some((message::parse(received.payload, self.link.mac)?, received.from))
             });
             if let Some((reply, from)) = reply {
-                self.step(Event::Reply { reply, from })?;
+                self.step(Event::Reply { reply: Box::new(reply), from })?;
             }
         }
         for _ in 0..BATCH {

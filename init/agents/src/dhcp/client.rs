@@ -152,7 +152,7 @@ impl Client {
                         .push(waiting("No carrier: nothing is connected, or the other end is off"));
                 }
             }
-            Event::Reply { reply, from } => self.hear(reply, from, now, &mut effects),
+            Event::Reply { reply, from } => self.hear(*reply, from, now, &mut effects),
             Event::Arp(arp) => self.judge(&arp, now, &mut effects),
             Event::Time => self.pass(now, &mut effects),
         }

@@ -18,7 +18,7 @@ pub enum Event {
     /// A server says something.
     Reply {
         /// What it says.
-        reply: Reply,
+        reply: Box<Reply>,
         /// The hardware address that it came from.
         from: Mac,
     },

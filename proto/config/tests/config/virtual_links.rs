@@ -493,6 +493,8 @@ rules:
 - {protocol: icmp, from: [10.0.0.0/8], icmpTypes: [echo-reply, packet-too-big]}
 - {protocol: icmp, to: [\"::/0\"], icmpTypes: [echo-reply, packet-too-big]}
 - {direction: forward, incoming: [eth1], outgoing: [eth0], action: reject}
+- {protocol: esp, sourcePorts: [500]}
+- {protocol: sctp, ports: [5], sourcePorts: [5]}
 ",
         &expect![[r#"
             document 2 (Firewall), line 6, rules[0]: has ports and no protocol that has them; expected protocol: tcp or udp or sctp
@@ -502,6 +504,15 @@ rules:
             document 2 (Firewall), line 9, rules[3]: incoming and outgoing are of packets that are passed on; expected interfaces, or direction: forward
             document 2 (Firewall), line 9, rules[3]: has types of ICMP and no protocol that has them; expected protocol: icmp
             document 2 (Firewall), line 10, rules[4]: there is no packet-too-big between these networks; expected a type that is
+            document 2 (Firewall), line 13, rules[7]: has ports and no protocol that has them; expected protocol: tcp or udp or sctp
+        "#]],
+    );
+    check(
+        "apiVersion: stele/v1\nkind: Firewall\nrules: [{protocol: grr}, {protocol: 256}, {protocol: true}, {protocol: 47}]\n",
+        &expect![[r#"
+            document 2 (Firewall), line 4, rules[0].protocol: no protocol is called "grr" here (did you mean "gre"?); expected a protocol by its name, or a number from 0 to 255, such as tcp
+            document 2 (Firewall), line 4, rules[1].protocol: 256 is no protocol; expected a protocol by its name, or a number from 0 to 255, such as tcp
+            document 2 (Firewall), line 4, rules[2].protocol: is true; expected a protocol by its name, or a number from 0 to 255, such as tcp
         "#]],
     );
 }

@@ -78,7 +78,7 @@ impl Script {
 
     fn answer(&mut self, answer: Answer) {
         let reply = Reply { xid: self.xid, server: SERVER, answer };
-        self.step(Event::Reply { reply, from: ROUTER });
+        self.step(Event::Reply { reply: Box::new(reply), from: ROUTER });
     }
 
     /// Lets time pass, deadline by deadline.
@@ -319,7 +319,7 @@ fn answers_to_other_questions_are_not_heard() {
     script.answer(Answer::Offer(terms(3600)));
     let reply = Reply { xid: script.xid, server: Ipv4Addr::new(10, 0, 2, 3), answer: ack(3600) };
     script.log.clear();
-    script.step(Event::Reply { reply, from: ROUTER });
+    script.step(Event::Reply { reply: Box::new(reply), from: ROUTER });
     assert_eq!(script.log, "");
 }
 
@@ -338,7 +338,7 @@ fn event() -> impl Strategy<Value = (Event, u64, bool)> {
     let event = prop_oneof![
         2 => Just(Event::CarrierGained),
         1 => Just(Event::CarrierLost),
-        6 => answer.prop_map(|answer| Event::Reply { reply: Reply { xid: 0, server: SERVER, answer }, from: ROUTER }),
+        6 => answer.prop_map(|answer| Event::Reply { reply: Box::new(Reply { xid: 0, server: SERVER, answer }), from: ROUTER }),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(request, ours)| Event::Arp(Arp {
             request,
             sender: if ours { US } else { ROUTER },
@@ -388,7 +388,7 @@ proptest! {
         bytes.extend([53, 1, 5, 54, 4, 10, 0, 2, 2, 51, 4, 0, 0, 1, 0, 80, 0]);
         bytes.extend(list);
         if let Some(reply) = message::parse(&bytes, US) {
-            script.step(Event::Reply { reply, from: ROUTER });
+            script.step(Event::Reply { reply: Box::new(reply), from: ROUTER });
             script.pass(1000);
         }
     }
