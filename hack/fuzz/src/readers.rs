@@ -87,7 +87,7 @@ fn dhcp(bytes: &[u8]) {
     let mut client = client::Client::new(US, client::Names::default(), 7);
     let (mut now, mut xid) = (Duration::from_secs(1), 0);
     let says = |xid| {
-        let reply = message::Reply { xid, ..reply.clone() };
+        let reply = Box::new(message::Reply { xid, ..reply.clone() });
         event::Event::Reply { reply, from: Mac([2; 6]) }
     };
     let mut effects = client.step(event::Event::CarrierGained, now);

@@ -266,7 +266,10 @@ pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
         fs::write(files.path().join("rack-7.yaml"), include)?;
         machine.extra.extend(["-smbios", "type=1,serial=rack-7"].map(str::to_owned));
         let url = server.url("${serial}.yaml");
-        let network = "ip=10.0.2.15::10.0.2.2:255.255.255.0:url:eth0:none nameserver=10.0.2.3";
+        // The kernel's own form, which means the only link; and links on and beside it.
+        let network = "ip=10.0.2.15::10.0.2.2:255.255.255.0:url nameserver=10.0.2.3 vlan=lan7:eth0 \
+            ip=198.51.100.1:::24::lan7:none rd.route=203.0.113.0/24:198.51.100.2:lan7 \
+            ifname=other:52:54:00:00:00:99 bond=spare:other:mode=active-backup,primary=other,updelay=200";
         Ok(machine.append(&format!("stele.config={url} {network}")))
     })?;
     let node = Kept(node);
@@ -276,6 +279,12 @@ pub(crate) fn url(world: &World, checks: &Checks) -> Result<()> {
             node.wait_until_it_answers()?;
             ensure!(field(&resource(&node, "source", "url")?, "state")? == "used");
             ensure!(resource(&node, "lease", "eth0").is_err(), "It has asked for a lease");
+            for (link, expected) in [("lan7", "ready"), ("spare", "no-carrier")] {
+                let state = field(&resource(&node, "link", link)?, "state")?;
+                ensure!(state == expected, "{link} is {state}");
+            }
+            let route = resource(&node, "route", "lan7/203.0.113.0/24/0")?;
+            ensure!(field(&route, "via")? == "198.51.100.2", "{route}");
             Ok(())
         },
     );

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The network on the kernel command line, in dracut's words (dracut.cmdline(7)): `ip=`, `vlan=`, `bond=`, `nameserver=` and
-//! `rd.route=`, as documents.
+//! The network on the kernel command line, in dracut's words (dracut.cmdline(7)): `ip=`, `ifname=`, `vlan=`, `bond=`,
+//! `nameserver=` and `rd.route=`, as documents. `ip=` may have the kernel's own form (nfsroot.rst), which names no link.
 
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr};
-use stele_config::NetworkDraft;
+use stele_config::{Finding, Mac, NetworkDraft};
+
+/// The options of a bond that are numbers of milliseconds, and what a document calls them.
+const TIMING: [(&str, &str); 4] = [
+    ("miimon", "miimon"),
+    ("updelay", "upDelay"),
+    ("downdelay", "downDelay"),
+    ("arp_interval", "arpInterval"),
+];
 
 /// What was read: documents, the machine's name, and a sentence for each word that makes neither.
 #[derive(Debug, Default, PartialEq)]
@@ -15,20 +23,39 @@ pub(super) struct Read {
 }
 
 /// What is known so far, in dracut's words.
-#[derive(Debug, Default)]
-struct Links {
+#[derive(Debug)]
+struct Links<'a> {
     draft: NetworkDraft,
+    /// The links of the machine with a device behind them.
+    physical: &'a [String],
+    /// Names for links, by their hardware addresses.
+    named: Vec<(String, Mac)>,
     hostname: Option<String>,
 }
 
-/// Reads a command line.
-pub(super) fn read(line: &str) -> Read {
-    let mut links = Links::default();
+/// How a link gets its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// They are written down, or none are.
+    Fixed,
+    /// By DHCP.
+    Dhcp,
+    /// By DHCPv6, whatever routers say.
+    Dhcp6,
+    /// By what routers advertise, which holds of every link, and DHCPv6 when they say so.
+    Routers,
+}
+
+/// Reads a command line, of a machine with these links.
+pub(super) fn read(line: &str, physical: &[String]) -> Read {
+    let mut links =
+        Links { draft: NetworkDraft::default(), physical, named: Vec::new(), hostname: None };
     let mut complaints = Vec::new();
     for word in line.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else { continue };
         let understood = match key {
             "ip" => links.ip(&fields(value)),
+            "ifname" => links.name(value),
             "vlan" => links.vlan(&fields(value)),
             "bond" => links.bond(&fields(value)),
             "rd.route" => links.route(&fields(value)),
@@ -39,8 +66,8 @@ pub(super) fn read(line: &str) -> Read {
             complaints.push(format!("{word} on the kernel command line: {why}"));
         }
     }
-    let Links { draft, hostname } = links;
-    let (documents, left_out) = draft.documents();
+    let hostname = links.hostname.take();
+    let (documents, left_out) = links.documents();
     complaints.extend(left_out.iter().map(|finding| format!("the kernel command line: {finding}")));
     Read { documents, hostname, complaints }
 }
@@ -60,35 +87,32 @@ fn fields(value: &str) -> Vec<String> {
     fields
 }
 
-impl Links {
-    /// `METHOD`, `LINK:METHOD[:[MTU][:MAC]]` or `ADDRESS:[PEER]:GATEWAY:NETMASK:HOSTNAME:LINK:METHOD[:…]`.
+impl Links<'_> {
+    /// `METHOD`, `LINK:METHOD[:[MTU][:MAC]]` or `ADDRESS[:[PEER]:GATEWAY:NETMASK:HOSTNAME:LINK:METHOD[:…]]`.
     fn ip(&mut self, fields: &[String]) -> Result<(), String> {
-        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        let mut fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        // The kernel takes what is left out at the end as empty.
+        if fields.first().is_some_and(|first| first.parse::<IpAddr>().is_ok()) {
+            fields.resize(fields.len().max(6), "");
+        }
         match fields.as_slice() {
-            // Without a link it says what holds anyway: DHCP on all of them.
-            [method] => dhcp(method).map(drop),
+            [method] => self.method_of_all(method),
             [address, _, gateway, mask, hostname, link, rest @ ..]
                 if address.is_empty() || address.parse::<IpAddr>().is_ok() =>
             {
                 if !hostname.is_empty() {
                     self.hostname = Some((*hostname).to_owned());
                 }
-                if link.is_empty() {
-                    // Of all links it says what holds anyway, and can name the machine.
-                    if address.is_empty()
-                        && let [method, ..] = rest
-                        && dhcp(method)?
-                    {
-                        return Ok(());
-                    }
-                    return Err("it names no link".to_owned());
+                if let ("", "", [method, ..]) = (*address, *link, rest) {
+                    return self.method_of_all(method);
                 }
+                let link = if link.is_empty() { self.only()? } else { (*link).to_owned() };
                 if !address.is_empty() {
-                    self.address(link, address, mask, gateway)?;
+                    self.address(&link, address, mask, gateway)?;
                 }
                 let Some((method, rest)) = rest.split_first() else { return Ok(()) };
-                self.method(link, method)?;
-                self.rest(link, rest)
+                self.method(&link, method)?;
+                self.rest(&link, rest)
             }
             [link, method, rest @ ..] if !link.is_empty() => {
                 self.method(link, method)?;
@@ -98,13 +122,51 @@ impl Links {
         }
     }
 
+    /// The one link that there is, for who names none.
+    fn only(&self) -> Result<String, String> {
+        match self.physical {
+            [only] => Ok(only.clone()),
+            all => Err(format!("it names no link, and the machine has {} of them", all.len())),
+        }
+    }
+
+    /// Without a link most of them say what holds anyway: DHCP and routers on all of them.
+    fn method_of_all(&mut self, method: &str) -> Result<(), String> {
+        match self::method(method)? {
+            Method::Dhcp | Method::Routers => Ok(()),
+            Method::Dhcp6 => {
+                let only = self.only()?;
+                self.method(&only, method)
+            }
+            Method::Fixed => Err("it names neither an address nor a link".to_owned()),
+        }
+    }
+
     fn method(&mut self, link: &str, method: &str) -> Result<(), String> {
-        if dhcp(method)? {
-            self.draft.set(link, "dhcp4", json!({}));
-        } else {
-            self.draft.link(link);
+        match self::method(method)? {
+            Method::Dhcp => self.draft.set(link, "dhcp4", json!({})),
+            Method::Dhcp6 => self.draft.set(link, "dhcp6", json!({})),
+            Method::Fixed | Method::Routers => self.draft.link(link),
         }
         Ok(())
+    }
+
+    /// `NAME:MAC`.
+    fn name(&mut self, value: &str) -> Result<(), String> {
+        let (name, mac) = value.split_once(':').ok_or("it is not NAME:MAC")?;
+        let mac = mac.parse().map_err(|error| format!("{mac} is no hardware address: {error}"))?;
+        self.named.push((name.to_owned(), mac));
+        Ok(())
+    }
+
+    /// What came of it all. A name alone sets no link up, which would take DHCP from all others.
+    fn documents(mut self) -> (Vec<Value>, Vec<Finding>) {
+        if self.draft.has_links() {
+            for (name, mac) in self.named {
+                self.draft.set(&name, "match", json!({ "mac": mac.to_string() }));
+            }
+        }
+        self.draft.documents()
     }
 
     fn address(&mut self, link: &str, address: &str, mask: &str, via: &str) -> Result<(), String> {
@@ -160,16 +222,26 @@ impl Links {
                     mode = value;
                     continue;
                 }
-                "miimon" => {
-                    let miimon: u32 = value.parse().map_err(|_| "miimon is no number")?;
-                    ("miimon", Value::from(miimon))
-                }
+                "primary" => ("primary", value.into()),
+                "arp_ip_target" => ("arpTargets", value.split(';').collect()),
+                "arp_validate" => ("arpValidate", value.into()),
                 "xmit_hash_policy" => ("hashPolicy", value.into()),
                 "lacp_rate" => {
                     let rate = if matches!(value, "1" | "fast") { "fast" } else { "slow" };
                     ("lacpRate", rate.into())
                 }
-                _ => return Err(format!("a bond has no option {key} here")),
+                _ => {
+                    let timing = TIMING.iter().find(|(option, _)| *option == key);
+                    let Some((_, name)) = timing else {
+                        return Err(format!("a bond has no option {key} here"));
+                    };
+                    let time: u32 = value.parse().map_err(|_| format!("{key} is no number"))?;
+                    // To the kernel that is as good as absent.
+                    if time == 0 {
+                        continue;
+                    }
+                    (*name, Value::from(time))
+                }
             };
             more.insert(key.to_owned(), value);
         }
@@ -198,11 +270,12 @@ impl Links {
     }
 }
 
-/// Whether a method is DHCP.
-fn dhcp(method: &str) -> Result<bool, String> {
-    match method {
-        "dhcp" | "on" | "any" | "either6" => Ok(true),
-        "none" | "off" | "static" | "" => Ok(false),
+fn method(word: &str) -> Result<Method, String> {
+    match word {
+        "dhcp" | "on" | "any" => Ok(Method::Dhcp),
+        "dhcp6" => Ok(Method::Dhcp6),
+        "auto6" | "either6" => Ok(Method::Routers),
+        "none" | "off" | "static" | "" => Ok(Method::Fixed),
         other => Err(format!("a link can't be set up by {other} here")),
     }
 }
@@ -224,94 +297,4 @@ fn prefix(ip: IpAddr, mask: &str) -> Result<u32, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use stele_config::canonical;
-
-    /// What a line says, in a word for each thing.
-    fn said(line: &str) -> String {
-        let Read { documents, hostname: _, complaints } = read(line);
-        assert_eq!(complaints, [] as [String; 0], "{line}");
-        let bytes = serde_json::to_vec(&documents).unwrap();
-        let network = canonical::read_network(&bytes)
-            .unwrap_or_else(|findings| panic!("{line}: {findings:?}: {documents:?}"));
-        let mut words = Vec::new();
-        for link in network.links() {
-            let addresses = link.addresses().iter().map(ToString::to_string);
-            let routes = link.routes().iter().map(|route| {
-                format!("{}>{}", route.to, route.via.map(|via| via.to_string()).unwrap_or_default())
-            });
-            let dhcp = link.dhcp4().map(|_| "dhcp".to_owned());
-            let mtu = link.mtu().map(|mtu| format!("mtu {mtu}"));
-            let all: Vec<String> = addresses.chain(routes).chain(dhcp).chain(mtu).collect();
-            words.push(format!("{}: {}", link.name(), all.join(" ")));
-        }
-        words.extend(
-            network.virtual_links().iter().map(|link| format!("{} {}", link.kind(), link.name())),
-        );
-        words.extend(network.resolver().map(|it| format!("{:?}", it.servers())));
-        words.join("; ")
-    }
-
-    #[test]
-    fn links_in_dracut_s_words() {
-        assert_eq!(said("quiet ip=dhcp"), "");
-        assert_eq!(said("ip=eth0:dhcp"), "eth0: dhcp");
-        assert_eq!(said("ip=eth0:on:9000"), "eth0: dhcp mtu 9000");
-        assert_eq!(
-            said("ip=192.0.2.10::192.0.2.1:255.255.255.0:web:eth0:none:192.0.2.53:192.0.2.54"),
-            "eth0: 192.0.2.10/24 0.0.0.0/0>192.0.2.1; [192.0.2.53, 192.0.2.54]"
-        );
-        assert_eq!(
-            said("ip=[2001:db8::2]::[2001:db8::1]:64::eth1:off nameserver=[2001:db8::53]"),
-            "eth1: 2001:db8::2/64 ::/0>2001:db8::1; [2001:db8::53]"
-        );
-        assert_eq!(
-            said("ip=192.0.2.10:::24::eth0 rd.route=198.51.100.0/24:192.0.2.1:eth0"),
-            "eth0: 192.0.2.10/24 198.51.100.0/24>192.0.2.1"
-        );
-    }
-
-    #[test]
-    fn the_machine_may_be_named() {
-        let name = |line: &str| read(line).hostname;
-        let fixed = "ip=192.0.2.10::192.0.2.1:24:web.example:eth0:none";
-        assert_eq!(name(fixed).as_deref(), Some("web.example"));
-        assert_eq!(name("ip=::::web::dhcp").as_deref(), Some("web"));
-        assert_eq!(said("ip=::::web::dhcp"), "");
-        assert_eq!(name("ip=192.0.2.10::192.0.2.1:24::eth0:none ip=eth1:dhcp"), None);
-    }
-
-    #[test]
-    fn vlans_and_bonds() {
-        assert_eq!(
-            said("ip=10.0.0.2::10.0.0.1:255.255.255.0::vlan0042:none vlan=vlan0042:eth0"),
-            "vlan0042: 10.0.0.2/24 0.0.0.0/0>10.0.0.1; VLAN vlan0042"
-        );
-        assert_eq!(said("vlan=eth0.7:eth0"), "eth0.7: ; VLAN eth0.7");
-        assert_eq!(
-            said("bond=bond0:eth0,eth1:mode=4,miimon=100,lacp_rate=1:9000 ip=bond0:dhcp"),
-            "bond0: dhcp mtu 9000; Bond bond0"
-        );
-        assert_eq!(said("bond=bond0:eth0,eth1"), "bond0: ; Bond bond0");
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_said() {
-        for line in [
-            "ip=eth0:auto6",
-            "ip=192.0.2.10::192.0.2.1:255.0.255.0::eth0:none",
-            "ip=192.0.2.10::192.0.2.1:24::",
-            "ip=::::::",
-            "vlan=eth0",
-            "vlan=lan:eth0",
-            "bond=b:eth0:primary=eth0",
-            "nameserver=dns",
-            "rd.route=1",
-            "ip=eth0:dhcp:x",
-        ] {
-            let Read { documents: _, hostname: _, complaints } = read(line);
-            assert_eq!(complaints.len(), 1, "{line}");
-        }
-    }
-}
+mod tests;

@@ -52,7 +52,7 @@ pub(crate) async fn forget(node: &Node) {
 
 fn of_command_line() -> Option<Hostname> {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    understood(&arguments::read(&line).hostname?, "the kernel command line")
+    understood(&arguments::read(&line, &[]).hostname?, "the kernel command line")
 }
 
 /// As much of a name as can be the machine's.

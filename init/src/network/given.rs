@@ -2,10 +2,14 @@
 //! What others than the configuration say of the network: the kernel command line, or else the platform, kept in
 //! `/state/network.json` so that a start needs no platform.
 
-use super::arguments::{self, Read};
+use super::{
+    arguments::{self, Read},
+    kernel,
+};
 use crate::{configuration, node::Node, report, state};
-use std::{fs, path::PathBuf, rc::Rc};
+use std::{collections::BTreeMap, fs, path::PathBuf, rc::Rc};
 use stele_config::{NetworkDocuments, canonical};
+use stele_kernel::net::{NetError, Netlink};
 use stele_machine::network::given::{Given, Giver};
 
 fn file() -> PathBuf {
@@ -72,7 +76,12 @@ pub(crate) async fn forget(node: &Node) {
 
 fn of_command_line() -> Option<Given> {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let Read { documents, hostname: _, complaints } = arguments::read(&line);
+    let physical = physical().unwrap_or_else(|error| {
+        let error = report::chain(&error);
+        tracing::warn!(error, "which links the command line can mean is not known");
+        Vec::new()
+    });
+    let Read { documents, hostname: _, complaints } = arguments::read(&line, &physical);
     for complaint in complaints {
         tracing::error!(target: report::CONSOLE, "{complaint}");
     }
@@ -80,6 +89,13 @@ fn of_command_line() -> Option<Given> {
         return None;
     }
     understood(&serde_json::to_vec(&documents).unwrap_or_default(), Giver::CommandLine)
+}
+
+/// The links with a device behind them: all of those that are there from the start have been found by now.
+fn physical() -> Result<Vec<String>, NetError> {
+    let observed = kernel::observe(&mut Netlink::new(), &mut BTreeMap::new())?;
+    let physical = observed.links.into_iter().filter(|link| link.physical);
+    Ok(physical.map(|link| link.name).collect())
 }
 
 fn understood(bytes: &[u8], giver: Giver) -> Option<Given> {

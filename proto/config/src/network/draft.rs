@@ -25,6 +25,12 @@ pub struct NetworkDraft {
 }
 
 impl NetworkDraft {
+    /// Whether anything is said of links.
+    #[must_use]
+    pub fn has_links(&self) -> bool {
+        !self.links.is_empty() || !self.made.is_empty()
+    }
+
     /// There is a `Link` of this name.
     pub fn link(&mut self, name: &str) {
         self.keys(name);
