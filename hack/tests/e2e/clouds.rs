@@ -257,7 +257,7 @@ fn by_service(world: &World, cloud: &Cloud) -> Result<()> {
 
 /// A link with DHCP.
 fn link(index: usize) -> String {
-    format!("---\napiVersion: stele/v1\nkind: Link\nname: eth{index}\ndhcp4: {{}}\n")
+    format!("---\napiVersion: stele/v2\nkind: Link\nname: eth{index}\ndhcp4: {{}}\n")
 }
 
 /// The path in a line of what was asked.

@@ -23,7 +23,9 @@ const VIRTUAL: &str = "---\napiVersion: stele/v1\nkind: Dummy\nname: services
 ---\napiVersion: stele/v1\nkind: VLAN\nname: storage\nlink: inner\nid: 42
 ---\napiVersion: stele/v1\nkind: VRF\nname: red\ntable: 100\nlinks: [storage]
 ---\napiVersion: stele/v2\nkind: Link\nname: storage\naddresses: [198.51.100.1/24]
-routes: [{to: 203.0.113.0/24, via: 198.51.100.2}]
+routes:
+- {to: 203.0.113.0/24, via: 198.51.100.2, source: 198.51.100.1}
+- {to: 198.18.0.0/15, type: blackhole}
 ---\napiVersion: stele/v1\nkind: RoutingRule\nname: storage\npriority: 900\nfrom: 198.51.100.0/24\ntable: 100
 ---\napiVersion: stele/v1\nkind: Bond\nname: bond0\nmode: 802.3ad\nlacpRate: fast\n";
 
@@ -186,11 +188,16 @@ pub(crate) fn kinds(world: &World, checks: &Checks) -> Result<()> {
         ensure!(field(&resource(&node, "link", "storage")?, "master")? == "red");
         let route = resource(&node, "route", "storage/203.0.113.0/24/0/100")?;
         ensure!(field(&route, "via")? == "198.51.100.2", "{route}");
+        ensure!(field(&route, "source")? == "198.51.100.1", "{route}");
+        let hole = "lo/198.18.0.0/15/0/100";
+        let blackhole = resource(&node, "route", hole)?;
+        ensure!(field(&blackhole, "type")? == "blackhole", "{blackhole}");
         let rule = resource(&node, "routingrule", "900/ipv4/100")?;
         ensure!(field(&rule, "from")? == "198.51.100.0/24", "{rule}");
         node.ctl.run(["drift"])?;
         apply(&node, "")?;
         ensure!(links(&node)? == "eth0 lo", "{}", links(&node)?);
+        ensure!(resource(&node, "route", hole).is_err(), "it is still there");
         Ok(())
     });
     checks.check("the link that carries the change comes into a bond, and out of it", || {

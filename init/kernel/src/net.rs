@@ -30,7 +30,7 @@ pub use firewall::{Direction, Firewall, FirewallRule, Transport, Verdict};
 pub use links::LinkInfo;
 pub use monitor::Monitor;
 pub use router_options::RouterOptions;
-pub use routes::{MAIN_TABLE, Route};
+pub use routes::{MAIN_TABLE, Nowhere, Route};
 pub use rules::Rule;
 pub use virtual_links::{BondForm, BridgeForm, GROUP, LinkForm, NewLink};
 pub use wireguard::{WireGuardDevice, WireGuardPeer, WireGuardSettings};

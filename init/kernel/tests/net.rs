@@ -10,8 +10,8 @@ use std::{
 };
 use stele_kernel::net::{
     AddressInfo, BondForm, BridgeForm, Direction, Fence, Firewall, FirewallRule, LOOPBACK,
-    LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink, NewLink, OWNER, Ports, Route, Rule,
-    Transport, Verdict, VlanEnd, VlanRange, WireGuardPeer, WireGuardSettings,
+    LinkForm, LinkInfo, MAIN_TABLE, Monitor, NetError, Netlink, NewLink, Nowhere, OWNER, Ports,
+    Route, Rule, Transport, Verdict, VlanEnd, VlanRange, WireGuardPeer, WireGuardSettings,
 };
 
 /// Runs a test where nothing outside can be harmed: a network namespace is a property of the thread.
@@ -39,7 +39,8 @@ fn route(to: &str, prefix: u8, via: Option<&str>) -> Route {
         protocol: OWNER,
         onlink: false,
         table: MAIN_TABLE,
-        unreachable: false,
+        source: None,
+        nowhere: None,
     }
 }
 
@@ -363,9 +364,8 @@ fn a_route_that_leads_nowhere_stands_behind_those_that_lead_somewhere() {
             connected.expect_err("nobody is there").raw_os_error()
         };
         for table in [MAIN_TABLE, 70_000] {
-            let metric = u32::MAX;
-            let nowhere =
-                Route { unreachable: true, table, metric, ..route("2001:db8:1::", 48, None) };
+            let (metric, nowhere) = (u32::MAX, Some(Nowhere::Unreachable));
+            let nowhere = Route { nowhere, table, metric, ..route("2001:db8:1::", 48, None) };
             netlink.add_route(&nowhere).expect("adding");
             assert!(netlink.add_route(&nowhere).is_err(), "twice");
             assert!(netlink.routes().expect("routes").contains(&nowhere));
@@ -377,6 +377,71 @@ fn a_route_that_leads_nowhere_stands_behind_those_that_lead_somewhere() {
             netlink.del_route(&nowhere).expect("removing");
             netlink.del_route(&nowhere).expect("removing it again");
             assert!(!netlink.routes().expect("routes").contains(&nowhere));
+        }
+    });
+}
+
+#[test]
+fn routes_that_lead_nowhere_do_so_in_three_ways_and_in_both_families() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        let connect = |to: &str| {
+            let to = (ip(to), 80).into();
+            let connected = std::net::TcpStream::connect_timeout(&to, Duration::from_millis(50));
+            connected.expect_err("nobody is there").raw_os_error()
+        };
+        for (network, prefix, host) in
+            [("198.51.100.0", 24, "198.51.100.7"), ("2001:db8:1::", 48, "2001:db8:1::7")]
+        {
+            for (nowhere, error) in [
+                (Nowhere::Blackhole, libc::EINVAL),
+                (Nowhere::Unreachable, libc::EHOSTUNREACH),
+                (Nowhere::Prohibit, libc::EACCES),
+            ] {
+                let route = Route { nowhere: Some(nowhere), ..route(network, prefix, None) };
+                netlink.add_route(&route).expect("adding");
+                assert!(netlink.add_route(&route).is_err(), "twice");
+                assert!(netlink.routes().expect("routes").contains(&route), "{route:?}");
+                assert_eq!(connect(host), Some(error), "{route:?}");
+                netlink.del_route(&route).expect("removing");
+                netlink.del_route(&route).expect("removing it again");
+                assert!(!netlink.routes().expect("routes").contains(&route));
+            }
+        }
+    });
+}
+
+#[test]
+fn packets_have_the_source_that_their_route_says() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        for (network, prefix, host, first, second) in [
+            ("198.51.100.0", 24, "198.51.100.7", "192.0.2.1", "192.0.2.2"),
+            ("2001:db8:1::", 48, "2001:db8:1::7", "2001:db8::1", "2001:db8::2"),
+        ] {
+            let from =
+                |second: &str| Route { source: Some(ip(second)), ..route(network, prefix, None) };
+            netlink.add_route(&from(second)).expect_err("the machine does not have it");
+            let whole = if ip(first).is_ipv4() { 32 } else { 128 };
+            for address in [first, second] {
+                netlink.add_address(LOOPBACK, ip(address), whole).expect("adding");
+            }
+            // With IPv6 the kernel asks for them first, even where nobody can answer.
+            let begun = Instant::now();
+            while netlink.addresses().expect("addresses").iter().any(|one| one.tentative) {
+                assert!(begun.elapsed() < Duration::from_secs(10), "it still asks");
+                thread::yield_now();
+            }
+            for source in [first, second] {
+                netlink.add_route(&from(source)).expect("adding");
+                assert!(netlink.routes().expect("routes").contains(&from(source)));
+                let any = if whole == 32 { "0.0.0.0:0" } else { "[::]:0" };
+                let socket = std::net::UdpSocket::bind(any).expect("a socket");
+                socket.connect((ip(host), 9)).expect("a route");
+                assert_eq!(socket.local_addr().expect("an address").ip(), ip(source));
+                netlink.del_route(&from(source)).expect("removing");
+                assert!(!netlink.routes().expect("routes").contains(&from(source)));
+            }
         }
     });
 }

@@ -53,7 +53,7 @@ pub mod wireguard;
 use dhcp6::Says;
 use rules::Rule;
 use std::net::IpAddr;
-use stele_config::{Cidr, Device};
+use stele_config::{Cidr, Device, RouteType};
 use virtual_link::Form;
 use vlans::Vlans;
 
@@ -156,20 +156,38 @@ pub struct Route {
     pub onlink: bool,
     /// The table that it is in.
     pub table: u32,
-    /// Whether it leads nowhere. Such a route is one of the loopback link.
-    pub unreachable: bool,
+    /// The address that the machine's own packets have that take it, where that is set.
+    pub source: Option<IpAddr>,
+    /// How it leads nowhere, if it does. Such a route is one of the loopback link.
+    pub nowhere: Option<RouteType>,
     /// Whether we added it.
     pub ours: bool,
 }
 
 impl Route {
     /// Which way it leads; who added it and how the router was found is not looked at.
-    pub(crate) fn key(&self) -> (Cidr, Option<IpAddr>, u32, u32, u32, bool) {
-        (self.to, self.via, self.index, self.metric, self.table, self.unreachable)
+    pub(crate) fn key(&self) -> Way {
+        Way {
+            place: self.place(),
+            via: self.via,
+            index: self.index,
+            source: self.source,
+            nowhere: self.nowhere.map(RouteType::as_str),
+        }
     }
 
     /// By what the kernel tells it apart: of those that agree in this it has room for one.
     pub(crate) fn place(&self) -> (Cidr, u32, u32) {
         (self.to, self.metric, self.table)
     }
+}
+
+/// Which way a route leads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Way {
+    place: (Cidr, u32, u32),
+    via: Option<IpAddr>,
+    index: u32,
+    source: Option<IpAddr>,
+    nowhere: Option<&'static str>,
 }

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
-use stele_config::{Cidr, Device, Mac};
+use stele_config::{Cidr, Device, Mac, RouteType};
 use stele_kernel::net::{
     self, BondForm, BridgeForm, LinkForm, LinkInfo, NetError, Netlink, NewLink, VlanEnd, VlanRange,
 };
@@ -73,7 +73,12 @@ pub(super) fn observe(
             metric: route.metric,
             onlink: route.onlink,
             table: route.table,
-            unreachable: route.unreachable,
+            source: route.source,
+            nowhere: route.nowhere.map(|nowhere| match nowhere {
+                net::Nowhere::Blackhole => RouteType::Blackhole,
+                net::Nowhere::Unreachable => RouteType::Unreachable,
+                net::Nowhere::Prohibit => RouteType::Prohibit,
+            }),
             ours: route.protocol == net::OWNER,
         })
     });
@@ -281,6 +286,11 @@ fn to_kernel(route: &Route) -> net::Route {
         protocol: net::OWNER,
         onlink: route.onlink,
         table: route.table,
-        unreachable: route.unreachable,
+        source: route.source,
+        nowhere: route.nowhere.map(|nowhere| match nowhere {
+            RouteType::Blackhole => net::Nowhere::Blackhole,
+            RouteType::Unreachable => net::Nowhere::Unreachable,
+            RouteType::Prohibit => net::Nowhere::Prohibit,
+        }),
     }
 }

@@ -8,9 +8,9 @@ use crate::{
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
-use stele_config::{Cidr, Domain, Hosts, HostsEntry, Mac, RoutingRule, Table};
+use stele_config::{Cidr, Domain, Hosts, HostsEntry, Mac, RouteType, RoutingRule, Table};
 use stele_machine::network::{
-    Observed,
+    Observed, delegation,
     desired::Desired,
     lease::{Dhcp, Held, Lasts as _, Lease},
     lease6::Lease6,
@@ -98,9 +98,12 @@ struct RouteStatus {
     link: String,
     metric: u32,
     table: u32,
-    /// Whether it leads nowhere.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    unreachable: bool,
+    /// The address that the machine's own packets have that take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<IpAddr>,
+    /// How it leads nowhere.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    nowhere: Option<&'static str>,
     origin: &'static str,
 }
 
@@ -280,15 +283,16 @@ fn routes(view: &View<'_>) -> BTreeMap<String, RouteStatus> {
         let lease = view.dhcp.get(&link).and_then(|dhcp| dhcp.four.lease.as_ref());
         let leased = lease.is_some_and(|lease| lease.routes().contains(&(route.to, route.via)));
         // Nowhere is where what is left of a prefix leads, which a lease brings.
-        let leased = route.ours && (leased || route.unreachable);
+        let left = route.nowhere.is_some() && route.metric == delegation::LAST;
+        let leased = route.ours && (leased || left);
         let origin = if leased { Origin::Lease.as_str() } else { origin(route.ours) };
-        let unreachable = route.unreachable;
+        let (source, nowhere) = (route.source, route.nowhere.map(RouteType::as_str));
         let (to, metric, table) = (route.to.to_string(), route.metric, route.table);
         let mut name = format!("{link}/{to}/{metric}");
         if table != Table::MAIN.number() {
             name = format!("{name}/{table}");
         }
-        (name, RouteStatus { to, via: route.via, link, metric, table, unreachable, origin })
+        (name, RouteStatus { to, via: route.via, link, metric, table, source, nowhere, origin })
     };
     view.observed.routes.iter().map(describe).collect()
 }

@@ -143,7 +143,7 @@ pub use record::did_you_mean;
 pub use registry::{RegistryAuth, RegistryMirror, RegistryName};
 pub use remark::{Places, Remark};
 pub use resolver::Resolver;
-pub use route::Route;
+pub use route::{Route, RouteType};
 pub use routing_rule::RoutingRule;
 pub use serial::{Serial, SerialError};
 pub use setting::{Setting, SettingError};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Unicast routes, and those of IPv6 that lead nowhere, of all tables but the kernel's own.
+//! Unicast routes, and those that lead nowhere, of all tables but the kernel's own.
 
-use super::{NetError, Netlink, Refusal, family};
+use super::{LOOPBACK, NetError, Netlink, Refusal, family};
 use netlink_bindings::rt_route::{PushRouteAttrs, Request, Rtmsg};
 use std::{
     fmt,
@@ -27,8 +27,21 @@ pub struct Route {
     pub onlink: bool,
     /// The table that it is in.
     pub table: u32,
-    /// Whether it leads nowhere. Such a route is one of [`super::LOOPBACK`], and of IPv6.
-    pub unreachable: bool,
+    /// The address that the machine's own packets have that take it, where that is set.
+    pub source: Option<IpAddr>,
+    /// How it leads nowhere, if it does. Such a route is one of [`super::LOOPBACK`]: that of IPv6 to the kernel as well.
+    pub nowhere: Option<Nowhere>,
+}
+
+/// How a route leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nowhere {
+    /// Packets are gone.
+    Blackhole,
+    /// Whoever sends one is told that nobody is there.
+    Unreachable,
+    /// Whoever sends one is told that he may not.
+    Prohibit,
 }
 
 impl fmt::Display for Route {
@@ -43,7 +56,7 @@ impl fmt::Display for Route {
 }
 
 impl Netlink {
-    /// Every unicast route that goes through one link, but those to the machine itself, and those of IPv6 that lead nowhere.
+    /// Every unicast route that goes through one link, but those to the machine itself, and those that lead nowhere.
     /// (Multipath routes are nobody's here.)
     ///
     /// # Errors
@@ -64,16 +77,19 @@ impl Netlink {
                 libc::AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
                 _ => continue,
             };
-            let unreachable = match header.rtm_type {
-                libc::RTN_UNICAST => false,
-                libc::RTN_UNREACHABLE => true,
+            let nowhere = match header.rtm_type {
+                libc::RTN_UNICAST => None,
+                libc::RTN_BLACKHOLE => Some(Nowhere::Blackhole),
+                libc::RTN_UNREACHABLE => Some(Nowhere::Unreachable),
+                libc::RTN_PROHIBIT => Some(Nowhere::Prohibit),
                 _ => continue,
             };
             if table == u32::from(libc::RT_TABLE_LOCAL) {
                 continue;
             }
             // One of IPv4 that leads nowhere goes through no link.
-            let Ok(index) = attributes.get_oif() else { continue };
+            let through = attributes.get_oif().ok();
+            let Some(index) = through.or(nowhere.map(|_| LOOPBACK)) else { continue };
             routes.push(Route {
                 to: attributes.get_dst().unwrap_or(unspecified),
                 prefix: header.rtm_dst_len,
@@ -83,7 +99,8 @@ impl Netlink {
                 protocol: header.rtm_protocol,
                 onlink: header.rtm_flags & RTNH_F_ONLINK != 0,
                 table,
-                unreachable,
+                source: attributes.get_prefsrc().ok(),
+                nowhere,
             });
         }
         Ok(routes)
@@ -94,14 +111,12 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses, for one when somebody's route to the same network with the same metric is there.
     pub fn add_route(&mut self, route: &Route) -> Result<(), NetError> {
-        let scope = if route.via.is_none() && route.to.is_ipv4() {
-            libc::RT_SCOPE_LINK
-        } else {
-            libc::RT_SCOPE_UNIVERSE
-        };
+        let near = route.via.is_none() && route.nowhere.is_none();
+        let scope =
+            if near && route.to.is_ipv4() { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
         let header = Rtmsg {
             rtm_scope: scope,
-            rtm_type: if route.unreachable { libc::RTN_UNREACHABLE } else { libc::RTN_UNICAST },
+            rtm_type: kind(route),
             rtm_flags: if route.onlink { RTNH_F_ONLINK } else { 0 },
             ..header(route)
         };
@@ -115,7 +130,8 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub fn del_route(&mut self, route: &Route) -> Result<(), NetError> {
-        let header = Rtmsg { rtm_scope: libc::RT_SCOPE_NOWHERE, ..header(route) };
+        let header =
+            Rtmsg { rtm_scope: libc::RT_SCOPE_NOWHERE, rtm_type: kind(route), ..header(route) };
         let mut request = Request::new().op_delroute_do(&header);
         push(request.encode(), route);
         self.remove(&request).map_err(|source| NetError::DelRoute { route: route.clone(), source })
@@ -139,13 +155,26 @@ fn header(route: &Route) -> Rtmsg {
     }
 }
 
-fn push(attributes: PushRouteAttrs<&mut Vec<u8>>, route: &Route) {
-    let attributes = attributes
-        .push_dst(route.to)
-        .push_oif(route.index)
-        .push_priority(route.metric)
-        .push_table(route.table);
-    if let Some(via) = route.via {
-        attributes.push_gateway(via);
+fn kind(route: &Route) -> u8 {
+    match route.nowhere {
+        None => libc::RTN_UNICAST,
+        Some(Nowhere::Blackhole) => libc::RTN_BLACKHOLE,
+        Some(Nowhere::Unreachable) => libc::RTN_UNREACHABLE,
+        Some(Nowhere::Prohibit) => libc::RTN_PROHIBIT,
     }
+}
+
+fn push(attributes: PushRouteAttrs<&mut Vec<u8>>, route: &Route) {
+    let mut attributes =
+        attributes.push_dst(route.to).push_priority(route.metric).push_table(route.table);
+    if route.nowhere.is_none() || route.to.is_ipv6() {
+        attributes = attributes.push_oif(route.index);
+    }
+    if let Some(source) = route.source {
+        attributes = attributes.push_prefsrc(source);
+    }
+    if let Some(via) = route.via {
+        attributes = attributes.push_gateway(via);
+    }
+    attributes.end_nested();
 }

@@ -9,14 +9,14 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
 };
-use stele_config::{Cidr, Dhcp6};
+use stele_config::{Cidr, Dhcp6, RouteType};
 
 /// The length of a network's prefix.
 const NETWORK: u8 = 64;
 /// What we are in each network.
 const HOST: u128 = 1;
 /// Whoever has another route to the same network is preferred.
-const LAST: u32 = u32::MAX;
+pub const LAST: u32 = u32::MAX;
 
 /// A network of another link's prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,8 @@ pub(super) fn divide(links: &mut BTreeMap<String, DesiredLink>, dhcp: &BTreeMap<
 }
 
 fn unreachable(to: Cidr) -> DesiredRoute {
-    DesiredRoute { to, via: None, metric: LAST, table: None, unreachable: true }
+    let nowhere = Some(RouteType::Unreachable);
+    DesiredRoute { to, via: None, metric: LAST, table: None, source: None, nowhere }
 }
 
 /// Our address in a network of a prefix, if the prefix has it.

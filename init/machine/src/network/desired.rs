@@ -16,7 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
-use stele_config::{Cidr, Dhcp4, Dhcp6, Table, VirtualLink};
+use stele_config::{Cidr, Dhcp4, Dhcp6, RouteType, Table, VirtualLink};
 
 /// The metric of routes that came by DHCP, to which the index of the link is added: of two links the first is preferred, and
 /// a configured route over both.
@@ -81,8 +81,10 @@ pub struct DesiredRoute {
     pub metric: u32,
     /// The table that it is in; none for that of the link's VRF, or else the main one.
     pub table: Option<u32>,
-    /// Whether it leads nowhere.
-    pub unreachable: bool,
+    /// The address that the machine's own packets have that take it.
+    pub source: Option<IpAddr>,
+    /// How it leads nowhere, if it does.
+    pub nowhere: Option<RouteType>,
 }
 
 impl Desired {
@@ -253,7 +255,8 @@ fn configured(document: &stele_config::Link) -> DesiredLink {
             .filter(|metric| *metric != 0 || route.to.address().is_ipv4())
             .unwrap_or_else(|| default(route.to)),
         table: route.table.map(Table::number),
-        unreachable: false,
+        source: route.source,
+        nowhere: route.leads,
     };
     DesiredLink {
         mtu: document.mtu(),
@@ -307,7 +310,8 @@ fn lease(link: &mut DesiredLink, dhcp: &Dhcp, index: u32) {
         via: *via,
         metric,
         table: None,
-        unreachable: false,
+        source: None,
+        nowhere: None,
     }));
 }
 

@@ -13,7 +13,7 @@ use super::{
     virtual_link::{self, Form},
     vlans::{self, Range},
 };
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 use stele_config::{Cidr, Table};
 
 /// One step.
@@ -118,7 +118,7 @@ impl fmt::Display for Action {
         let route = |f: &mut fmt::Formatter<'_>, verb, route: &Route| {
             write!(f, "{verb} the route to {}", route.to)?;
             route.via.map_or(Ok(()), |via| write!(f, " via {via}"))?;
-            if route.unreachable {
+            if route.nowhere.is_some() {
                 return f.write_str(", which leads nowhere");
             }
             write!(f, " on link {}", route.index)
@@ -271,14 +271,18 @@ fn wanted(desired: &Desired, observed: &Observed) -> (Vec<(u32, Cidr)>, Vec<Rout
     let mut addresses = Vec::new();
     let mut routes = Vec::new();
     let nowhere = observed.link("lo").map(|lo| lo.index);
+    // The kernel takes no other address than one that it has, and with IPv6 none that it still asks for.
+    let has = |source: IpAddr| {
+        let there = |one: &&Address| one.cidr.address() == source && !one.tentative;
+        observed.addresses.iter().any(|one| there(&one) && !one.duplicate)
+    };
     for link in &observed.links {
         let Some(wanted) = desired.links.get(&link.name) else { continue };
-        let mut has = wanted.addresses.clone();
-        has.retain(|cidr| !wanted.withholds(cidr));
-        addresses.extend(has.iter().map(|cidr| (link.index, *cidr)));
+        let kept = wanted.addresses.iter().filter(|cidr| !wanted.withholds(cidr));
+        addresses.extend(kept.map(|cidr| (link.index, *cidr)));
         for route in &wanted.routes {
-            let index = if route.unreachable { nowhere } else { Some(link.index) };
-            let Some(index) = index else { continue };
+            let index = if route.nowhere.is_some() { nowhere } else { Some(link.index) };
+            let Some(index) = index.filter(|_| route.source.is_none_or(has)) else { continue };
             let near = |via| wanted.addresses.iter().any(|cidr| cidr.contains(via));
             routes.push(Route {
                 to: route.to,
@@ -288,7 +292,8 @@ fn wanted(desired: &Desired, observed: &Observed) -> (Vec<(u32, Cidr)>, Vec<Rout
                 // Some clouds give an address of its own network, and a router outside it.
                 onlink: route.via.is_some_and(|via| via.is_ipv4() && !near(via)),
                 table: route.table.unwrap_or(Table::MAIN.number()),
-                unreachable: route.unreachable,
+                source: route.source,
+                nowhere: route.nowhere,
                 ours: true,
             });
         }

@@ -135,7 +135,7 @@ fn unknown_key() {
     check(
         &format!("{LINK}routes: [{{to: 0.0.0.0/0, gateway: 192.0.2.1}}]\n"),
         &expect![[r#"
-            document 2 (Link), line 5, routes[0].gateway: there is no key "gateway" here; expected one of to, via, metric, table
+            document 2 (Link), line 5, routes[0].gateway: there is no key "gateway" here; expected one of to, via, metric, table, source, type
         "#]],
     );
 }
@@ -177,7 +177,7 @@ fn wrong_type() {
     check(
         &format!("{LINK}routes: [default]\n"),
         &expect![[r#"
-            document 2 (Link), line 5, routes[0]: is text ("default"); expected a mapping with the keys to, via, metric, table
+            document 2 (Link), line 5, routes[0]: is text ("default"); expected a mapping with the keys to, via, metric, table, source, type
         "#]],
     );
     check(
@@ -282,6 +282,24 @@ fn out_of_range() {
 
 #[test]
 fn between_keys() {
+    check(
+        &format!(
+            "{LINK}routes:\n- {{to: 10.0.0.0/8, type: blackhole, via: 192.0.2.1}}\n- {{to: 10.1.0.0/16, source: \"::\"}}\n- {{to: \"::/0\", type: gone}}\n- {{to: 10.2.0.0/16, type: prohibit}}\n"
+        ),
+        &expect![[r#"
+            document 2 (Link), line 6, routes[0].type: a route of type blackhole leads nowhere, and has no via and no source; expected a route without them, or without type
+            document 2 (Link), line 7, routes[1].source: :: and 10.1.0.0/16 are of different address families; expected an IPv4 address
+            document 2 (Link), line 7, routes[1].source: no machine can have ::; expected an address of this machine
+            document 2 (Link), line 8, routes[2].type: there is no "gone" here; expected blackhole or unreachable or prohibit
+        "#]],
+    );
+    check(
+        "apiVersion: stele/v2\nkind: Link\nname: eth0\ndhcp4: {hostname: web, sendHostname: false}\n---\napiVersion: stele/v2\nkind: Link\nname: eth1\ndhcp4: {hostname: web, clientId: \"00:6e\", search: true}\n---\napiVersion: stele/v2\nkind: Link\nname: eth2\ndhcp4: {clientId: machine}\n",
+        &expect![[r#"
+            document 2 (Link), line 5, dhcp4.sendHostname: the server is told no name, and web is one to tell it; expected true, or no hostname
+            document 4 (Link), line 15, dhcp4.clientId: "machine" is not mac, duid, or bytes in hexadecimal: it is neither mac nor duid, nor bytes of two hexadecimal digits with colons between them; expected mac, duid, or bytes in hexadecimal, such as 00:6e:6f:64:65:2d:31
+        "#]],
+    );
     check(
         &format!("{LINK}routes:\n- to: 192.0.2.1/24\n- to: ::/0\n  via: 192.0.2.1\n"),
         &expect![[r#"

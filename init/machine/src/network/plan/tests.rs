@@ -17,7 +17,7 @@ use crate::network::{
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
-use stele_config::{Cidr, Device, Dhcp4, MachineConfig, canonical};
+use stele_config::{Cidr, Device, Dhcp4, MachineConfig, RouteType, canonical};
 
 /// Does what the kernel would; refuses what it would refuse.
 fn apply(state: &mut Observed, action: &Action) {
@@ -136,6 +136,11 @@ fn act(state: &mut Observed, action: &Action) {
             assert!(link(state, route.index).up, "ENETDOWN");
             let taken = state.routes.iter().any(|one| one.place() == route.place());
             assert!(!taken, "EEXIST {route:?}");
+            let source = |source| {
+                let there = |one: &Address| one.cidr.address() == source && !one.tentative;
+                state.addresses.iter().any(there)
+            };
+            assert!(route.source.is_none_or(source), "EINVAL {route:?}");
             state.routes.push(route.clone());
         }
         Action::AddRule(rule) => state.rules.push(rule.clone()),
@@ -597,6 +602,41 @@ fn what_nobody_configured_is_left_alone() {
 }
 
 #[test]
+fn a_route_with_a_source_waits_for_the_address_and_one_that_leads_nowhere_for_no_gateway() {
+    let config = configured(
+        r#""name":"eth0","addresses":["192.0.2.1/24"],"routes":[
+            {"to":"0.0.0.0/0","via":"192.0.2.2","source":"198.51.100.1"},
+            {"to":"10.0.0.0/8","type":"blackhole"},
+            {"to":"2001:db8::/32","type":"prohibit"}]"#,
+    );
+    let lo = Link { physical: false, ..link(1, "lo") };
+    let mut state = Observed { links: vec![lo, link(2, "eth0")], ..Observed::default() };
+    let routes = |state: &mut Observed| {
+        converge(&Desired::derive(Some(&config), &BTreeMap::new(), &state.links), state);
+        let text = |route: &Route| format!("{} {} {:?}", route.to, route.index, route.nowhere);
+        state.routes.iter().map(text).collect::<Vec<_>>().join("\n")
+    };
+    let nowhere = expect_test::expect![[r"
+        10.0.0.0/8 1 Some(Blackhole)
+        2001:db8::/32 1 Some(Prohibit)"]];
+    nowhere.assert_eq(&routes(&mut state));
+    let cidr = "198.51.100.1/32".parse().expect("an address");
+    let address = |tentative| Address { index: 2, cidr, ours: false, tentative, duplicate: false };
+    state.addresses.push(address(true));
+    nowhere.assert_eq(&routes(&mut state));
+    state.addresses.pop();
+    state.addresses.push(address(false));
+    assert!(routes(&mut state).ends_with("0.0.0.0/0 2 None"), "{:?}", state.routes);
+    // The same network by another source, or another way to nowhere, is another route.
+    let source = state.routes.last_mut().expect("a route");
+    source.source = None;
+    state.routes[0].nowhere = Some(RouteType::Unreachable);
+    let desired = Desired::derive(Some(&config), &BTreeMap::new(), &state.links);
+    let steps = plan(&desired, &state);
+    assert_eq!(steps.len(), 4, "{steps:?}");
+}
+
+#[test]
 fn a_foreign_route_keeps_its_place() {
     let to = "0.0.0.0/0".parse().expect("a network");
     let via = Some("10.0.2.9".parse().expect("an address"));
@@ -607,7 +647,8 @@ fn a_foreign_route_keeps_its_place() {
         metric: 1026,
         onlink: false,
         table: 254,
-        unreachable: false,
+        source: None,
+        nowhere: None,
         ours: false,
     };
     let mut state =
@@ -640,7 +681,8 @@ fn desired_link() -> impl Strategy<Value = DesiredLink> {
         via,
         metric: 1024 + metric,
         table: (metric == 2).then_some(100),
-        unreachable: metric == 3,
+        source: None,
+        nowhere: (metric == 3).then_some(RouteType::Blackhole),
     });
     let addresses = prop::collection::btree_set(cidr(), 0..4)
         .prop_map(|set| set.into_iter().collect::<Vec<Cidr>>());
@@ -791,7 +833,8 @@ fn observed() -> impl Strategy<Value = Observed> {
             metric: 1024 + metric,
             onlink: false,
             table: 254,
-            unreachable: false,
+            source: None,
+            nowhere: None,
             ours,
         });
     let addresses = prop::collection::vec(address, 0..6);
