@@ -276,6 +276,14 @@ impl Network {
         self.heard.settle(&before, &observed);
         let desired = Desired::derive(wanted, &self.heard.links, &observed.links);
         let mut errors = Vec::new();
+        // Before the plan: no link is set up that rules are for and don't know yet.
+        let mut pending = false;
+        let links = &observed.links;
+        match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, wanted, links) {
+            firewall::Outcome::Same => {}
+            firewall::Outcome::Pending => pending = true,
+            firewall::Outcome::Failed(error) => errors.push(error),
+        }
         // Why links that the kernel should make are not there.
         let mut unmade = BTreeMap::new();
         let mut refused = Refused::new();
@@ -301,13 +309,6 @@ impl Network {
         }
         errors.extend(self.routers.pass(&mut self.netlink, &desired, &observed));
         errors.extend(self.acd.run(&observed, &self.heard.links).err());
-        let mut pending = false;
-        let links = &observed.links;
-        match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, wanted, links) {
-            firewall::Outcome::Same => {}
-            firewall::Outcome::Pending => pending = true,
-            firewall::Outcome::Failed(error) => errors.push(error),
-        }
         errors.extend(self.tunnels.pass(&self.node, &mut self.netlink, config, &observed, now()));
         if let Some(active) = active.as_ref().filter(|_| !pending) {
             self.report(active, &desired, &observed, &errors);
