@@ -263,7 +263,12 @@ impl Here {
 
     async fn converse(&self, node: &Node) -> Result<Said, String> {
         match self.hear(node).await {
-            Ok((attributes, network, user_data)) => {
+            Ok((mut attributes, network, user_data)) => {
+                if let Some(fact) = self.channel().and_then(|channel| channel.instance) {
+                    let said = Some(fact.of(&facts())).filter(|said| !said.is_empty());
+                    let unsaid = said.filter(|_| !attributes.contains_key(INSTANCE));
+                    attributes.extend(unsaid.map(|said| (INSTANCE.to_owned(), said)));
+                }
                 let describes_network = network != EMPTY;
                 given::take(node, network).await;
                 let instance = attributes.get(INSTANCE).cloned();

@@ -13,6 +13,11 @@ pub(crate) const PLATFORM: Platform = Platform {
     name: "hyperv",
     signs: &[&[Is(Vendor, "Microsoft Corporation"), Is(Product, "Virtual Machine")]],
     metadata: None,
-    channel: Some(Channel { name: "kvp", device: Some("/dev/vmbus/hv_kvp"), forgets: false }),
+    channel: Some(Channel {
+        name: "kvp",
+        device: Some("/dev/vmbus/hv_kvp"),
+        instance: None,
+        forgets: false,
+    }),
     time_servers: &[],
 };

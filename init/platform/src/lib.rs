@@ -87,7 +87,9 @@ impl Fact {
         }
     }
 
-    fn of(self, facts: &Facts) -> String {
+    /// What the machine says.
+    #[must_use]
+    pub fn of(self, facts: &Facts) -> String {
         match self {
             Fact::Vendor => facts.vendor.clone(),
             Fact::Product => facts.product.clone(),
@@ -283,6 +285,8 @@ pub struct Channel {
     pub name: &'static str,
     /// The device that the agent needs.
     pub device: Option<&'static str>,
+    /// What of the firmware tells this machine from others where the hypervisor does not say.
+    pub instance: Option<Fact>,
     /// Whether the hypervisor can be told to forget the user-data, which every program on the machine could read.
     pub forgets: bool,
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     Channel,
-    Fact::{Hypervisor, Vendor},
+    Fact::{Hypervisor, Uuid, Vendor},
     Platform,
     Sign::{Begins, Is},
 };
@@ -14,6 +14,6 @@ pub(crate) const PLATFORM: Platform = Platform {
     // Its firmware may be that of the host (`SMBIOS.reflectHost`).
     signs: &[&[Begins(Vendor, "VMware")], &[Is(Hypervisor, "VMwareVMware")]],
     metadata: None,
-    channel: Some(Channel { name: "guestinfo", device: None, forgets: true }),
+    channel: Some(Channel { name: "guestinfo", device: None, instance: Some(Uuid), forgets: true }),
     time_servers: &[],
 };
