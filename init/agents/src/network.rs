@@ -254,8 +254,11 @@ impl Network {
     }
 }
 
-/// What is said of a bond: our key, the words of descriptions for it, and our value of theirs.
-const BOND: [(&str, &[&str], fn(&Value) -> Option<Value>); 8] = [
+/// A parameter of a bond: our key for it, the words of descriptions, and our value of theirs.
+type Parameter = (&'static str, &'static [&'static str], fn(&Value) -> Option<Value>);
+
+/// What is said of a bond.
+const BOND: [Parameter; 8] = [
     ("primary", &["primary"], |value| Some(value.clone())),
     ("miimon", &["mii-monitor-interval", "miimon"], milliseconds),
     ("upDelay", &["up-delay", "updelay"], milliseconds),
@@ -276,9 +279,10 @@ const BOND: [(&str, &[&str], fn(&Value) -> Option<Value>); 8] = [
 /// A time as a number or a text, with its unit or without.
 fn milliseconds(value: &Value) -> Option<Value> {
     let time = match value {
-        Value::String(text) => match text.strip_suffix("ms").unwrap_or(text) {
-            text if text.ends_with('s') => text.trim_end_matches('s').parse::<u64>().ok()? * 1000,
-            text => text.parse().ok()?,
+        Value::String(text) => match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+            (Some(text), _) => text.parse::<u64>().ok()?,
+            (None, Some(text)) => text.parse::<u64>().ok()?.saturating_mul(1000),
+            (None, None) => text.parse().ok()?,
         },
         value => value.as_u64()?,
     };

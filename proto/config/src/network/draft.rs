@@ -161,7 +161,7 @@ impl NetworkDraft {
 /// Takes what a path leads to out of a document, such as `routes[1].via`; where that is not there, what it should be in.
 /// Returns whether there was anything but the document itself.
 fn leave_out(document: &mut Value, path: &str) -> bool {
-    let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
     let mut pointer = pointer.as_str();
     while let Some((parent, last)) = pointer.rsplit_once('/') {
         let removed = match document.pointer_mut(parent) {
