@@ -7,13 +7,13 @@ use crate::{
     kinds::{apply, links},
     world::{Kept, World, field, resource, resources, says},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hack::{
     machine::Machine,
     node::{BOOT, Node},
     suite::Checks,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     thread::sleep,
@@ -22,9 +22,10 @@ use std::{
 
 const FLAPS: u32 = 100;
 const LINKS: u32 = 500;
+const DAY: f64 = 86_400.0;
 /// What every configuration here has.
 const BASE: &str = "---\napiVersion: stele/v1\nkind: Metrics\naddress: \"0.0.0.0:9100\"
----\napiVersion: stele/v2\nkind: Link\nname: eth0\ndhcp4: {}\ndhcp6: {}
+---\napiVersion: stele/v2\nkind: Link\nname: eth0\ndhcp4: {}\ndhcp6: {}\naddresses: [10.0.2.77/24]
 ---\napiVersion: stele/v1\nkind: Resolver\nstub: true
 ---\napiVersion: stele/v1\nkind: Time\nservers: [{server: 10.0.2.2}]
 ---\napiVersion: stele/v1\nkind: HealthCheck\nname: shut\nneed: wanted\ntcp: {address: \"10.0.2.2:9\"}\n";
@@ -52,7 +53,7 @@ pub(crate) fn around(world: &World, checks: &Checks) -> Result<()> {
 /// Each service but the API's, with how often it was started again.
 fn restarts(node: &Node) -> Result<BTreeMap<String, (u64, String)>> {
     let services = resources(node, "service")?;
-    let told = |service: &serde_json::Value| {
+    let told = |service: &Value| {
         let name = service["name"].as_str()?.to_owned();
         let restarts = service["status"]["restarts"].as_u64()?;
         (name != "apid").then_some((name, (restarts, field(service, "state").ok()?)))
@@ -74,11 +75,40 @@ fn killed(world: &World, node: &Kept) -> Result<()> {
         Ok(restarts(node)?.values().all(|(_, state)| state == "running"))
     })?;
     world.figure(format!(
-        "{} agents killed, one after the other; all back: {:?}",
+        "{} agents killed, one after the other; all back, {:.2} s later at the most: {:?}",
         known.len(),
+        longest_absence(node)?,
         known.keys().collect::<Vec<_>>()
     ));
     Ok(())
+}
+
+/// For how many seconds a service was away that was killed, by the events.
+fn longest_absence(node: &Node) -> Result<f64> {
+    let (mut away, mut longest) = (BTreeMap::new(), 0.0_f64);
+    for event in node.ctl.run(["events", "-o", "json"])?.lines() {
+        let event: Value = serde_json::from_str(event)?;
+        let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+        let at = of_the_day(&text("time")).with_context(|| event.to_string())?;
+        match (text("kind").as_str(), text("message").as_str()) {
+            ("service", message) if message.contains("SIGKILL") => {
+                away.insert(text("name"), at);
+            }
+            ("service", "running") => {
+                let since = away.remove(&text("name"));
+                longest = longest.max(since.map_or(0.0, |since: f64| (at - since).rem_euclid(DAY)));
+            }
+            _ => {}
+        }
+    }
+    ensure!(longest > 0.0, "nothing was away");
+    Ok(longest)
+}
+
+/// Seconds of the day, of a time as RFC 3339 has it.
+fn of_the_day(time: &str) -> Option<f64> {
+    let (_, clock) = time.trim_end_matches('Z').split_once('T')?;
+    clock.split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?))
 }
 
 fn flap(node: &Kept) -> Result<()> {
