@@ -102,7 +102,8 @@ pub(crate) fn loses(
 
 /// What others than the configuration say of these links.
 fn fitted(node: &Node, observed: &Observed) -> Option<Given> {
-    node.given.borrow().as_ref().map(|given| given.fitted(&observed.links))
+    let mut fits = node.fits.borrow_mut();
+    node.given.borrow().as_ref().map(|given| fits.fit(given, &observed.links))
 }
 
 /// Passes without agents, until nothing is left to be done; the number of steps.
@@ -276,12 +277,12 @@ impl Network {
         self.heard.settle(&before, &observed);
         let desired = Desired::derive(wanted, &self.heard.links, &observed.links);
         let mut errors = Vec::new();
-        // Before the plan: no link is set up that rules are for and don't know yet.
-        let mut pending = false;
+        // Before the plan: no link is set up that rules are for and that has none yet. Where they can't be had, the machine can
+        // be reached all the same.
         let links = &observed.links;
         match firewall::pass(&self.node, &mut self.netlink, &mut self.modules, wanted, links) {
             firewall::Outcome::Same => {}
-            firewall::Outcome::Pending => pending = true,
+            firewall::Outcome::Pending => return errors,
             firewall::Outcome::Failed(error) => errors.push(error),
         }
         // Why links that the kernel should make are not there.
@@ -310,7 +311,7 @@ impl Network {
         errors.extend(self.routers.pass(&mut self.netlink, &desired, &observed));
         errors.extend(self.acd.run(&observed, &self.heard.links).err());
         errors.extend(self.tunnels.pass(&self.node, &mut self.netlink, config, &observed, now()));
-        if let Some(active) = active.as_ref().filter(|_| !pending) {
+        if let Some(active) = &active {
             self.report(active, &desired, &observed, &errors);
         }
         let called = self.node.called.borrow().clone();

@@ -13,6 +13,7 @@ use crate::{
     images::Images,
     lag::Lag,
     logs::Logs,
+    network::given::CommandLine,
     process::Children,
     sinks::Sinks,
     state::State,
@@ -33,8 +34,10 @@ use std::{
 };
 use stele_config::Hostname;
 use stele_kernel::power::End;
-use stele_machine::{boots::Start, network::given::Given};
-
+use stele_machine::{
+    boots::Start,
+    network::given::{Fits, Given},
+};
 use stele_proto::v1::Mode;
 use tokio::{sync::watch, time::Instant};
 
@@ -69,6 +72,10 @@ pub(crate) struct Node {
     pub(crate) link_local: watch::Sender<bool>,
     /// The generation of the identity by which apid serves, once it has said so.
     pub(crate) serves: Cell<Option<u64>>,
+    /// What the kernel command line says of it, once that was read.
+    pub(crate) command_line: OnceCell<CommandLine>,
+    /// For which links others mean what they say.
+    pub(crate) fits: RefCell<Fits>,
     /// What others than the configuration say of the network.
     pub(crate) given: watch::Sender<Option<Rc<Given>>>,
     /// What they call the machine.
@@ -153,6 +160,8 @@ impl Node {
             identity: watch::Sender::new(NetworkIdentity::default()),
             serves: Cell::default(),
             link_local: watch::Sender::new(false),
+            command_line: OnceCell::new(),
+            fits: RefCell::default(),
             given: watch::Sender::new(None),
             called: watch::Sender::new(None),
             dhcp_server: Cell::default(),

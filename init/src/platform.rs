@@ -182,6 +182,12 @@ impl Here {
         self.platform.get().is_some()
     }
 
+    /// Which instance it is taken for where the hypervisor does not say.
+    pub(crate) fn assumed(&self) -> Option<String> {
+        let fact = self.channel()?.instance?;
+        Some(fact.of(&facts())).filter(|said| !said.is_empty())
+    }
+
     fn channel(&self) -> Option<Channel> {
         self.platform.get()?.channel
     }
@@ -264,11 +270,8 @@ impl Here {
     async fn converse(&self, node: &Node) -> Result<Said, String> {
         match self.hear(node).await {
             Ok((mut attributes, network, user_data)) => {
-                if let Some(fact) = self.channel().and_then(|channel| channel.instance) {
-                    let said = Some(fact.of(&facts())).filter(|said| !said.is_empty());
-                    let unsaid = said.filter(|_| !attributes.contains_key(INSTANCE));
-                    attributes.extend(unsaid.map(|said| (INSTANCE.to_owned(), said)));
-                }
+                let unsaid = self.assumed().filter(|_| !attributes.contains_key(INSTANCE));
+                attributes.extend(unsaid.map(|assumed| (INSTANCE.to_owned(), assumed)));
                 let describes_network = network != EMPTY;
                 given::take(node, network).await;
                 let instance = attributes.get(INSTANCE).cloned();

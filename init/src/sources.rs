@@ -221,10 +221,11 @@ async fn try_platform(node: &Rc<Node>, here: &Here) -> bool {
 }
 
 /// Understands what a source has, the first of its files that is neither empty nor for others, and puts it in force in place of
-/// the generation `base`, or as the first.
+/// the generation `base`, or as the first. Whose user-data is for others has nothing for us; what others leave beside none is
+/// nobody's wish.
 async fn take(node: &Rc<Node>, name: &str, files: &[Vec<u8>], base: u64) -> Taken {
     let mut left = None;
-    for bytes in files {
+    for (index, bytes) in files.iter().enumerate() {
         match configuration::understand_user_data(node, bytes).await {
             Ok(UserData::Nothing) => {}
             Ok(UserData::Foreign(reason)) => {
@@ -233,7 +234,7 @@ async fn take(node: &Rc<Node>, name: &str, files: &[Vec<u8>], base: u64) -> Take
                     reason = report::chain(&reason),
                     "user-data for others is left alone"
                 );
-                left.get_or_insert(reason);
+                left = left.or(Some(reason).filter(|_| index == 0));
             }
             found => return settle(node, name, found, base).await,
         }

@@ -81,7 +81,12 @@ pub fn read<S: FnMut(Step) -> Step>(rpc: &mut Rpc<S>) -> Result<Said, GuestinfoE
         said.attributes = told(about::Form::Ovf.attributes(environment));
         said.network = told(network::Form::Ovf.documents(environment)).told();
     }
-    if let Some(metadata) = told(decoded(rpc, "metadata")) {
+    let metadata = match decoded(rpc, "metadata") {
+        // It may say who this is.
+        Err(error @ GuestinfoError::Get { .. }) => return Err(error),
+        decoded => told(decoded),
+    };
+    if let Some(metadata) = metadata {
         said.attributes.extend(told(about::Form::NoCloud.attributes(&metadata)));
         if let Some(description) = told(described(&metadata)) {
             said.network = told(network::Form::NoCloud.documents(&description)).told();

@@ -104,7 +104,7 @@ impl MetadataError {
     }
 
     /// Whether asking again would bring the same.
-    fn is_refusal(&self) -> bool {
+    fn is_permanent(&self) -> bool {
         match self {
             MetadataError::Ask { source: AskError::Status(status), .. } => {
                 status.is_client_error() && *status != StatusCode::TOO_MANY_REQUESTS
@@ -158,13 +158,21 @@ impl<'a> Service<'a> {
                     }
                     Err(error) => eprintln!("{}{path}: {error}", self.server),
                 },
-                Err(error) if error.is_refusal() => eprintln!("{}", explain(&error)),
+                Err(error) if error.is_permanent() => eprintln!("{}", explain(&error)),
                 Err(error) => return Err(error),
             }
         }
         let (mut answers, mut found) = (BTreeMap::new(), BTreeMap::<Attribute, Vec<String>>::new());
         for (attribute, path) in self.metadata.attributes {
-            let texts = self.texts(path, &mut answers).await?;
+            let texts = match self.texts(path, &mut answers).await {
+                Ok(texts) => texts,
+                // Without a tag the machine is what it should be. Who it is has to be known.
+                Err(error) if *attribute != Attribute::InstanceId && error.is_permanent() => {
+                    eprintln!("{}", explain(&error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let cut = self.metadata.cuts.iter().find(|(of, _)| of == attribute);
             let cut = |text: String| cut.map_or(text.clone(), |(_, cut)| cut.of(&text).to_owned());
             found.entry(*attribute).or_default().extend(texts.into_iter().map(cut));

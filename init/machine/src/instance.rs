@@ -15,6 +15,9 @@ pub struct Instance {
     pub source: String,
     /// The name.
     pub id: String,
+    /// Whether the source did not say it, so that what the firmware says was taken in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
 }
 
 /// Which instance a machine is, judged by those that it is known to have been.
@@ -28,7 +31,8 @@ pub enum Verdict {
     Another(String),
 }
 
-/// Judges. A source that has never said anything counts only if it is of another platform: a drive that is put in later does
+/// Judges. What is only assumed of a source that has said something before, or the other way round, says nothing: the source
+/// may be silent for a while, or begin to speak. A source that has never said anything counts only if it is of another platform: a drive that is put in later does
 /// not make another machine of one that a metadata service has configured.
 #[must_use]
 pub fn judge(kept: &[Instance], now: &Instance) -> Verdict {
@@ -36,6 +40,8 @@ pub fn judge(kept: &[Instance], now: &Instance) -> Verdict {
     let same = here.clone().find(|kept| kept.source == now.source);
     match (same, kept.last()) {
         (Some(kept), _) if kept.id == now.id => Verdict::Same,
+        (Some(kept), _) if now.assumed && !kept.assumed => Verdict::Same,
+        (Some(kept), _) if kept.assumed && !now.assumed => Verdict::Unheard,
         (Some(kept), _) => Verdict::Another(kept.id.clone()),
         // The same machine, on a platform that this image has another name for. The name is left as it is: the image before,
         // to which a trial may fall back, knows no other.
@@ -58,7 +64,24 @@ mod tests {
     use super::*;
 
     fn instance(platform: &str, source: &str, id: &str) -> Instance {
-        Instance { platform: platform.to_owned(), source: source.to_owned(), id: id.to_owned() }
+        let (platform, source, id) = (platform.to_owned(), source.to_owned(), id.to_owned());
+        Instance { platform, source, id, assumed: false }
+    }
+
+    #[test]
+    fn what_is_assumed_is_held_against_nothing_but_itself() {
+        let said = |id| instance("vmware", "guestinfo", id);
+        let assumed = |id| Instance { assumed: true, ..said(id) };
+        let judged = |kept: Instance, now: &Instance| judge(&[kept], now);
+        assert_eq!(judged(said("iid-1"), &assumed("uuid-1")), Verdict::Same);
+        assert_eq!(judged(assumed("uuid-1"), &said("iid-1")), Verdict::Unheard);
+        assert_eq!(judged(assumed("uuid-1"), &assumed("uuid-1")), Verdict::Same);
+        let another = Verdict::Another("uuid-1".to_owned());
+        assert_eq!(judged(assumed("uuid-1"), &assumed("uuid-2")), another);
+        // An image before this one knows nothing of it.
+        let text = serde_json::to_string(&said("iid-1")).unwrap();
+        assert!(!text.contains("assumed"), "{text}");
+        assert_eq!(serde_json::from_str::<Instance>(&text).unwrap(), said("iid-1"));
     }
 
     #[test]

@@ -18,6 +18,8 @@ const TIMING: [(&str, &str); 4] = [
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Read {
     pub(super) documents: Vec<Value>,
+    /// Whether all links get DHCP, by that word and no other.
+    pub(super) by_dhcp: bool,
     pub(super) hostname: Option<String>,
     pub(super) complaints: Vec<String>,
 }
@@ -30,6 +32,7 @@ struct Links<'a> {
     physical: &'a [String],
     /// Names for links, by their hardware addresses.
     named: Vec<(String, Mac)>,
+    by_dhcp: bool,
     hostname: Option<String>,
 }
 
@@ -48,8 +51,8 @@ enum Method {
 
 /// Reads a command line, of a machine with these links.
 pub(super) fn read(line: &str, physical: &[String]) -> Read {
-    let mut links =
-        Links { draft: NetworkDraft::default(), physical, named: Vec::new(), hostname: None };
+    let draft = NetworkDraft::default();
+    let mut links = Links { draft, physical, named: Vec::new(), by_dhcp: false, hostname: None };
     let mut complaints = Vec::new();
     for word in line.split_whitespace() {
         let Some((key, value)) = word.split_once('=') else { continue };
@@ -66,10 +69,10 @@ pub(super) fn read(line: &str, physical: &[String]) -> Read {
             complaints.push(format!("{word} on the kernel command line: {why}"));
         }
     }
-    let hostname = links.hostname.take();
+    let (by_dhcp, hostname) = (links.by_dhcp, links.hostname.take());
     let (documents, left_out) = links.documents();
     complaints.extend(left_out.iter().map(|finding| format!("the kernel command line: {finding}")));
-    Read { documents, hostname, complaints }
+    Read { documents, by_dhcp, hostname, complaints }
 }
 
 /// What colons part, but those in brackets, which go.
@@ -130,10 +133,13 @@ impl Links<'_> {
         }
     }
 
-    /// Without a link most of them say what holds anyway: DHCP and routers on all of them.
+    /// Without a link it is all of them that have DHCP and heed routers.
     fn method_of_all(&mut self, method: &str) -> Result<(), String> {
         match self::method(method)? {
-            Method::Dhcp | Method::Routers => Ok(()),
+            Method::Dhcp | Method::Routers => {
+                self.by_dhcp = true;
+                Ok(())
+            }
             Method::Dhcp6 => {
                 let only = self.only()?;
                 self.method(&only, method)

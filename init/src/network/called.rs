@@ -2,7 +2,7 @@
 //! What others than the configuration call the machine: the kernel command line, or else the platform, kept in
 //! `/state/hostname` so that a start needs no platform.
 
-use super::arguments;
+use super::given;
 use crate::{node::Node, state};
 use std::{fs, path::PathBuf};
 use stele_config::Hostname;
@@ -14,7 +14,7 @@ fn file() -> PathBuf {
 
 /// Takes up what the command line says, or an earlier start was told.
 pub(super) fn restore(node: &Node) {
-    let called = of_command_line().or_else(|| {
+    let called = of_command_line(node).or_else(|| {
         let persistent = node.state.get().is_some_and(|state| state.persistent);
         let kept = if persistent { fs::read_to_string(file()).ok() } else { None };
         understood(&kept?, "the platform")
@@ -25,18 +25,22 @@ pub(super) fn restore(node: &Node) {
 /// Takes the name that the platform has for the machine.
 pub(crate) async fn take(node: &Node, name: &str) {
     let Some(name) = understood(name, "the platform") else { return };
-    if node.called.borrow().as_ref() == Some(&name) {
-        return;
-    }
     if node.state.get().is_some_and(|state| state.persistent) {
         let text = name.to_string();
-        let written =
-            tokio::task::spawn_blocking(move || state::write(&file(), text.as_bytes())).await;
-        if let Ok(Err(error)) = written {
+        let written = tokio::task::spawn_blocking(move || {
+            let kept = fs::read_to_string(file()).is_ok_and(|kept| kept == text);
+            if kept { Ok(()) } else { state::write(&file(), text.as_bytes()) }
+        });
+        if let Ok(Err(error)) = written.await {
             tracing::error!(error = %error, "keeping what the platform calls the machine failed");
         }
     }
-    node.called.send_replace(of_command_line().or(Some(name)));
+    let called = of_command_line(node).or(Some(name));
+    node.called.send_if_modified(|before| {
+        let new = *before != called;
+        *before = called;
+        new
+    });
 }
 
 /// Forgets what a platform has called another instance.
@@ -47,12 +51,12 @@ pub(crate) async fn forget(node: &Node) {
             tracing::error!(error = %error, "forgetting what the platform called the machine failed");
         }
     }
-    node.called.send_replace(of_command_line());
+    node.called.send_replace(of_command_line(node));
 }
 
-fn of_command_line() -> Option<Hostname> {
-    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    understood(&arguments::read(&line, &[]).hostname?, "the kernel command line")
+fn of_command_line(node: &Node) -> Option<Hostname> {
+    let name = given::command_line(node).hostname.as_deref()?;
+    understood(name, "the kernel command line")
 }
 
 /// As much of a name as can be the machine's.

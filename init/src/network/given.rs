@@ -16,20 +16,41 @@ fn file() -> PathBuf {
     PathBuf::from(state::ROOT).join("network.json")
 }
 
-/// Takes up what the command line says, or an earlier start was given.
+/// What the kernel command line says.
+#[derive(Debug, Default)]
+pub(crate) struct CommandLine {
+    documents: NetworkDocuments,
+    /// Whether it says how links are set up, if only that all of them get DHCP.
+    sets_links: bool,
+    /// The machine's name.
+    pub(super) hostname: Option<String>,
+}
+
+/// Takes up what the command line says, and what an earlier start was given.
 pub(super) fn restore(node: &Node) {
-    let given = of_command_line().or_else(|| {
-        let persistent = node.state.get().is_some_and(|state| state.persistent);
-        let kept = if persistent { fs::read(file()).ok() } else { None };
-        understood(&kept?, Giver::Platform)
-    });
-    node.given.send_replace(given.map(Rc::new));
+    let persistent = node.state.get().is_some_and(|state| state.persistent);
+    let kept = if persistent { fs::read(file()).ok() } else { None };
+    node.given.send_replace(chosen(node, kept.and_then(|kept| understood(&kept, "the platform"))));
+}
+
+/// Whoever wrote links on the command line wants those and no others; servers of names alone are asked beside what the platform
+/// says.
+fn chosen(node: &Node, platform: Option<NetworkDocuments>) -> Option<Rc<Given>> {
+    let CommandLine { documents, sets_links, .. } = command_line(node);
+    if *sets_links {
+        return Some(Rc::new(Given { by: Giver::CommandLine, documents: documents.clone() }));
+    }
+    if platform.is_none() && documents.resolver().is_none() {
+        return None;
+    }
+    let documents = platform.unwrap_or_default().resolving_by(documents);
+    Some(Rc::new(Given { by: Giver::Platform, documents }))
 }
 
 /// Takes what a platform says of the network, as a JSON array of documents; an empty one says nothing.
 pub(crate) async fn take(node: &Node, documents: Vec<u8>) {
-    let Some(given) = understood(&documents, Giver::Platform) else { return };
-    if given.documents == NetworkDocuments::default() {
+    let Some(given) = understood(&documents, "the platform") else { return };
+    if given == NetworkDocuments::default() {
         return;
     }
     if node.state.get().is_some_and(|state| state.persistent) {
@@ -38,15 +59,13 @@ pub(crate) async fn take(node: &Node, documents: Vec<u8>) {
             tracing::error!(error = %error, "keeping what the platform says of the network failed");
         }
     }
+    let chosen = chosen(node, Some(given));
+    if chosen.as_ref().is_some_and(|chosen| chosen.by == Giver::CommandLine) {
+        tracing::warn!("links are as the kernel command line says, whatever the platform does");
+    }
     node.given.send_if_modified(|before| {
-        if before.as_ref().is_some_and(|before| before.by == Giver::CommandLine) {
-            tracing::warn!(
-                "the network is as the kernel command line says, whatever the platform does"
-            );
-            return false;
-        }
-        let new = before.as_deref() != Some(&given);
-        *before = Some(Rc::new(given));
+        let new = *before != chosen;
+        *before = chosen;
         new
     });
 }
@@ -70,25 +89,29 @@ pub(crate) async fn forget(node: &Node) {
             tracing::error!(error = %error, "forgetting what the platform said of the network failed");
         }
     }
-    node.given
-        .send_if_modified(|before| before.take_if(|before| before.by == Giver::Platform).is_some());
+    node.given.send_replace(chosen(node, None));
 }
 
-fn of_command_line() -> Option<Given> {
-    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let physical = physical().unwrap_or_else(|error| {
-        let error = report::chain(&error);
-        tracing::warn!(error, "which links the command line can mean is not known");
-        Vec::new()
-    });
-    let Read { documents, hostname: _, complaints } = arguments::read(&line, &physical);
-    for complaint in complaints {
-        tracing::error!(target: report::CONSOLE, "{complaint}");
-    }
-    if documents.is_empty() {
-        return None;
-    }
-    understood(&serde_json::to_vec(&documents).unwrap_or_default(), Giver::CommandLine)
+/// What the command line says. It is read once, and what is wrong with it told once.
+pub(super) fn command_line(node: &Node) -> &CommandLine {
+    node.command_line.get_or_init(|| {
+        let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        let physical = physical().unwrap_or_else(|error| {
+            let error = report::chain(&error);
+            tracing::warn!(error, "which links the command line can mean is not known");
+            Vec::new()
+        });
+        let Read { documents, by_dhcp, hostname, complaints } = arguments::read(&line, &physical);
+        for complaint in complaints {
+            tracing::error!(target: report::CONSOLE, "{complaint}");
+        }
+        let bytes = serde_json::to_vec(&documents).unwrap_or_default();
+        let said = !documents.is_empty();
+        let documents = said.then(|| understood(&bytes, "the kernel command line")).flatten();
+        let documents = documents.unwrap_or_default();
+        let sets_links = by_dhcp || !documents.links().is_empty();
+        CommandLine { sets_links, documents, hostname }
+    })
 }
 
 /// The links with a device behind them: all of those that are there from the start have been found by now.
@@ -98,16 +121,12 @@ fn physical() -> Result<Vec<String>, NetError> {
     Ok(physical.map(|link| link.name).collect())
 }
 
-fn understood(bytes: &[u8], giver: Giver) -> Option<Given> {
-    let by = match giver {
-        Giver::Platform => "the platform",
-        Giver::CommandLine => "the kernel command line",
-    };
+fn understood(bytes: &[u8], by: &'static str) -> Option<NetworkDocuments> {
     match canonical::read_network(bytes) {
         Ok(documents) => {
             let links = documents.links().len();
             tracing::info!(by, links, "the network is described by others than the configuration");
-            Some(Given { by: giver, documents })
+            Some(documents)
         }
         Err(findings) => {
             let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();

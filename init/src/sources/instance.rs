@@ -93,7 +93,8 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
 fn instance(here: &Here, source: &str, id: Option<String>) -> Option<Instance> {
     let (platform, source) = (here.name().to_owned(), source.to_owned());
     let id = id.filter(|_| here.is_known())?;
-    Some(Instance { platform, source, id })
+    let assumed = here.assumed().as_ref() == Some(&id);
+    Some(Instance { platform, source, id, assumed })
 }
 
 /// Takes what another instance has for its configuration.

@@ -40,6 +40,15 @@ impl NetworkDocuments {
         self.resolver.as_ref()
     }
 
+    /// The same, asking for names whom another names, if it names anybody.
+    #[must_use]
+    pub fn resolving_by(mut self, other: &NetworkDocuments) -> NetworkDocuments {
+        if other.resolver.is_some() {
+            self.resolver.clone_from(&other.resolver);
+        }
+        self
+    }
+
     /// The same, with interfaces found by what this says of documents that only name them.
     #[must_use]
     pub fn finding(mut self, mut find: impl FnMut(&Link) -> Option<LinkMatch>) -> NetworkDocuments {

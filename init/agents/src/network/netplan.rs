@@ -3,39 +3,54 @@
 
 use super::{Network, is_true, items, number, text};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
-pub(super) fn read(value: &Value, network: &mut Network) {
+pub(super) fn read<'a>(value: &'a Value, network: &mut Network) {
+    // Others are on or of them by what they are called here.
+    let mut names = BTreeMap::new();
     for (id, device) in devices(value, "ethernets") {
-        let matched = |key: &str| device.get("match").and_then(|matched| text(matched, key));
-        let name = text(device, "set-name").or(matched("name")).unwrap_or(id);
-        // A pattern is no name: it fits whatever link is left.
-        let name = if is_pattern(name) { id } else { name };
-        match (matched("macaddress"), matched("driver").filter(|driver| !is_pattern(driver))) {
-            (Some(mac), _) => network.matched(name, mac),
-            (None, Some(driver)) => network.driven(name, driver),
-            (None, None) => {}
-        }
+        let matched = |key: &str| {
+            let text = device.get("match").and_then(|matched| text(matched, key));
+            // A pattern is no name: it fits whatever link is left.
+            text.filter(|text| !text.contains(['*', '?', '[']))
+        };
+        let named = matched("name");
+        let new = text(device, "set-name").or(named).unwrap_or(id);
+        let name = match (matched("macaddress"), matched("driver")) {
+            (Some(mac), _) => {
+                network.matched(new, mac);
+                new
+            }
+            (None, Some(driver)) => {
+                network.driven(new, driver);
+                new
+            }
+            // What it is called without the description, for there is nothing else to find it by.
+            (None, None) => named.unwrap_or(id),
+        };
+        names.insert(id, name);
         read_device(name, device, network);
     }
+    let name_of = |id: &'a str| names.get(id).copied().unwrap_or(id);
     for (name, device) in devices(value, "bonds") {
         let parameters = device.get("parameters");
-        network.bond(name, &interfaces(device), |word| parameters?.get(word));
+        network.bond(name, &interfaces(device, name_of), |word| parameters?.get(word));
         read_device(name, device, network);
     }
     for (name, device) in devices(value, "bridges") {
         let tree = device.get("parameters").and_then(|parameters| parameters.get("stp"));
-        network.bridge(name, &interfaces(device), tree);
+        network.bridge(name, &interfaces(device, name_of), tree);
         read_device(name, device, network);
     }
     for (name, device) in devices(value, "vlans") {
         let (Some(link), Some(id)) = (text(device, "link"), device.get("id")) else { continue };
-        network.vlan(name, link, id);
+        network.vlan(name, name_of(link), id);
         read_device(name, device, network);
     }
 }
 
-fn interfaces(device: &Value) -> Vec<&str> {
-    items(device.get("interfaces")).filter_map(Value::as_str).collect()
+fn interfaces<'a>(device: &'a Value, name_of: impl Fn(&'a str) -> &'a str) -> Vec<&'a str> {
+    items(device.get("interfaces")).filter_map(Value::as_str).map(name_of).collect()
 }
 
 fn devices<'a>(
@@ -90,8 +105,4 @@ fn taken(overrides: Option<&Value>, routes: bool) -> Map<String, Value> {
         .filter_map(|(key, word)| Some((key.to_owned(), is_true(said(word)?).into())));
     let metric = said("route-metric").filter(|_| routes).cloned();
     taken.chain(metric.map(|metric| ("metric".to_owned(), metric))).collect()
-}
-
-fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '['])
 }

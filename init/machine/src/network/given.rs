@@ -2,7 +2,8 @@
 //! What others than the configuration say of the network, and how it fits the links that there are.
 
 use super::{Link, desired};
-use stele_config::{LinkMatch, NetworkDocuments};
+use std::collections::BTreeMap;
+use stele_config::{Device, LinkMatch, NetworkDocuments, VirtualLink};
 
 /// Who says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,50 +23,83 @@ pub struct Given {
     pub documents: NetworkDocuments,
 }
 
-impl Given {
+/// Which interface each name stands for that no link has. What is decided stays: a link that comes or goes later changes
+/// nothing for those that are there.
+#[derive(Debug, Default)]
+pub struct Fits {
+    given: Option<Given>,
+    found: BTreeMap<String, LinkMatch>,
+}
+
+impl Fits {
     /// The same for these links. Platforms name links as udev would, or as the kernel of another system did. Where no link is
     /// called so, and nothing else tells which one is meant, the names stand for the physical links that are left, in the
-    /// order of their names and of the places of the devices.
+    /// order of their numbers and of the places of the devices.
     #[must_use]
-    pub fn fitted(&self, links: &[Link]) -> Given {
-        let Given { by, documents } = self;
-        if *by == Giver::CommandLine {
-            return self.clone();
+    pub fn fit(&mut self, given: &Given, links: &[Link]) -> Given {
+        if self.given.as_ref() != Some(given) {
+            *self = Fits { given: Some(given.clone()), found: BTreeMap::new() };
         }
-        let is_there = |name: &str| links.iter().any(|link| link.name == name);
-        let is_made = |name: &str| {
-            documents
-                .virtual_links()
-                .iter()
-                .any(|link| link.makes().any(|one| one.as_str() == name))
-        };
-        let named =
-            |name: &str| documents.links().iter().any(|one| desired::interface(one, links) == name);
-        let is_member = |name: &str| {
-            let mut members = documents
-                .virtual_links()
-                .iter()
-                .flat_map(|link| link.members().into_iter().chain(link.parent()));
-            members.any(|member| member.as_str() == name)
-        };
-        let mut free: Vec<&Link> = links
-            .iter()
-            .filter(|link| link.physical && !link.backs_another(links))
-            .filter(|link| !named(&link.name) && !is_member(&link.name))
-            .collect();
-        free.sort_by_key(|link| (&link.device.path, link.index));
-        let mut free = free.into_iter();
-        let documents = documents.clone().finding(|document| {
-            let name = document.name().as_str();
-            if document.matched().is_some() || is_there(name) || is_made(name) {
-                return None;
-            }
-            let device = &free.next()?.device;
-            let path = device.path.clone().filter(|_| device.mac.is_none());
-            Some(LinkMatch { mac: device.mac, path, driver: None })
-        });
-        Given { by: *by, documents }
+        if given.by == Giver::Platform {
+            self.find(&given.documents, links);
+        }
+        let find =
+            |document: &stele_config::Link| self.found.get(document.name().as_str()).cloned();
+        Given { by: given.by, documents: given.documents.clone().finding(find) }
     }
+
+    /// Decides for the names of which it is not decided yet.
+    fn find(&mut self, documents: &NetworkDocuments, links: &[Link]) {
+        let is_made = |name: &str| {
+            let mut made = documents.virtual_links().iter().flat_map(VirtualLink::makes);
+            made.any(|made| made.as_str() == name)
+        };
+        let mut names: Vec<&str> = documents
+            .links()
+            .iter()
+            .filter(|document| document.matched().is_none())
+            .map(|document| document.name().as_str())
+            .filter(|name| !self.found.contains_key(*name) && !is_made(name))
+            .filter(|name| links.iter().all(|link| link.name != *name))
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        names.sort_by_key(|name| natural(name));
+        let taken = |link: &Link| {
+            let named =
+                documents.links().iter().any(|one| desired::interface(one, links) == link.name);
+            let mut parts = documents.virtual_links().iter();
+            let part = parts.any(|whole| {
+                let mut parts = whole.members().into_iter().chain(whole.parent());
+                parts.any(|part| part.as_str() == link.name)
+            });
+            named || part || self.found.values().any(|found| found.fits(&link.device))
+        };
+        let free = links.iter().filter(|link| link.physical && !link.backs_another(links));
+        let mut free: Vec<&Link> = free.filter(|link| !taken(link)).collect();
+        free.sort_by_key(|link| (&link.device.path, link.index));
+        let found = names.into_iter().zip(free).map(|(name, link)| {
+            let Device { mac, path, .. } = &link.device;
+            let path = path.clone().filter(|_| mac.is_none());
+            (name.to_owned(), LinkMatch { mac: *mac, path, driver: None })
+        });
+        self.found.extend(found.collect::<Vec<_>>());
+    }
+}
+
+/// A name in words and numbers, by which `ens10` is behind `ens9`.
+fn natural(name: &str) -> Vec<(&str, u64)> {
+    let (mut parts, mut rest) = (Vec::new(), name);
+    while !rest.is_empty() {
+        let word = rest.find(|char: char| char.is_ascii_digit()).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(word);
+        let number = behind.find(|char: char| !char.is_ascii_digit()).unwrap_or(behind.len());
+        let (number, behind) = behind.split_at(number);
+        parts.push((word, number.parse().unwrap_or_default()));
+        rest = behind;
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -88,7 +122,7 @@ mod tests {
 
     /// The links that are set up, by what document, and whether by DHCP.
     fn set_up(given: &Given, links: &[Link]) -> Vec<(String, String, bool)> {
-        let fitted = given.fitted(links);
+        let fitted = Fits::default().fit(given, links);
         let wanted = Wanted { config: None, given: Some(&fitted) };
         let desired = Desired::derive(wanted, &BTreeMap::new(), links);
         let all = desired.links.into_iter();
@@ -114,6 +148,32 @@ mod tests {
         let here = [card(2, "ens224", "pci-0000:0b:00.0"), card(3, "eth1", "pci-0000:03:00.0")];
         let expected = [is("ens224", "ens224", false), is("eth1", "ens192", false)];
         assert_eq!(set_up(&platform, &here), expected);
+    }
+
+    #[test]
+    fn numbers_are_in_the_order_of_numbers_and_what_is_decided_stays() {
+        let documents = r#"[
+            {"apiVersion":"stele/v2","kind":"Link","name":"ens9","addresses":["192.0.2.9/24"]},
+            {"apiVersion":"stele/v2","kind":"Link","name":"ens10","addresses":["192.0.2.10/24"]}]"#;
+        let platform = given(Giver::Platform, documents);
+        let mut links =
+            vec![card(2, "eth0", "pci-0000:00:0a.0"), card(3, "eth1", "pci-0000:00:09.0")];
+        let mut fits = Fits::default();
+        let mut names = |links: &[Link]| {
+            let fitted = fits.fit(&platform, links);
+            let documents = fitted.documents.links().iter();
+            let mut names: Vec<_> = documents
+                .map(|one| format!("{} {}", one.name(), desired::interface(one, links)))
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&links), ["ens10 eth0", "ens9 eth1"]);
+        // Another card, before them, and then one of them less.
+        links.push(card(4, "eth2", "pci-0000:00:04.0"));
+        assert_eq!(names(&links), ["ens10 eth0", "ens9 eth1"]);
+        links.remove(1);
+        assert_eq!(names(&links)[0], "ens10 eth0");
     }
 
     #[test]

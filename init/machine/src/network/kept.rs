@@ -3,7 +3,12 @@
 //!
 //! Who asks a server may get the same address again, so that only an address goes for which nobody does anything any more.
 
-use super::{Address, Link, Observed, desired::Desired, wanted::Wanted};
+use super::{
+    Address, Link, Observed,
+    desired::{Desired, DesiredLink},
+    dhcp6::Says,
+    wanted::Wanted,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -20,8 +25,10 @@ pub fn loses<'a>(wanted: Wanted<'_>, observed: &'a Observed, address: IpAddr) ->
     let fixed = desired.links.iter().any(|(name, link)| {
         is_there(name) && link.addresses.iter().any(|cidr| cidr.address() == address)
     });
-    let kept =
-        fixed || heirs(link, &desired, observed).into_iter().any(|heir| gives(heir, had, &desired));
+    let kept = fixed
+        || heirs(link, &desired, observed)
+            .into_iter()
+            .any(|heir| gives(heir, had, &desired, observed));
     (!kept).then_some(link.name.as_str())
 }
 
@@ -45,7 +52,7 @@ fn heirs<'a>(link: &'a Link, desired: &'a Desired, observed: &'a Observed) -> BT
 }
 
 /// Whether a link may have the address by something else than a document that names it.
-fn gives(heir: &str, had: &Address, desired: &Desired) -> bool {
+fn gives(heir: &str, had: &Address, desired: &Desired, observed: &Observed) -> bool {
     let wanted = desired.links.get(heir);
     let near = match had.cidr.address() {
         IpAddr::V4(_) => false,
@@ -58,7 +65,9 @@ fn gives(heir: &str, had: &Address, desired: &Desired) -> bool {
     let heeds = wanted.is_none_or(|link| !link.ignores_routers);
     // What the kernel made of an advertisement goes when none is heeded; a server may be asked once a router says so.
     near || if had.ours {
-        wanted.is_some_and(|link| link.dhcp6.is_some() || link.delegation.is_some() || heeds)
+        let asks = |link: &DesiredLink| link.dhcp6.is_some() || link.delegation.is_some();
+        let told = observed.link(heir).is_some_and(|link| link.says == Some(Says::Managed));
+        wanted.is_some_and(asks) || (heeds && told)
     } else {
         heeds
     }
@@ -69,6 +78,7 @@ mod tests {
     use super::loses;
     use crate::network::{
         Address, Link, Observed,
+        dhcp6::Says,
         fixture::link,
         given::{Given, Giver},
         virtual_link::Form,
@@ -170,9 +180,16 @@ mod tests {
             assert_eq!(lost(&observed, documents, "fe80::5"), None);
             assert_eq!(lost(&observed, documents, "10.9.9.9"), None);
         }
-        let observed = on(link(2, "eth0"), &[("2001:db8::7/128", true)]);
+        let mut observed = on(link(2, "eth0"), &[("2001:db8::7/128", true)]);
         let asks = r#"{"apiVersion":"stele/v2","kind":"Link","name":"eth0","dhcp6":{},"routerAdvertisements":"ignore"}"#;
-        for (documents, goes) in [(asks, false), (DHCP, false), (ignores, true)] {
+        for (documents, says, goes) in [
+            (asks, None, false),
+            (DHCP, Some(Says::Managed), false),
+            // It was written down, and no server is asked for it.
+            (DHCP, None, true),
+            (ignores, Some(Says::Managed), true),
+        ] {
+            observed.links[0].says = says;
             assert_eq!(lost(&observed, documents, "2001:db8::7").is_some(), goes, "{documents}");
         }
         // A tunnel that goes takes what is on it along.

@@ -5,7 +5,7 @@ use stele_config::canonical;
 
 /// What a line says, in a word for each thing.
 fn said(line: &str) -> String {
-    let Read { documents, hostname: _, complaints } = read(line, &["ens3".to_owned()]);
+    let Read { documents, complaints, .. } = read(line, &["ens3".to_owned()]);
     assert_eq!(complaints, [] as [String; 0], "{line}");
     let bytes = serde_json::to_vec(&documents).unwrap();
     let network = canonical::read_network(&bytes)
@@ -34,6 +34,8 @@ fn said(line: &str) -> String {
 #[test]
 fn links_in_dracut_s_words() {
     assert_eq!(said("quiet ip=dhcp"), "");
+    let by_dhcp = |line: &str| read(line, &[]).by_dhcp;
+    assert!(by_dhcp("quiet ip=dhcp") && by_dhcp("ip=::::web::dhcp") && !by_dhcp("ip=eth0:dhcp"));
     assert_eq!(said("ip=eth0:dhcp"), "eth0: dhcp");
     assert_eq!(said("ip=eth0:on:9000"), "eth0: dhcp mtu 9000");
     assert_eq!(said("ip=eth0:dhcp6 ip=eth0:dhcp"), "eth0: dhcp dhcp6");
@@ -80,7 +82,7 @@ fn vlans_and_bonds() {
 fn what_a_bond_is_told() {
     let bond = |options: &str| {
         let line = format!("bond=bond0:eth0,eth1:{options}");
-        let Read { documents, hostname: _, complaints } = read(&line, &[]);
+        let Read { documents, complaints, .. } = read(&line, &[]);
         assert_eq!(complaints, [] as [String; 0], "{line}");
         let bytes = serde_json::to_vec(&documents).unwrap();
         canonical::read_network(&bytes).unwrap_or_else(|it| panic!("{line}: {it:?}"));
@@ -124,7 +126,7 @@ fn who_names_no_link_means_the_only_one() {
     assert_eq!(said("ip=dhcp6"), "ens3: dhcp6");
     let two = ["eth0".to_owned(), "eth1".to_owned()];
     for line in ["ip=192.0.2.10::192.0.2.1:24", "ip=dhcp6"] {
-        let Read { documents, hostname: _, complaints } = read(line, &two);
+        let Read { documents, complaints, .. } = read(line, &two);
         assert_eq!(documents, [] as [Value; 0], "{line}");
         assert!(matches!(&complaints[..], [one] if one.contains("has 2 of them")), "{line}");
     }
@@ -148,7 +150,7 @@ fn what_makes_no_sense_is_said() {
         "rd.route=1",
         "ip=eth0:dhcp:x",
     ] {
-        let Read { documents: _, hostname: _, complaints } = read(line, &[]);
+        let Read { complaints, .. } = read(line, &[]);
         assert_eq!(complaints.len(), 1, "{line}");
     }
 }

@@ -4,7 +4,10 @@
 use crate::virtual_link::BondMode;
 use crate::{Cidr, Finding, Resolver, canonical};
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// Items of a list, and addresses of a link; more say nothing.
 const MOST: usize = 256;
@@ -12,7 +15,7 @@ const MOST_ADDRESSES: usize = 64;
 /// Name servers that are taken, and search domains: as many as a `Resolver` has.
 const MOST_SERVERS: usize = 3;
 const MOST_DOMAINS: usize = 6;
-/// How often what is wrong is left out and the rest looked at again: a key, what it is in, and the document, of several.
+/// How often what is wrong is left out and the rest looked at again: what is wrong may hide that something else is.
 const ROUNDS: usize = 64;
 
 /// Documents in the making. Nothing is checked before they are whole.
@@ -112,25 +115,49 @@ impl NetworkDraft {
 
     /// What came of it, and what was left out because no document can say it: one wrong route is no reason to have no network.
     #[must_use]
-    pub fn documents(self) -> (Vec<Value>, Vec<Finding>) {
-        let (mut documents, mut left_out) = (self.whole(), Vec::new());
+    pub fn documents(mut self) -> (Vec<Value>, Vec<Finding>) {
+        let mut left_out = self.bare_members();
+        let mut documents = self.whole();
         for _ in 0..ROUNDS {
             let text = Value::Array(documents.clone()).to_string();
             let Err(findings) = canonical::read_network(text.as_bytes()) else {
                 return (documents, left_out);
             };
-            // One at a time: what comes behind it has another place afterwards.
-            let Some(finding) = findings.into_iter().find(|finding| !finding.warning) else {
+            let less = leave_out(&mut documents, &findings);
+            left_out.extend(findings);
+            if !less {
+                // It is wrong with all of them together.
                 break;
-            };
-            let Some(index) = (finding.document as usize).checked_sub(1) else { break };
-            let Some(document) = documents.get_mut(index) else { break };
-            if !leave_out(document, &finding.path) {
-                documents.remove(index);
             }
-            left_out.push(finding);
         }
         (Vec::new(), left_out)
+    }
+
+    /// Takes addresses and the like from links that are in a bond or a bridge, which has them in their place.
+    fn bare_members(&mut self) -> Vec<Finding> {
+        let mut left_out = Vec::new();
+        for whole in &self.made {
+            let (links, ports) = (whole["links"].as_array(), whole["ports"].as_array());
+            let ports = ports.into_iter().flatten().map(|port| &port["link"]);
+            let members = links.into_iter().flatten().chain(ports).filter_map(Value::as_str);
+            for member in members {
+                let Some(keys) = self.links.get_mut(member) else { continue };
+                for key in ["addresses", "dhcp4", "dhcp6", "routes"] {
+                    if keys.remove(key).is_some() {
+                        left_out.push(Finding {
+                            document: 0,
+                            kind: "Link".to_owned(),
+                            path: key.to_owned(),
+                            line: 0,
+                            message: format!("{member} is in {}, which has them", whole["name"]),
+                            expected: String::new(),
+                            warning: true,
+                        });
+                    }
+                }
+            }
+        }
+        left_out
     }
 
     fn whole(mut self) -> Vec<Value> {
@@ -158,29 +185,54 @@ impl NetworkDraft {
     }
 }
 
-/// Takes what a path leads to out of a document, such as `routes[1].via`; where that is not there, what it should be in.
-/// Returns whether there was anything but the document itself.
-fn leave_out(document: &mut Value, path: &str) -> bool {
-    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
-    let mut pointer = pointer.as_str();
-    while let Some((parent, last)) = pointer.rsplit_once('/') {
-        let removed = match document.pointer_mut(parent) {
-            Some(Value::Object(keys)) => keys.remove(last).is_some(),
-            Some(Value::Array(items)) => match last.parse() {
-                Ok(index) if index < items.len() => {
-                    items.remove(index);
-                    true
-                }
-                Ok(_) | Err(_) => false,
-            },
+/// Takes what is wrong out of documents: a key, an item of a list, or a document where that is not enough. What a link is found
+/// by is all or nothing: without it, the document would be for another link. Returns whether there was anything.
+fn leave_out(documents: &mut Vec<Value>, findings: &[Finding]) -> bool {
+    let (mut places, mut gone) = (BTreeSet::new(), BTreeSet::new());
+    // From behind: what comes behind an item that is taken out has another place afterwards.
+    for finding in findings.iter().rev() {
+        let Some(index) = (finding.document as usize).checked_sub(1) else { continue };
+        let Some(document) = documents.get_mut(index) else { continue };
+        let place = match finding.path.split_once(']') {
+            Some((item, _)) => item,
+            None => finding.path.as_str(),
+        };
+        if places.insert((index, place)) && !take_out(document, place) {
+            gone.insert(index);
+        }
+    }
+    // What sets a link up goes with what makes it.
+    let made = gone.iter().filter_map(|index| documents.get(*index));
+    let made = made.filter(|document| document["kind"] != "Link").map(|made| made["name"].clone());
+    let made: Vec<Value> = made.collect();
+    let mut index = 0..;
+    documents.retain(|document| {
+        let goes = index.next().is_some_and(|index| gone.contains(&index));
+        !goes && !(document["kind"] == "Link" && made.contains(&document["name"]))
+    });
+    !places.is_empty()
+}
+
+/// Takes out what is at `mtu`, `dhcp4.metric` or `routes[1`. Returns whether that is enough.
+fn take_out(document: &mut Value, place: &str) -> bool {
+    if let Some((list, index)) = place.split_once('[') {
+        let list = document.get_mut(list).and_then(Value::as_array_mut);
+        return match (list, index.parse::<usize>()) {
+            (Some(list), Ok(index)) if index < list.len() => {
+                list.remove(index);
+                true
+            }
             _ => false,
         };
-        if removed {
-            return true;
-        }
-        pointer = parent;
     }
-    false
+    let (keys, last) = match place.rsplit_once('.') {
+        Some((parent, last)) => {
+            (document.pointer_mut(&format!("/{}", parent.replace('.', "/"))), last)
+        }
+        None => (Some(document), place),
+    };
+    let keys = keys.and_then(Value::as_object_mut).filter(|_| !place.starts_with("match"));
+    keys.is_some_and(|keys| keys.remove(last).is_some())
 }
 
 fn push_once(list: &mut Vec<Value>, value: Value, most: usize) {
@@ -208,27 +260,45 @@ mod tests {
         draft.push("eth0", "addresses", "192.0.2.7/24");
         draft.push("eth0", "addresses", "192.0.2.8/99");
         draft.push("eth0", "addresses", "2001:db8::7/64");
-        draft.route("eth0", "10.0.0.1/8", Some("192.0.2.1"), None);
+        // More than there are rounds.
+        for number in 0..100 {
+            draft.route("eth0", &format!("10.{number}.0.1/16"), Some("192.0.2.1"), None);
+        }
         draft.route("eth0", "0.0.0.0/0", Some("192.0.2.1"), None);
         draft.route("eth0", "10.0.0.0/8", Some("nobody"), None);
         draft.set("eth1", "match", json!({ "mac": "none" }));
+        draft.push("eth1", "addresses", "198.51.100.7/24");
         draft.set("a-name-that-is-far-too-long", "mtu", 1500);
         draft.vlan("eth0.5000", "eth0", Some(5000));
+        draft.push("eth0.5000", "addresses", "203.0.113.7/24");
         let (documents, left_out) = said(draft);
-        let link =
-            |name: &str| documents.iter().find(|one| one["name"] == name && one["kind"] == "Link");
-        let eth0 = link("eth0").expect("a link");
-        assert_eq!(eth0["addresses"], json!(["192.0.2.7/24", "2001:db8::7/64"]));
-        let default = json!({ "to": "0.0.0.0/0", "via": "192.0.2.1" });
-        assert!(
-            eth0["routes"].as_array().is_some_and(|routes| routes.contains(&default)),
-            "{eth0}"
-        );
-        assert!(eth0.get("mtu").is_none() && link("eth1").is_some());
-        assert!(documents.iter().all(|one| one["kind"] != "VLAN"), "{documents:?}");
+        let names: Vec<&str> = documents.iter().filter_map(|one| one["name"].as_str()).collect();
+        // What another link would have otherwise goes as a whole.
+        assert_eq!(names, ["eth0"]);
+        assert_eq!(documents[0]["addresses"], json!(["192.0.2.7/24", "2001:db8::7/64"]));
+        let default = json!([{ "to": "0.0.0.0/0", "via": "192.0.2.1" }]);
+        assert_eq!((&documents[0]["routes"], documents[0].get("mtu")), (&default, None));
         for place in ["Link mtu", "Link addresses[1]", "Link match.mac", "Link name", "VLAN id"] {
             assert!(left_out.iter().any(|one| one == place), "{place} of {left_out:?}");
         }
+    }
+
+    #[test]
+    fn what_is_in_a_bond_or_a_bridge_has_nothing_of_its_own() {
+        let mut draft = NetworkDraft::default();
+        draft.push("eth0", "addresses", "192.0.2.7/24");
+        draft.set("eth1", "dhcp4", json!({}));
+        draft.bridge("br0", &["eth0"], false);
+        draft.bond("bond0", &["eth1"], "active-backup", Map::new());
+        let (documents, left_out) = said(draft);
+        assert_eq!(documents.len(), 6);
+        assert_eq!(left_out, ["Link addresses", "Link dhcp4"]);
+        // A circle has no beginning.
+        let mut draft = NetworkDraft::default();
+        draft.bridge("br0", &["br1"], false);
+        draft.bridge("br1", &["br0"], false);
+        let (documents, left_out) = said(draft);
+        assert!(documents.is_empty() && !left_out.is_empty());
     }
 
     #[test]
