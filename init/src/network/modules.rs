@@ -4,8 +4,11 @@
 //! They are loaded beside the network's task, which goes on meanwhile and is woken when they are there.
 
 use crate::node::Node;
-use std::{collections::BTreeSet, rc::Rc};
-use tokio::sync::watch;
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
+use tokio::{sync::watch, time::timeout};
+
+/// How long the network waits for a module.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was asked for, and what was tried.
 pub(super) struct Modules {
@@ -32,7 +35,10 @@ impl Modules {
             let (node, tried) = (Rc::clone(&self.node), self.tried.clone());
             tokio::task::spawn_local(async move {
                 if let Some(devices) = node.devices.get() {
-                    devices.load(module, parameters).await;
+                    let loaded = timeout(PATIENCE, devices.load(module, parameters)).await;
+                    if loaded.is_err() {
+                        tracing::error!(module, "the module is not loaded after {PATIENCE:?}");
+                    }
                 }
                 tried.send_modify(|all| {
                     all.insert(module);

@@ -208,7 +208,8 @@ fn leave_out(documents: &mut Vec<Value>, findings: &[Finding]) -> bool {
     let mut index = 0..;
     documents.retain(|document| {
         let goes = index.next().is_some_and(|index| gone.contains(&index));
-        !goes && !(document["kind"] == "Link" && made.contains(&document["name"]))
+        let follows = document["kind"] == "Link" && made.contains(&document["name"]);
+        !goes && !follows
     });
     !places.is_empty()
 }
