@@ -124,8 +124,8 @@ pub(crate) fn guestinfo(world: &World, checks: &Checks) -> Result<()> {
     let mut machine = Machine::installed(&world.artefacts, dir.path(), 4)?.with_debugger(&socket);
     machine.extra.extend(["-smbios", FIRMWARE].map(str::to_owned));
     let node = Node::start_with(&world.operator, "guestinfo", machine, dir, |machine, made| {
-        let metadata = "local-hostname: ignored\nnetwork:\n  version: 2\n  ethernets:\n    id0:\n      \
-            match: {macaddress: '52:54:00:12:34:56'}\n      dhcp4: true\n      mtu: 1400\n";
+        // The name that udev would give the card, as whoever writes this by hand knows it.
+        let metadata = "local-hostname: ignored\nnetwork:\n  version: 2\n  ethernets:\n    ens192:\n      dhcp4: true\n      mtu: 1400\n";
         *hypervisor.lock().unwrap_or_else(PoisonError::into_inner) = Hypervisor::with(&[
             ("metadata", metadata),
             ("userdata", &stele_signature::write(&fs::read(&made.machine)?)),
