@@ -91,10 +91,10 @@ fn longest_absence(node: &Node) -> Result<f64> {
         let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
         let at = of_the_day(&text("time")).with_context(|| event.to_string())?;
         match (text("kind").as_str(), text("message").as_str()) {
-            ("service", message) if message.contains("SIGKILL") => {
+            ("Service", message) if message.contains("SIGKILL") => {
                 away.insert(text("name"), at);
             }
-            ("service", "running") => {
+            ("Service", "running") => {
                 let since = away.remove(&text("name"));
                 longest = longest.max(since.map_or(0.0, |since: f64| (at - since).rem_euclid(DAY)));
             }

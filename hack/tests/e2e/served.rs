@@ -48,7 +48,8 @@ impl Lan {
         let mut lan = Lan { name, folder: folder.to_owned(), programs: BTreeMap::new() };
         run(&["netns", "add", &lan.name])?;
         let place = |end: &str| lan.folder.join(end).display().to_string();
-        let socket = format!("UNIX-DATAGRAM:{},bind={}", place("guest"), place("lan"));
+        let socket = format!("UNIX-SENDTO:{},bind={}", place("guest"), place("lan"));
+        wait("the machine's end of the cable", || lan.folder.join("guest").exists())?;
         let tap = "TUN,tun-type=tap,tun-name=lan,iff-no-pi,iff-up";
         lan.start("socat", &[tap, &socket])?;
         wait("the end of the cable", || lan.within("ip link show lan up | grep -q lan").is_ok())?;
