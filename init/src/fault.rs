@@ -5,7 +5,7 @@
 use crate::{node::Node, store::Kind};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::{collections::BTreeSet, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 use stele_kernel::clock;
 
 /// What goes wrong.
@@ -65,24 +65,23 @@ pub(crate) fn commit(fault: Fault) {
     }
 }
 
-/// Kills each service but the API's once, when it has run for a while, if that was asked for.
+/// Kills each service but the API's that was never started again, when it has run for a while, if that was asked for.
 pub(crate) async fn kill_services(node: Rc<Node>) {
     const AGE: f64 = 3.0;
     if !is(Fault::Kills) {
         return;
     }
-    let mut killed = BTreeSet::from(["apid".to_owned()]);
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = clock::since_boot().unwrap_or_default().as_secs_f64();
-        for name in node.store.names(Kind::Service) {
+        let names = node.store.names(Kind::Service);
+        for name in names.into_iter().filter(|name| name != "apid") {
             let Some(status) = node.store.status(Kind::Service, &name) else { continue };
             let old = status.get("since").and_then(Value::as_f64).is_some_and(|it| now - it > AGE);
-            let pid = status.get("pid").and_then(Value::as_i64).filter(|_| old);
+            let whole = status.get("restarts").and_then(Value::as_u64) == Some(0);
+            let pid = status.get("pid").and_then(Value::as_i64).filter(|_| old && whole);
             let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-            if let Some(pid) = pid
-                && killed.insert(name)
-            {
+            if let Some(pid) = pid {
                 let _gone = kill_process(pid, Signal::KILL);
             }
         }
