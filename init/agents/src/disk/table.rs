@@ -142,13 +142,18 @@ impl Table {
                     return Err(TableError::Form { entries, size });
                 }
                 Ok(header) if !is_sensible(&header) => return Err(TableError::Nonsense),
-                _ => {}
+                Ok(header) => {
+                    // This copy is the one that counts, if it is whole.
+                    let Ok(entries) = header.read_partitions(disk, sector) else { continue };
+                    if entries.iter().any(|entry| entry.is_used() && !is_piece(entry)) {
+                        return Err(TableError::Nonsense);
+                    }
+                    break;
+                }
+                Err(_) => {}
             }
         }
         let mut gpt = GPT::read_from(disk, sector).map_err(TableError::NoTable)?;
-        if gpt.iter().any(|(_, entry)| entry.is_used() && !is_piece(entry)) {
-            return Err(TableError::Nonsense);
-        }
         if !gpt.header.is_primary() {
             gpt.header.backup_lba = gpt.header.primary_lba;
             gpt.header.primary_lba = 1;
@@ -397,9 +402,10 @@ impl Seek for Regions {
     }
 }
 
-/// Whether an entry is of a piece of a disk.
+/// Whether an entry is of a piece of a disk: none begins where the protective MBR is.
 fn is_piece(entry: &GPTPartitionEntry) -> bool {
-    entry.starting_lba <= entry.ending_lba && entry.ending_lba < FARTHEST
+    let (first, last) = (entry.starting_lba, entry.ending_lba);
+    0 < first && first <= last && last < FARTHEST
 }
 
 /// Whether every place that a header names is one that can be reckoned with.
