@@ -43,6 +43,8 @@ const QUEUE: usize = 4;
 /// The longest text of an agent that is kept, and most of its sources.
 const LONGEST_TEXT: usize = 400;
 const MOST_SOURCES: usize = 16;
+/// How long others are waited for, leases among them, before the server is asked that the image knows.
+const GRACE: Duration = Duration::from_secs(10);
 /// How often the time is written down.
 const WRITE: Duration = Duration::from_secs(3600);
 /// By which a guest of KVM knows that it is one.
@@ -189,11 +191,14 @@ pub(crate) async fn keep(node: Rc<Node>, here: Rc<Here>) {
     let mut agent = Agent { node: Rc::clone(&node), running: None, since: None };
     let mut causes = Causes::default();
     let mut write = Instant::now();
+    let last_resort = Instant::now() + GRACE;
     loop {
         let active = configuration.borrow_and_update().clone();
         let servers = leased.borrow_and_update().clone();
         let config = active.as_deref().map(|active| &active.config);
-        let plan = Plan::derive(config, &servers, here.time_servers(), hypervisor().is_some());
+        let late = Instant::now() >= last_resort;
+        let may = late && hypervisor().is_none();
+        let plan = Plan::derive(config, &servers, here.time_servers(), may);
         let outcome = causes.of(active.as_deref()).carry(agent.run(plan)).await;
         if let Some(active) = &active {
             let outcome = outcome.map_err(|error| format!("Time: {}", report::chain(&error)));
@@ -212,6 +217,7 @@ pub(crate) async fn keep(node: Rc<Node>, here: Rc<Here>) {
                         write = Instant::now();
                     }
                 }
+                () = tokio::time::sleep_until(last_resort), if !late => break,
                 () = tokio::time::sleep_until(write) => {
                     write_if_known(&node).await;
                     write = Instant::now() + WRITE;

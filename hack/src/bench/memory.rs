@@ -56,15 +56,16 @@ pub(super) fn measure(guest: &Guest, runs: usize) -> Result<Vec<Figure>> {
     Ok(vec![used, in_all])
 }
 
-/// What all services but the API have in memory: their own, and what the kernel and the page cache hold on their behalf.
+/// What all services but the API have in memory: their own, and what the kernel and the page cache hold on their behalf. The
+/// agent that looks at it for us is none of them.
 fn of_agents(cgroups: &Value) -> Result<f64> {
-    let groups = json::find(cgroups, "groups").and_then(Value::as_array);
-    let groups = groups.with_context(|| format!("No groups in {cgroups}"))?;
+    let groups = cgroups.as_array().with_context(|| format!("No groups in {cgroups}"))?;
     let agents = groups.iter().filter(|group| {
         let path = json::text(group, "path").unwrap_or_default();
-        path.strip_prefix("/stele/").is_some_and(|name| name != "apid" && !name.contains('/'))
+        let name = path.strip_prefix("/stele/").filter(|name| !name.contains('/'));
+        name.is_some_and(|name| name != "apid" && !name.starts_with("diagnose-"))
     });
-    let bytes = agents.filter_map(|group| json::number(group, "memoryBytes"));
+    let bytes = agents.filter_map(|group| json::number(group, "memory"));
     let (count, sum) = bytes.fold((0, 0.0), |(count, sum), bytes| (count + 1, sum + bytes));
     ensure!(count > 0, "There are no agents in {cgroups}");
     Ok(sum)

@@ -79,17 +79,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The configured servers, else those of the leases, else those that the platform has for its machines. A machine with a
-    /// configuration that says nothing of the time, and without a clock of a hypervisor, asks the one that the image knows.
+    /// The configured servers, else those of the leases, else those that the platform has for its machines. With a
+    /// configuration that says nothing of the time, the one that the image knows is the last resort, where it `may` be asked.
     #[must_use]
     pub fn derive(
         config: Option<&MachineConfig>,
         leased: &[IpAddr],
         platform: &[&str],
-        hypervisor: bool,
+        may: bool,
     ) -> Plan {
         let time = config.and_then(MachineConfig::time);
-        let left_open = config.is_some() && time.is_none() && !hypervisor;
+        let left_open = config.is_some() && time.is_none() && may;
         let configured = time.map(Time::servers).unwrap_or_default();
         let (servers, origin) = match (configured, leased, platform) {
             ([], [], []) if left_open => {
@@ -198,16 +198,16 @@ mod tests {
 
     #[test]
     fn the_image_s_server_is_asked_where_nobody_has_said_anything_of_the_time() {
-        let derive = |config: Option<&MachineConfig>, hypervisor| {
-            let plan = Plan::derive(config, &[], &[], hypervisor);
+        let derive = |config: Option<&MachineConfig>, may| {
+            let plan = Plan::derive(config, &[], &[], may);
             (plan.origin, plan.servers.len())
         };
         let silent = configured("");
-        assert_eq!(derive(Some(&silent), false), (Origin::Image, 1));
-        assert_eq!(derive(Some(&silent), true), (Origin::Machine, 0));
-        assert_eq!(derive(None, false), (Origin::Machine, 0));
-        assert_eq!(derive(Some(&time("")), false), (Origin::Machine, 0));
+        assert_eq!(derive(Some(&silent), true), (Origin::Image, 1));
+        assert_eq!(derive(Some(&silent), false), (Origin::Machine, 0));
+        assert_eq!(derive(None, true), (Origin::Machine, 0));
+        assert_eq!(derive(Some(&time("")), true), (Origin::Machine, 0));
         let leased = ["192.0.2.1".parse().unwrap()];
-        assert_eq!(Plan::derive(Some(&silent), &leased, &[], false).origin, Origin::Lease);
+        assert_eq!(Plan::derive(Some(&silent), &leased, &[], true).origin, Origin::Lease);
     }
 }
