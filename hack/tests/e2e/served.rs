@@ -47,15 +47,17 @@ impl Lan {
         let name = format!("stele-served-{}", std::process::id());
         let mut lan = Lan { name, folder: folder.to_owned(), programs: BTreeMap::new() };
         run(&["netns", "add", &lan.name])?;
+        // Kea listens on no address that may be another machine's.
+        lan.within("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")?;
         let place = |end: &str| lan.folder.join(end).display().to_string();
         let socket = format!("UNIX-SENDTO:{},bind={}", place("guest"), place("lan"));
         wait("the machine's end of the cable", || lan.folder.join("guest").exists())?;
         let tap = "TUN,tun-type=tap,tun-name=lan,iff-no-pi,iff-up";
         lan.start("socat", &[tap, &socket])?;
-        wait("the end of the cable", || lan.within("ip link show lan up | grep -q lan").is_ok())?;
+        let up = "ip -6 address show dev lan scope link | grep -q 'inet6 fe80'";
+        wait("the end of the cable", || lan.within(up).is_ok())?;
         lan.within(
-            "echo 0 > /proc/sys/net/ipv6/conf/lan/accept_dad; \
-             echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; \
+            "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; \
              ip address add 10.77.0.1/24 dev lan; ip address add 10.78.0.1/24 dev lan; \
              ip address add 2001:db8:77::1/64 dev lan",
         )?;
