@@ -122,7 +122,7 @@ async fn reachable(
         let started = Instant::now();
         let mut config = ConfigServiceClient::new(channel.clone());
         let arrived = async {
-            reach::first(|| reach::address(port)).await?;
+            reach::first(reach::AT_ADDRESS, || reach::address(port)).await?;
             anyhow::Ok(milliseconds(started))
         };
         let (arrived, applied) = tokio::join!(arrived, config.apply(request));

@@ -14,6 +14,11 @@ use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet, time};
 /// A port of the guest where nobody listens.
 pub(super) const CLOSED: u16 = 9;
 
+/// How many attempts are under way at a time: those at an address that is not there yet wait in vain, those at an API that has
+/// only just come up would keep it from answering any.
+pub(super) const AT_ADDRESS: usize = 100;
+pub(super) const AT_API: usize = 2;
+
 /// Between two attempts, and for one.
 const EVERY: Duration = Duration::from_millis(10);
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -21,8 +26,8 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 /// Returns when an attempt has succeeded.
 ///
 /// A connection that was made before the guest has its address is lost until TCP sends again, seconds later. So a new
-/// attempt begins every few milliseconds, whatever has become of the ones before.
-pub(super) async fn first<F>(attempt: impl Fn() -> F) -> Result<()>
+/// attempt begins every few milliseconds, whatever has become of the ones before, as long as there are not too many of them.
+pub(super) async fn first<F>(most: usize, attempt: impl Fn() -> F) -> Result<()>
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
@@ -32,7 +37,9 @@ where
     while time::Instant::now() < deadline {
         tokio::select! {
             _ = tick.tick() => {
-                attempts.spawn(time::timeout(ATTEMPT, attempt()));
+                if attempts.len() < most {
+                    attempts.spawn(time::timeout(ATTEMPT, attempt()));
+                }
             }
             Some(Ok(Ok(Ok(())))) = attempts.join_next() => return Ok(()),
         }
