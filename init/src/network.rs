@@ -337,7 +337,7 @@ impl Network {
         publish::publish(&self.node, &view, (&hostname, origin));
         publish::name_servers(&self.node, generation, resolver);
         publish::identify(&self.node, hostname, addresses);
-        self.node.link_local.send_replace(names::has_link_local(&observed));
+        publish::tell(&self.node.link_local, names::has_link_local(&observed));
         publish::name_time_servers(&self.node, names::time_servers(&desired, &self.heard.links));
         errors
     }

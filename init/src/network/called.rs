@@ -2,7 +2,7 @@
 //! What others than the configuration call the machine: the kernel command line, or else the platform, kept in
 //! `/state/hostname` so that a start needs no platform.
 
-use super::given;
+use super::{given, publish::tell};
 use crate::{node::Node, state};
 use std::{fs, path::PathBuf};
 use stele_config::Hostname;
@@ -36,11 +36,7 @@ pub(crate) async fn take(node: &Node, name: &str) {
         }
     }
     let called = of_command_line(node).or(Some(name));
-    node.called.send_if_modified(|before| {
-        let new = *before != called;
-        *before = called;
-        new
-    });
+    tell(&node.called, called);
 }
 
 /// Forgets what a platform has called another instance.

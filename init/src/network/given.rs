@@ -5,6 +5,7 @@
 use super::{
     arguments::{self, Read},
     kernel,
+    publish::tell,
 };
 use crate::{configuration, node::Node, report, state};
 use std::{collections::BTreeMap, fs, path::PathBuf, rc::Rc};
@@ -63,11 +64,7 @@ pub(crate) async fn take(node: &Node, documents: Vec<u8>) {
     if chosen.as_ref().is_some_and(|chosen| chosen.by == Giver::CommandLine) {
         tracing::warn!("links are as the kernel command line says, whatever the platform does");
     }
-    node.given.send_if_modified(|before| {
-        let new = *before != chosen;
-        *before = chosen;
-        new
-    });
+    tell(&node.given, chosen);
 }
 
 /// The same of a file of the platform's, in a form that the configure agent reads.

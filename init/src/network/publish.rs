@@ -20,6 +20,7 @@ use stele_machine::network::{
     virtual_link::Form,
     vlans::Vlans,
 };
+use tokio::sync::watch;
 
 /// What there is to show.
 pub(super) struct View<'a> {
@@ -192,30 +193,18 @@ pub(super) fn hosts(node: &Node, documents: &[Hosts]) {
 /// Tells the writer of the identity what the certificate is to hold.
 pub(super) fn identify(node: &Node, hostname: String, addresses: Vec<IpAddr>) {
     let identity = NetworkIdentity { hostname, addresses };
-    node.identity.send_if_modified(|before| {
-        let changed = *before != identity;
-        *before = identity;
-        changed
-    });
+    tell(&node.identity, identity);
 }
 
 /// Tells the keeper of name resolution whom to ask, by what this generation and the leases say.
 pub(super) fn name_servers(node: &Node, generation: Option<u64>, resolver: Resolver) {
     let wanted = Wanted { generation, resolver };
-    node.resolver.send_if_modified(|before| {
-        let changed = *before != wanted;
-        *before = wanted;
-        changed
-    });
+    tell(&node.resolver, wanted);
 }
 
 /// Tells the keeper of the clock whom the leases name.
 pub(super) fn name_time_servers(node: &Node, servers: Vec<IpAddr>) {
-    node.time_servers.send_if_modified(|before| {
-        let changed = *before != servers;
-        *before = servers;
-        changed
-    });
+    tell(&node.time_servers, servers);
 }
 
 fn links(view: &View<'_>) -> BTreeMap<String, LinkStatus> {
@@ -364,6 +353,15 @@ fn lease6(dhcp: &Held<Lease6>) -> Option<LeaseStatus> {
 fn all(domains: &[Domain]) -> Option<String> {
     let names: Vec<&str> = domains.iter().map(Domain::as_str).collect();
     Some(names.join(" ")).filter(|all| !all.is_empty())
+}
+
+/// Shows what is to be known from now on; whoever watches is woken only by something else.
+pub(super) fn tell<T: PartialEq>(shown: &watch::Sender<T>, now: T) {
+    shown.send_if_modified(|before| {
+        let new = *before != now;
+        *before = now;
+        new
+    });
 }
 
 fn origin(ours: bool) -> &'static str {
