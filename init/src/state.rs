@@ -299,6 +299,11 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// The same, unless that is what is there already: what a platform says at each start is mostly what it said before.
+pub(crate) fn write_anew(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::read(file).is_ok_and(|kept| kept == bytes) { Ok(()) } else { write(file, bytes) }
+}
+
 /// Removes a file of `/state` for good, if it is there.
 pub(crate) fn remove(file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {

@@ -27,10 +27,8 @@ pub(crate) async fn take(node: &Node, name: &str) {
     let Some(name) = understood(name, "the platform") else { return };
     if node.state.get().is_some_and(|state| state.persistent) {
         let text = name.to_string();
-        let written = tokio::task::spawn_blocking(move || {
-            let kept = fs::read_to_string(file()).is_ok_and(|kept| kept == text);
-            if kept { Ok(()) } else { state::write(&file(), text.as_bytes()) }
-        });
+        let written =
+            tokio::task::spawn_blocking(move || state::write_anew(&file(), text.as_bytes()));
         if let Ok(Err(error)) = written.await {
             tracing::error!(error = %error, "keeping what the platform calls the machine failed");
         }

@@ -55,7 +55,8 @@ pub(crate) async fn take(node: &Node, documents: Vec<u8>) {
         return;
     }
     if node.state.get().is_some_and(|state| state.persistent) {
-        let written = tokio::task::spawn_blocking(move || state::write(&file(), &documents)).await;
+        let written =
+            tokio::task::spawn_blocking(move || state::write_anew(&file(), &documents)).await;
         if let Ok(Err(error)) = written {
             tracing::error!(error = %error, "keeping what the platform says of the network failed");
         }
