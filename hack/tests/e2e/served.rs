@@ -230,8 +230,11 @@ pub(crate) fn by_real_servers(world: &World, checks: &Checks) -> Result<()> {
         says(&shown, &["1400"])?;
         let resolver = resource(&node, "resolver", "resolver")?.to_string();
         says(&resolver, &["10.77.0.1", "2001:db8:77::53"])?;
-        node.ctl.run(["ping", "10.77.0.1", "-c", "1"])?;
-        node.ctl.run(["ping", "2001:db8:77::1", "-c", "1"])?;
+        // Not before the kernel has asked whether its new address is free.
+        for other in ["10.77.0.1", "2001:db8:77::1"] {
+            let answers = || Ok(node.ctl.run(["ping", other, "-c", "1"]).is_ok());
+            node.wait_until(&format!("{other} answers"), SOON, answers)?;
+        }
         node.ctl.run(["drift"]).map(drop)
     });
     checks.check("a server that says no to its old address gives another one", || {
