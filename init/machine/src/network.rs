@@ -141,6 +141,13 @@ pub struct Address {
     pub duplicate: bool,
 }
 
+impl Address {
+    /// Whether packets can have it as their source.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.tentative && !self.duplicate
+    }
+}
+
 /// A route as the kernel has it, or should have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {

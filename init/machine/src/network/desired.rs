@@ -2,7 +2,7 @@
 //! What the links should have, by configuration and leases.
 
 use super::{
-    Link,
+    Link, Observed,
     acd::Withheld,
     delegation::{self, Delegation},
     dhcp6::{self, Why},
@@ -85,6 +85,17 @@ pub struct DesiredRoute {
     pub source: Option<IpAddr>,
     /// How it leads nowhere, if it does.
     pub nowhere: Option<RouteType>,
+}
+
+impl DesiredRoute {
+    /// Whether the machine has the address that its packets are to have. The kernel takes no other one, and with IPv6 none that
+    /// it still asks for.
+    pub(crate) fn has_source(&self, observed: &Observed) -> bool {
+        self.source.is_none_or(|source| {
+            let usable = observed.addresses.iter().filter(|address| address.is_usable());
+            usable.map(|address| address.cidr.address()).any(|address| address == source)
+        })
+    }
 }
 
 impl Desired {

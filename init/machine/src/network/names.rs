@@ -250,7 +250,7 @@ pub fn addresses(observed: &Observed) -> Vec<IpAddr> {
     let mut found: Vec<(bool, u32, IpAddr)> = observed
         .addresses
         .iter()
-        .filter(|address| !address.tentative && !address.duplicate)
+        .filter(|address| address.is_usable())
         .map(|address| (address.cidr.address().is_ipv6(), address.index, address.cidr.address()))
         .filter(|(_, _, address)| elsewhere(*address))
         .collect();
@@ -262,7 +262,7 @@ pub fn addresses(observed: &Observed) -> Vec<IpAddr> {
 /// Whether the node has an IPv6 address by which it reaches those on its links.
 #[must_use]
 pub fn has_link_local(observed: &Observed) -> bool {
-    observed.addresses.iter().filter(|address| !address.tentative && !address.duplicate).any(
+    observed.addresses.iter().filter(|address| address.is_usable()).any(
         |address| matches!(address.cidr.address(), IpAddr::V6(ip) if ip.is_unicast_link_local()),
     )
 }

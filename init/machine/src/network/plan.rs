@@ -13,7 +13,7 @@ use super::{
     virtual_link::{self, Form},
     vlans::{self, Range},
 };
-use std::{collections::BTreeSet, fmt, net::IpAddr};
+use std::{collections::BTreeSet, fmt};
 use stele_config::{Cidr, Table};
 
 /// One step.
@@ -271,18 +271,13 @@ fn wanted(desired: &Desired, observed: &Observed) -> (Vec<(u32, Cidr)>, Vec<Rout
     let mut addresses = Vec::new();
     let mut routes = Vec::new();
     let nowhere = observed.link("lo").map(|lo| lo.index);
-    // The kernel takes no other address than one that it has, and with IPv6 none that it still asks for.
-    let has = |source: IpAddr| {
-        let there = |one: &&Address| one.cidr.address() == source && !one.tentative;
-        observed.addresses.iter().any(|one| there(&one) && !one.duplicate)
-    };
     for link in &observed.links {
         let Some(wanted) = desired.links.get(&link.name) else { continue };
         let kept = wanted.addresses.iter().filter(|cidr| !wanted.withholds(cidr));
         addresses.extend(kept.map(|cidr| (link.index, *cidr)));
         for route in &wanted.routes {
             let index = if route.nowhere.is_some() { nowhere } else { Some(link.index) };
-            let Some(index) = index.filter(|_| route.source.is_none_or(has)) else { continue };
+            let Some(index) = index.filter(|_| route.has_source(observed)) else { continue };
             let near = |via| wanted.addresses.iter().any(|cidr| cidr.contains(via));
             routes.push(Route {
                 to: route.to,

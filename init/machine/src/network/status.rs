@@ -3,7 +3,7 @@
 
 use super::{
     Link, Observed, delegation,
-    desired::{Desired, DesiredLink},
+    desired::{Desired, DesiredLink, DesiredRoute},
     lease::Dhcp,
     virtual_link::Form,
 };
@@ -23,7 +23,7 @@ pub enum State {
     NoCarrier,
     /// Another machine has an address of it, or somebody else made a link of its name.
     Conflict,
-    /// It has no lease yet, or an address is missing, or it is not in the link that it should be in.
+    /// It has no lease yet, or an address or a route is missing, or it is not in the link that it should be in.
     Waiting,
     /// It has what it should have.
     Ready,
@@ -232,6 +232,13 @@ fn one(
     if let Some(reason) = unusable(wanted, observed, dhcp, refused, link) {
         return status(State::Waiting, &reason);
     }
+    if let Some(DesiredRoute { to, source: Some(source), .. }) =
+        wanted.routes.iter().find(|route| !route.has_source(observed))
+    {
+        let reason =
+            format!("It has not the route to {to} yet: the machine has not its source {source}");
+        return status(State::Waiting, &reason);
+    }
     let missing = missing(desired, observed, &link.name);
     if !missing.is_empty() {
         return status(State::Ready, &format!("The machine has no {}", missing.join(", ")));
@@ -244,14 +251,14 @@ mod tests {
     use super::{Refused, State, Status, Times, status};
     use crate::network::{
         Address, Link, Observed,
-        desired::{Desired, DesiredLink},
+        desired::{Desired, DesiredLink, DesiredRoute},
         dhcp6::{Says, Why},
         fixture::link,
         lease::{Claim, Dhcp, Lease, Report},
     };
     use expect_test::{Expect, expect};
     use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
-    use stele_config::Mac;
+    use stele_config::{Cidr, Mac};
 
     fn check(links: Vec<Link>, report: Option<Report<Lease>>, expected: &Expect) {
         let wanted =
@@ -409,6 +416,37 @@ mod tests {
             tell(vec![address(four), duplicate], Refused::new()),
             "conflict Another machine has the address 2001:db8::7"
         );
+    }
+
+    #[test]
+    fn a_route_whose_source_the_machine_has_not_holds_its_link() {
+        let cidr: Cidr = "192.0.2.7/24".parse().expect("an address");
+        let route = DesiredRoute {
+            to: "10.0.0.0/8".parse().expect("a network"),
+            via: None,
+            metric: 0,
+            table: None,
+            source: Some(cidr.address()),
+            nowhere: None,
+        };
+        let wanted = DesiredLink { routes: vec![route], ..DesiredLink::default() };
+        let desired =
+            Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]), ..Desired::default() };
+        let tell = |addresses| {
+            let observed =
+                Observed { links: vec![link(2, "eth0")], addresses, ..Observed::default() };
+            let all = status(&desired, &observed, &BTreeMap::new(), &Refused::new());
+            all.first().map(|one| format!("{} {}", one.state, one.reason))
+        };
+        assert_eq!(
+            tell(vec![]).as_deref(),
+            Some(
+                "waiting It has not the route to 10.0.0.0/8 yet: the machine has not its source 192.0.2.7"
+            )
+        );
+        // On whichever link.
+        let address = Address { index: 3, cidr, ours: true, tentative: false, duplicate: false };
+        assert_eq!(tell(vec![address]).as_deref(), Some("ready "));
     }
 
     #[test]
