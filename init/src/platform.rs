@@ -328,15 +328,12 @@ impl Here {
         self.say(node, |shown| shown.told = told);
     }
 
-    /// Tells a platform that wants to hear it that the machine is up, once it has a configuration.
+    /// Tells a platform that wants to hear it that the machine is up, with a configuration or waiting for one: a machine that
+    /// says nothing is taken for one that does not start.
     pub(crate) async fn check_in(&self, node: &Rc<Node>) {
         if self.metadata().and_then(|metadata| metadata.check_in).is_none() {
             return;
         }
-        let mut configuration = node.configuration.subscribe();
-        let configured = configuration.wait_for(Option::is_some).await;
-        // It locks what it shows.
-        drop(configured);
         let arguments = ["--check-in".to_owned(), self.name().to_owned()];
         node.ask_until_answered(LONGEST_WAIT, async || {
             let said = run_metadata(node, &arguments).await.map(drop);

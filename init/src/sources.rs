@@ -345,31 +345,36 @@ async fn try_url(node: &Rc<Node>, here: &Here, place: Place) {
             let bytes = fetch_at_last(node, URL, || url::fill(node, &template)).await;
             take(node, URL, &[bytes], 0).await;
         }
-        Place::Folder(folder, attributes) => try_folder(node, here, &folder, attributes).await,
+        Place::Folder(folder, attributes) => {
+            let Said { instance, user_data, .. } =
+                read_folder(node, here, &folder, attributes).await;
+            if take(node, URL, &user_data, 0).await == Taken::InForce {
+                instance::note(node, here, URL, instance).await;
+            }
+        }
     }
 }
 
 /// Takes what is in a folder of NoCloud's. Its user-data has to be there; the others may be.
-async fn try_folder(
+async fn read_folder(
     node: &Rc<Node>,
     here: &Here,
     folder: &str,
     attributes: BTreeMap<String, String>,
-) {
+) -> Said {
     let at = |file: &str| format!("{}/{file}", url::fill(node, folder));
     let user_data = fetch_at_last(node, URL, || at("user-data")).await;
     let vendor_data = fetch_if_there(node, URL, || at("vendor-data")).await;
     let about = fetch_if_there(node, URL, || at("meta-data")).await;
     let network = fetch_if_there(node, URL, || at("network-config")).await;
+    let describes_network = network.is_some();
     if let Some(bytes) = network {
         given::take_file(node, "nocloud", &bytes).await;
     }
     let about = about.map(|bytes| About { form: "nocloud", bytes });
-    let (id, _named) = instance::described(node, here, about, attributes).await;
-    let files: Vec<_> = [user_data].into_iter().chain(vendor_data).collect();
-    if take(node, URL, &files, 0).await == Taken::InForce {
-        instance::note(node, here, URL, id).await;
-    }
+    let (instance, names_machine) = instance::described(node, here, about, attributes).await;
+    let user_data = [user_data].into_iter().chain(vendor_data).collect();
+    Said { instance, describes_network, names_machine, user_data }
 }
 
 /// Fetches until there is something, waiting longer each time.

@@ -23,7 +23,7 @@ use std::{
 const ATTRIBUTES: &str = include_str!("metadata.json");
 const LINK_LOCAL: &str = "169.254.169.254";
 /// The other service of Azure.
-const WIRESERVER: (&str, &str) = ("168.63.129.16", "wireserver");
+pub(crate) const WIRESERVER: (&str, &str) = ("168.63.129.16", "wireserver");
 /// How long a machine that is up may take to say so.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -62,7 +62,7 @@ const CLOUDS: [Cloud; 13] = [
     cloud("vultr", "type=1,manufacturer=Vultr"),
 ];
 
-const AZURE: &str = "type=3,asset=7783-7084-3265-9085-8269-3286-77";
+pub(crate) const AZURE: &str = "type=3,asset=7783-7084-3265-9085-8269-3286-77";
 
 /// A platform that hands over a drive: what its firmware says, the drive's label, and as which source it is known.
 struct Drive {
@@ -204,7 +204,7 @@ pub(crate) fn walk(world: &World, checks: &Checks) -> Result<()> {
 }
 
 /// A machine with these services around it.
-fn within(mut machine: Machine, services: &[(&str, &str)], folder: &Path) -> Machine {
+pub(crate) fn within(mut machine: Machine, services: &[(&str, &str)], folder: &Path) -> Machine {
     for (index, (address, service)) in services.iter().enumerate() {
         let id = format!("service{index}");
         let card = format!("virtio-net-pci,netdev={id},romfile=");

@@ -298,9 +298,10 @@ pub(crate) fn folder(world: &World, checks: &Checks) -> Result<()> {
     let dir = scratch()?;
     let files = scratch()?;
     let server = Server::start(files.path())?;
-    let machine = Machine::live(&world.artefacts)?;
+    let machine = Machine::installed(&world.artefacts, dir.path(), 4)?;
+    let write = |file: &str, text: &str| fs::write(files.path().join(file), text);
+    let serial = |words: &str| format!("type=1,serial=ds=nocloud;s={};{words}", server.url(""));
     let node = Node::start_with(&world.operator, "folder", machine, dir, |mut machine, made| {
-        let write = |file: &str, text: &str| fs::write(files.path().join(file), text);
         write("user-data", "#cloud-config\nhostname: ignored\n")?;
         write("vendor-data", &nameless(&made.machine)?)?;
         write("meta-data", "instance-id: iid-there\nlocal-hostname: ignored\n")?;
@@ -308,11 +309,10 @@ pub(crate) fn folder(world: &World, checks: &Checks) -> Result<()> {
             "network-config",
             "version: 2\nethernets:\n  id0:\n    match: {macaddress: '52:54:00:12:34:56'}\n    dhcp4: true\n    mtu: 1400\n",
         )?;
-        let serial = format!("ds=nocloud;s={};h=folder", server.url(""));
-        machine.extra.extend(["-smbios".to_owned(), format!("type=1,serial={serial}")]);
+        machine.extra.extend(["-smbios".to_owned(), serial("h=folder")]);
         Ok(machine)
     })?;
-    let node = Kept(node);
+    let mut node = Kept(node);
     checks.check("a folder of NoCloud's in the serial number configures a machine", || {
         node.wait_until_it_answers()?;
         ensure!(field(&resource(&node, "source", "url")?, "state")? == "used");
@@ -328,6 +328,35 @@ pub(crate) fn folder(world: &World, checks: &Checks) -> Result<()> {
         ensure!(field(&platform, "instanceId")? == "iid-there", "{platform}");
         ensure!(field(&platform, "hostname")? == "folder", "{platform}");
         Ok(())
+    });
+    let starts_with = |node: &mut Node, words: &str| -> Result<()> {
+        node.ctl.run(["shutdown"])?;
+        node.vm.wait_until_off(BOOT)?;
+        let given = node.vm.machine().extra.last_mut().context("a serial number")?;
+        *given = serial(words);
+        node.vm.power_on()
+    };
+    let is_instance = |node: &Node, id: &str, generations: usize| {
+        node.wait_until(&format!("it is {id}"), BOOT, || {
+            let known = resource(node, "platform", "qemu")?;
+            let history = node.ctl.json(["config", "history"])?;
+            Ok(field(&known, "instanceId").is_ok_and(|known| known == id)
+                && history.as_array().is_some_and(|all| all.len() == generations))
+        })
+    };
+    checks.check("what the folder says later makes no other machine of it", || {
+        write("meta-data", "instance-id: iid-later\n")?;
+        starts_with(&mut node, "h=folder;i=iid-there")?;
+        node.wait_until_it_answers()?;
+        is_instance(&node, "iid-there", 1)
+    });
+    checks.check("another instance by the serial number takes its configuration anew", || {
+        write("vendor-data", &(nameless(&node.files.machine)? + METRICS))?;
+        starts_with(&mut node, "h=folder;i=iid-two")?;
+        node.vm.wait_for_line("this machine is another instance now", BOOT)?;
+        node.wait_until_it_answers()?;
+        is_instance(&node, "iid-two", 2)?;
+        says(&node.ctl.run(["get", "config"])?, &["kind: Metrics"])
     });
     Ok(())
 }
@@ -353,10 +382,19 @@ pub(crate) fn script(world: &World, checks: &Checks) -> Result<()> {
     let output = Command::new("cloud-localds").args([&seed, &script]).output();
     let output = output.context("Running cloud-localds")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let machine = Machine::live(&world.artefacts)?.with_drive(&seed);
+    let service = scratch()?;
+    fs::write(service.path().join("trouble"), "empty")?;
+    let mut machine = Machine::live(&world.artefacts)?.with_drive(&seed);
+    machine.extra.extend(["-smbios", clouds::AZURE].map(str::to_owned));
+    let services = [clouds::WIRESERVER];
+    let machine = clouds::within(machine, &services, service.path());
     let node = Kept(Node::start(&world.operator, "script", machine, dir)?);
     checks.check("a script is refused in words", || {
         node.vm.wait_for_line("the user-data is a script", BOOT).map(drop)
+    });
+    checks.check("the platform hears that a machine is up that waits for a configuration", || {
+        let told = service.path().join("told");
+        node.wait_until("it is told", BOOT, || Ok(told.exists()))
     });
     Ok(())
 }

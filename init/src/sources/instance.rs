@@ -10,9 +10,10 @@
 //! someone's.
 
 use super::{
-    State, Taken,
+    State, Taken, URL,
     drives::{About, Drive},
-    generation, look_at_drives, say, take,
+    generation, look_at_drives, read_folder, say, take,
+    url::{self, Place},
 };
 use crate::{
     configuration,
@@ -87,6 +88,23 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
         && !decided
     {
         consider(node, here, source, said).await;
+        decided = true;
+    }
+    if here.is_known()
+        && !decided
+        && let Some(Place::Folder(folder, attributes)) = url::given()
+        && let Some(now) = instance(here, URL, attributes.get(INSTANCE).cloned())
+    {
+        // The firmware says so. What is in the folder could say so as well, but it comes by the network, which has no say over a
+        // machine that is someone's.
+        let said = match instance::judge(&read().await, &now) {
+            Verdict::Another(_) => read_folder(node, here, &folder, attributes).await,
+            Verdict::Same | Verdict::Unheard => {
+                let names_machine = here.take(node, attributes).await;
+                Said { instance: Some(now.id), names_machine, ..Said::default() }
+            }
+        };
+        consider(node, here, URL, said).await;
     }
 }
 
