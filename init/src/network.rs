@@ -193,6 +193,7 @@ impl Network {
                 Some(cause) => cause.act(|| self.pass()),
                 None => self.pass(),
             }
+            given::keep_fits(&self.node).await;
             let woken = loop {
                 let wait = self.wait();
                 break tokio::select! {

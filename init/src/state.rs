@@ -12,6 +12,7 @@
 //! /state/generations/N.json   every accepted configuration
 //! /state/clock.json          the last time that the machine knew
 //! /state/network.json         what the platform says of the network
+//! /state/links.json           which links it means
 //! /state/hostname             the name that the platform has for the machine
 //! /state/probation.json       the one that is not the machine's own yet
 //! ```

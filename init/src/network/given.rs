@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What others than the configuration say of the network: the kernel command line, or else the platform, kept in
-//! `/state/network.json` so that a start needs no platform.
+//! `/state/network.json` so that a start needs no platform, with the links that it means in `/state/links.json`.
 
 use super::{
     arguments::{self, Read},
@@ -11,10 +11,14 @@ use crate::{configuration, node::Node, report, state};
 use std::{collections::BTreeMap, fs, path::PathBuf, rc::Rc};
 use stele_config::{NetworkDocuments, canonical};
 use stele_kernel::net::{NetError, Netlink};
-use stele_machine::network::given::{Given, Giver};
+use stele_machine::network::given::{Fits, Given, Giver};
 
 fn file() -> PathBuf {
     PathBuf::from(state::ROOT).join("network.json")
+}
+
+fn fits_file() -> PathBuf {
+    PathBuf::from(state::ROOT).join("links.json")
 }
 
 /// What the kernel command line says.
@@ -30,6 +34,15 @@ pub(crate) struct CommandLine {
 /// Takes up what the command line says, and what an earlier start was given.
 pub(super) fn restore(node: &Node) {
     let persistent = node.state.get().is_some_and(|state| state.persistent);
+    if persistent && fits_file().exists() {
+        match state::read_json(&fits_file()) {
+            Ok(kept) => *node.fits.borrow_mut() = Fits::restored(&kept),
+            Err(error) => tracing::warn!(
+                error = report::chain(&error),
+                "which links the platform means is decided anew"
+            ),
+        }
+    }
     let kept = if persistent { fs::read(file()).ok() } else { None };
     node.given.send_replace(chosen(node, kept.and_then(|kept| understood(&kept, "the platform"))));
 }
@@ -88,6 +101,18 @@ pub(crate) async fn forget(node: &Node) {
         }
     }
     node.given.send_replace(chosen(node, None));
+}
+
+/// Keeps which links the platform means, if that is news.
+pub(super) async fn keep_fits(node: &Node) {
+    let Some(kept) = node.fits.borrow_mut().to_be_kept() else { return };
+    if node.state.get().is_some_and(|state| state.persistent) {
+        let written = tokio::task::spawn_blocking(move || state::write_json(&fits_file(), &kept));
+        if let Ok(Err(error)) = written.await {
+            let error = report::chain(&error);
+            tracing::error!(error, "keeping which links the platform means failed");
+        }
+    }
 }
 
 /// What the command line says. It is read once, and what is wrong with it told once.

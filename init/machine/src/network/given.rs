@@ -24,25 +24,53 @@ pub struct Given {
 }
 
 /// Which interface each name stands for that no link has. What is decided stays: a link that comes or goes later changes
-/// nothing for those that are there.
+/// nothing for those that are there, also after the next start.
 #[derive(Debug, Default)]
 pub struct Fits {
     given: Option<Given>,
     found: BTreeMap<String, LinkMatch>,
+    /// What is on the disk of it.
+    kept: BTreeMap<String, LinkMatch>,
 }
 
 impl Fits {
+    /// What an earlier start has decided: a hardware address, or the place of a device that has none, by name.
+    #[must_use]
+    pub fn restored(kept: &BTreeMap<String, String>) -> Fits {
+        let card = |text: &String| match text.parse() {
+            Ok(mac) => Some(LinkMatch { mac: Some(mac), path: None, driver: None }),
+            Err(_) => Some(LinkMatch { mac: None, path: Some(text.parse().ok()?), driver: None }),
+        };
+        let found = kept.iter().filter_map(|(name, text)| Some((name.clone(), card(text)?)));
+        let found: BTreeMap<_, _> = found.collect();
+        Fits { given: None, kept: found.clone(), found }
+    }
+
+    /// What is to be kept for the next start, if it is something else than what is kept already.
+    pub fn to_be_kept(&mut self) -> Option<BTreeMap<String, String>> {
+        if self.found == self.kept {
+            return None;
+        }
+        self.kept.clone_from(&self.found);
+        Some(self.found.iter().map(|(name, found)| (name.clone(), found.to_string())).collect())
+    }
+
     /// The same for these links. Platforms name links as udev would, or as the kernel of another system did. Where no link is
     /// called so, and nothing else tells which one is meant, the names stand for the physical links that are left, in the
     /// order of their numbers and of the places of the devices.
     #[must_use]
     pub fn fit(&mut self, given: &Given, links: &[Link]) -> Given {
+        if given.by == Giver::CommandLine {
+            return given.clone();
+        }
         if self.given.as_ref() != Some(given) {
-            *self = Fits { given: Some(given.clone()), found: BTreeMap::new() };
+            self.given = Some(given.clone());
+            // A card that is gone may have been replaced.
+            let here = |found: &LinkMatch| links.iter().any(|link| found.fits(&link.device));
+            let open = open(&given.documents, links);
+            self.found.retain(|name, found| open.contains(&name.as_str()) && here(found));
         }
-        if given.by == Giver::Platform {
-            self.find(&given.documents, links);
-        }
+        self.find(&given.documents, links);
         let find =
             |document: &stele_config::Link| self.found.get(document.name().as_str()).cloned();
         Given { by: given.by, documents: given.documents.clone().finding(find) }
@@ -50,18 +78,8 @@ impl Fits {
 
     /// Decides for the names of which it is not decided yet.
     fn find(&mut self, documents: &NetworkDocuments, links: &[Link]) {
-        let is_made = |name: &str| {
-            let mut made = documents.virtual_links().iter().flat_map(VirtualLink::makes);
-            made.any(|made| made.as_str() == name)
-        };
-        let mut names: Vec<&str> = documents
-            .links()
-            .iter()
-            .filter(|document| document.matched().is_none())
-            .map(|document| document.name().as_str())
-            .filter(|name| !self.found.contains_key(*name) && !is_made(name))
-            .filter(|name| links.iter().all(|link| link.name != *name))
-            .collect();
+        let mut names = open(documents, links);
+        names.retain(|name| !self.found.contains_key(*name));
         if names.is_empty() {
             return;
         }
@@ -86,6 +104,19 @@ impl Fits {
         });
         self.found.extend(found.collect::<Vec<_>>());
     }
+}
+
+/// The names that say nothing of which links are meant.
+fn open<'a>(documents: &'a NetworkDocuments, links: &[Link]) -> Vec<&'a str> {
+    let is_made = |name: &str| {
+        let mut made = documents.virtual_links().iter().flat_map(VirtualLink::makes);
+        made.any(|made| made.as_str() == name)
+    };
+    let unmatched = documents.links().iter().filter(|document| document.matched().is_none());
+    unmatched
+        .map(|document| document.name().as_str())
+        .filter(|name| !is_made(name) && links.iter().all(|link| link.name != *name))
+        .collect()
 }
 
 /// A name in words and numbers, by which `ens10` is behind `ens9`.
@@ -174,6 +205,39 @@ mod tests {
         assert_eq!(names(&links), ["ens10 eth0", "ens9 eth1"]);
         links.remove(1);
         assert_eq!(names(&links)[0], "ens10 eth0");
+    }
+
+    #[test]
+    fn what_is_decided_stays_over_starts_as_long_as_the_card_is_there() {
+        let platform = given(Giver::Platform, NAMED);
+        let nameless = |index, path| {
+            let card = card(index, "eth9", path);
+            Link { mac: None, device: Device { mac: None, ..card.device.clone() }, ..card }
+        };
+        let links = [card(2, "eth0", "pci-0000:0b:00.0"), nameless(3, "pci-0000:0c:00.0")];
+        let mut fits = Fits::default();
+        let _fitted = fits.fit(&platform, &links);
+        let kept = fits.to_be_kept().expect("it is news");
+        let expected = [("ens192", "52:54:00:00:00:02"), ("ens224", "pci-0000:0c:00.0")];
+        assert_eq!(kept, expected.map(|(name, card)| (name.to_owned(), card.to_owned())).into());
+        assert_eq!(fits.to_be_kept(), None);
+        // A card was put in before them.
+        let start = |links: &[Link]| {
+            let mut fits = Fits::restored(&kept);
+            let _fitted = fits.fit(&platform, links);
+            fits.to_be_kept()
+        };
+        let [first, second] = links;
+        let new = card(4, "eth2", "pci-0000:03:00.0");
+        assert_eq!(start(&[new.clone(), first, second.clone()]), None);
+        // One was replaced.
+        let found = start(&[new, second]).expect("it is news");
+        assert_eq!(found["ens192"], "52:54:00:00:00:04");
+        // Links of the command line are others, and what was decided counts again at the next start without them.
+        let said = given(Giver::CommandLine, NAMED);
+        let mut fits = Fits::restored(&kept);
+        assert_eq!(fits.fit(&said, &[]), said);
+        assert_eq!(fits.to_be_kept(), None);
     }
 
     #[test]
