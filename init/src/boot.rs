@@ -216,7 +216,7 @@ async fn come_up(node: Rc<Node>) {
     tokio::task::spawn_local(environment::keep(Rc::clone(&node)));
     tokio::task::spawn_local(etc_files::keep(Rc::clone(&node)));
     tokio::task::spawn_local(tuning::keep(Rc::clone(&node)));
-    network::start(&node);
+    network::start(&node).await;
     tokio::task::spawn_local(dns::keep(Rc::clone(&node)));
     tokio::task::spawn_local(time::keep(Rc::clone(&node), Rc::clone(&here)));
     tokio::task::spawn_local(figures::agent::keep(Rc::clone(&node)));

@@ -71,8 +71,8 @@ pub(crate) enum NetworkError {
 }
 
 /// Starts to care for the network, for as long as the machine runs.
-pub(crate) fn start(node: &Rc<Node>) {
-    given::restore(node);
+pub(crate) async fn start(node: &Rc<Node>) {
+    given::restore(node).await;
     called::restore(node);
     let mut network = Network::new(Rc::clone(node));
     tokio::task::spawn_local(async move {

@@ -8,10 +8,15 @@ use super::{
     publish::tell,
 };
 use crate::{configuration, node::Node, report, state};
-use std::{collections::BTreeMap, fs, path::PathBuf, rc::Rc};
+use std::{collections::BTreeMap, fs, path::PathBuf, rc::Rc, time::Duration};
 use stele_config::{NetworkDocuments, canonical};
 use stele_kernel::net::{NetError, Netlink};
 use stele_machine::network::given::{Fits, Given, Giver};
+use tokio::time::Instant;
+
+/// How long cards may take to be there, and how often they are looked for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn file() -> PathBuf {
     PathBuf::from(state::ROOT).join("network.json")
@@ -31,10 +36,11 @@ pub(crate) struct CommandLine {
     pub(super) hostname: Option<String>,
 }
 
-/// Takes up what the command line says, and what an earlier start was given.
-pub(super) fn restore(node: &Node) {
+/// Takes up what the command line says, and what an earlier start was given, once the cards are there of which they speak.
+pub(super) async fn restore(node: &Node) {
     let persistent = node.state.get().is_some_and(|state| state.persistent);
-    if persistent && fits_file().exists() {
+    let kept = if persistent { fs::read(file()).ok() } else { None };
+    if kept.is_some() && fits_file().exists() {
         match state::read_json(&fits_file()) {
             Ok(kept) => *node.fits.borrow_mut() = Fits::restored(&kept),
             Err(error) => tracing::warn!(
@@ -43,8 +49,26 @@ pub(super) fn restore(node: &Node) {
             ),
         }
     }
-    let kept = if persistent { fs::read(file()).ok() } else { None };
+    wait_for_cards(node).await;
     node.given.send_replace(chosen(node, kept.and_then(|kept| understood(&kept, "the platform"))));
+}
+
+/// Drivers look at their devices beside everything else, and some take seconds. A card that is late must not lose its name to
+/// another one, nor what the command line says of the only card.
+async fn wait_for_cards(node: &Node) {
+    let any = crate::arguments::given("ip=").is_some();
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let Ok(observed) = kernel::observe(&mut Netlink::new(), &mut BTreeMap::new()) else {
+            return;
+        };
+        let here = node.fits.borrow().are_here(&observed.links);
+        if here && (!any || observed.links.iter().any(|link| link.physical)) {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    tracing::warn!("cards of the last start are gone, or there is none at all");
 }
 
 /// Whoever wrote links on the command line wants those and no others; servers of names alone are asked beside what the platform
@@ -137,7 +161,7 @@ pub(super) fn command_line(node: &Node) -> &CommandLine {
     })
 }
 
-/// The links with a device behind them: all of those that are there from the start have been found by now.
+/// The links with a device behind them.
 fn physical() -> Result<Vec<String>, NetError> {
     let observed = kernel::observe(&mut Netlink::new(), &mut BTreeMap::new())?;
     let physical = observed.links.into_iter().filter(|link| link.physical);

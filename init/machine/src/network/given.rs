@@ -46,6 +46,12 @@ impl Fits {
         Fits { given: None, kept: found.clone(), found }
     }
 
+    /// Whether all cards that names stand for are among these links.
+    #[must_use]
+    pub fn are_here(&self, links: &[Link]) -> bool {
+        self.found.values().all(|found| links.iter().any(|link| found.fits(&link.device)))
+    }
+
     /// What is to be kept for the next start, if it is something else than what is kept already.
     pub fn to_be_kept(&mut self) -> Option<BTreeMap<String, String>> {
         if self.found == self.kept {
@@ -221,6 +227,8 @@ mod tests {
         let expected = [("ens192", "52:54:00:00:00:02"), ("ens224", "pci-0000:0c:00.0")];
         assert_eq!(kept, expected.map(|(name, card)| (name.to_owned(), card.to_owned())).into());
         assert_eq!(fits.to_be_kept(), None);
+        assert!(Fits::restored(&kept).are_here(&links));
+        assert!(!Fits::restored(&kept).are_here(&links[1..]), "one has not come yet");
         // A card was put in before them.
         let start = |links: &[Link]| {
             let mut fits = Fits::restored(&kept);
