@@ -49,6 +49,7 @@ use stele_machine::network::{
     usable::{Usable, usable},
     wanted::Wanted,
 };
+use tokio::time::Instant;
 use wireguard::Tunnels;
 
 /// Why the network is not what it should be.
@@ -189,15 +190,22 @@ impl Network {
             if let Some(active) = self.node.configuration.active() {
                 self.tunnels.make_keys(&active.config).await;
             }
+            let begun = Instant::now();
             match cause.take() {
                 Some(cause) => cause.act(|| self.pass()),
                 None => self.pass(),
             }
+            // What changes in the kernel, as others may make it do without end, gets half of the time.
+            let rested = begun + begun.elapsed() * 2;
             given::keep_fits(&self.node).await;
             let woken = loop {
                 let wait = self.wait();
+                let changed = async {
+                    tokio::time::sleep_until(rested).await;
+                    monitor.readable().await
+                };
                 break tokio::select! {
-                    ready = monitor.readable() => {
+                    ready = changed => {
                         let mut ready = ready.map_err(NetworkError::Wait)?;
                         // Cleared first: what comes after this is told again.
                         ready.clear_ready();

@@ -183,7 +183,7 @@ impl Store {
     pub(crate) fn remove(&self, kind: Kind, name: &str) {
         if let Some(mut entry) = self.resources.borrow_mut().remove(&(kind, name.to_owned())) {
             entry.version = self.next_version();
-            if kind.is_told() {
+            if is_told(kind, &entry.status) {
                 self.events.happened(kind.name(), name, "is gone", false);
             }
             self.notify(kind, name, v1::Change::Removed, &entry);
@@ -274,10 +274,13 @@ impl Store {
     }
 }
 
-impl Kind {
-    /// Whether what happens to such a resource is an event. Of the others there is too much, or nothing to say.
-    fn is_told(self) -> bool {
-        !matches!(self, Kind::Boot | Kind::Descriptor | Kind::Memory | Kind::Module)
+/// Whether what happens to such a resource is an event. Of the others there is too much, or nothing to say: routes that are not
+/// ours come and go as any machine on a link wants that speaks as a router.
+fn is_told(kind: Kind, status: &Value) -> bool {
+    match kind {
+        Kind::Boot | Kind::Descriptor | Kind::Memory | Kind::Module => false,
+        Kind::Route => text(status, "origin") != Some("kernel"),
+        _ => true,
     }
 }
 
@@ -286,7 +289,7 @@ fn story(kind: Kind, before: Option<&Value>, now: &Value) -> Option<(String, boo
     /// States that someone should look at.
     const WRONG: [&str; 8] =
         ["failed", "failing", "bad", "reverted", "lost", "unreachable", "unreadable", "waiting"];
-    if !kind.is_told() {
+    if !is_told(kind, now) {
         return None;
     }
     let Some(state) = text(now, "state") else {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Unicast routes, and those that lead nowhere, of all tables but the kernel's own.
 
-use super::{LOOPBACK, NetError, Netlink, Refusal, family};
+use super::{LOOPBACK, NetError, Netlink, OWNER, Refusal, family};
 use netlink_bindings::rt_route::{PushRouteAttrs, Request, Rtmsg};
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
+
+/// How many routes of others are listed.
+const MOST_OF_OTHERS: usize = 4096;
 
 /// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub struct Route {
     pub index: u32,
     /// Lower is preferred.
     pub metric: u32,
-    /// Who added it: [`super::OWNER`] for us.
+    /// Who added it: [`OWNER`] for us.
     pub protocol: u8,
     /// The router is on the link, whatever the addresses of the link say.
     pub onlink: bool,
@@ -56,8 +59,8 @@ impl fmt::Display for Route {
 }
 
 impl Netlink {
-    /// Every unicast route that goes through one link, but those to the machine itself, and those that lead nowhere.
-    /// (Multipath routes are nobody's here.)
+    /// Every unicast route of ours that goes through one link, but those to the machine itself, and those that lead nowhere; and
+    /// the first 4,096 of others: a machine that speaks as a router makes as many as it likes. (Multipath routes are nobody's here.)
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -68,7 +71,7 @@ impl Netlink {
     fn dump_routes(&mut self) -> Result<Vec<Route>, Refusal> {
         let request = Request::new().op_getroute_dump(&Rtmsg::default());
         let mut reply = self.0.request(&request)?;
-        let mut routes = Vec::new();
+        let (mut routes, mut others) = (Vec::new(), 0);
         while let Some(message) = reply.recv() {
             let (header, attributes) = message?;
             let table = attributes.get_table().unwrap_or_else(|_| u32::from(header.rtm_table));
@@ -90,6 +93,12 @@ impl Netlink {
             // One of IPv4 that leads nowhere goes through no link.
             let through = attributes.get_oif().ok();
             let Some(index) = through.or(nowhere.map(|_| LOOPBACK)) else { continue };
+            if header.rtm_protocol != OWNER {
+                others += 1;
+                if others > MOST_OF_OTHERS {
+                    continue;
+                }
+            }
             routes.push(Route {
                 to: attributes.get_dst().unwrap_or(unspecified),
                 prefix: header.rtm_dst_len,
