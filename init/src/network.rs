@@ -31,7 +31,10 @@ use files::Files;
 use heard::Heard;
 use modules::Modules;
 use routers::Routers;
-use std::{collections::BTreeMap, convert::Infallible, io, net::IpAddr, rc::Rc, time::Duration};
+use std::{
+    cell::LazyCell, collections::BTreeMap, convert::Infallible, io, net::IpAddr, rc::Rc,
+    time::Duration,
+};
 use stele_config::MachineConfig;
 use stele_kernel::{
     clock,
@@ -294,6 +297,11 @@ impl Network {
             firewall::Outcome::Pending => return errors,
             firewall::Outcome::Failed(error) => errors.push(error),
         }
+        // What others ask for and the kernel refuses is told, and tried again; no configuration is held against it.
+        let mut of_others = Vec::new();
+        let own = LazyCell::new(|| {
+            plan(&Desired::derive(config, &BTreeMap::new(), &observed.links), &observed)
+        });
         // Why links that the kernel should make are not there.
         let mut unmade = BTreeMap::new();
         let mut refused = Refused::new();
@@ -306,23 +314,33 @@ impl Network {
             tracing::debug!(action = %action, "changing the network");
             let Err(error) = kernel::apply(&mut self.netlink, &action) else { continue };
             let error = NetworkError::Apply(error);
-            match action {
+            match &action {
                 Action::MakeLink { name, .. } => {
-                    unmade.insert(name, report::chain(&error));
+                    unmade.insert(name.clone(), report::chain(&error));
                 }
                 Action::AddAddress { index, cidr } => {
-                    refused.insert((index, cidr), report::chain(&error));
+                    refused.insert((*index, *cidr), report::chain(&error));
+                }
+                Action::AddRoute(route) => {
+                    refused.insert((route.index, route.to), report::chain(&error));
                 }
                 _ => {}
             }
-            errors.push(error);
+            if own.contains(&action) {
+                errors.push(error);
+            } else {
+                of_others.push((action, error));
+            }
         }
         errors.extend(self.routers.pass(&mut self.netlink, &desired, &observed));
         errors.extend(self.acd.run(&observed, &self.heard.links).err());
         errors.extend(self.tunnels.pass(&self.node, &mut self.netlink, config, &observed, now()));
         if let Some(active) = &active {
-            self.report(active, &desired, &observed, &errors);
+            let left = plan(&desired, &observed);
+            let done = left.iter().all(|left| of_others.iter().any(|(action, _)| action == left));
+            self.report(active, &desired, &observed, errors.first(), done);
         }
+        errors.extend(of_others.into_iter().map(|(_, error)| error));
         let called = self.node.called.borrow().clone();
         let (hostname, origin) =
             names::hostname(config, called.as_ref(), &self.heard.links, &observed.links);
@@ -358,11 +376,12 @@ impl Network {
         active: &Active,
         desired: &Desired,
         observed: &Observed,
-        errors: &[NetworkError],
+        error: Option<&NetworkError>,
+        done: bool,
     ) {
-        let outcome = match errors.first() {
+        let outcome = match error {
             Some(error) => Err(report::chain(error)),
-            None if !plan(desired, observed).is_empty() => return,
+            None if !done => return,
             None => match usable(desired, observed, &self.heard.links) {
                 Usable::All => Ok(()),
                 Usable::NotYet => return,

@@ -3,19 +3,21 @@
 
 use super::NetworkError;
 use crate::report;
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 /// The first wait after a failure.
 pub(super) const FIRST: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How many failures are known to be told.
+const MOST: usize = 64;
 
 /// Failures since everything went well for the last time.
 #[derive(Default)]
 pub(super) struct Failures {
     wait: Duration,
     again: Option<Duration>,
-    told: Vec<String>,
+    told: VecDeque<String>,
 }
 
 impl Failures {
@@ -24,7 +26,10 @@ impl Failures {
         for error in errors.iter().map(|error| report::chain(error)) {
             if !self.told.contains(&error) {
                 tracing::error!(error, "the network is not as it should be; trying again");
-                self.told.push(error);
+                self.told.push_back(error);
+                if self.told.len() > MOST {
+                    self.told.pop_front();
+                }
             }
         }
         self.wait = self.wait.saturating_mul(2).clamp(FIRST, LONGEST);

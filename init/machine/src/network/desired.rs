@@ -141,12 +141,16 @@ impl Desired {
             let heeds = !link.ignores_routers && !is_inside(link, &made);
             let heard = heeds.then(|| dhcp.get(name).and_then(|dhcp| dhcp.says));
             (link.dhcp6, link.why6) = dhcp6::decide(link.dhcp6.as_ref(), &link.addresses, heard);
-            let index = links.iter().find(|one| one.name == *name).map(|one| one.index);
-            if let (Some(index), Some(dhcp)) = (index, dhcp.get(name)) {
-                lease(link, dhcp, index);
+            let Some(here) = links.iter().find(|one| one.name == *name) else { continue };
+            let own_mtu = link.mtu.filter(|_| !wanted.gives_links());
+            if let Some(dhcp) = dhcp.get(name) {
+                lease(link, dhcp, here.index);
                 lease6(link, dhcp);
                 link.withhold(dhcp);
             }
+            // What others ask for is had as far as the link can.
+            let most = most(here, made.get(name), links);
+            link.mtu = own_mtu.or_else(|| Some(link.mtu?.min(most)));
         }
         delegation::divide(&mut desired, dhcp);
         choose_tables(&mut desired, &made);
@@ -302,6 +306,16 @@ fn asked(document: &stele_config::Link) -> Vec<Ipv4Addr> {
 fn is_inside(link: &DesiredLink, made: &BTreeMap<String, Form>) -> bool {
     let whole = link.master.as_ref().and_then(|master| made.get(master));
     whole.is_some_and(|whole| !matches!(whole, Form::Vrf { .. }))
+}
+
+/// The largest MTU that a link can have: a device has its own, a VLAN that of the link below it.
+fn most(link: &Link, form: Option<&Form>, links: &[Link]) -> u32 {
+    let below = match form {
+        Some(Form::Vlan { link, .. }) => links.iter().find(|one| one.name == *link),
+        Some(_) | None => None,
+    };
+    let limits = link.max_mtu.into_iter().chain(below.map(|below| below.mtu));
+    limits.min().unwrap_or(u32::MAX)
 }
 
 /// Adds what a lease brings; the configuration comes first.

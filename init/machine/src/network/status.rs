@@ -75,7 +75,7 @@ impl Times {
     }
 }
 
-/// Addresses that the kernel does not take on a link, by its index, with the reason.
+/// Addresses, and the networks of routes, that the kernel does not take on a link, by its index, with the reason.
 pub type Refused = BTreeMap<(u32, Cidr), String>;
 
 /// Says how each link is that the machine has or should have: those that it has by index, then the others.
@@ -145,6 +145,25 @@ fn unusable(
     };
     let all: Vec<_> = wanted.addresses.iter().filter_map(unusable).collect();
     (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Why it has not a route that it should have. One that was added a moment ago is there.
+fn unroutable(
+    route: &DesiredRoute,
+    observed: &Observed,
+    refused: &Refused,
+    link: &Link,
+) -> Option<String> {
+    let to = route.to;
+    match route.source.filter(|_| !route.has_source(observed)) {
+        Some(source) => Some(format!(
+            "It has not the route to {to} yet: the machine has not its source {source}"
+        )),
+        None => {
+            let why = refused.get(&(link.index, to))?;
+            Some(format!("It has not the route to {to}: {why}"))
+        }
+    }
 }
 
 /// Who else has its fixed IPv4 addresses.
@@ -232,11 +251,9 @@ fn one(
     if let Some(reason) = unusable(wanted, observed, dhcp, refused, link) {
         return status(State::Waiting, &reason);
     }
-    if let Some(DesiredRoute { to, source: Some(source), .. }) =
-        wanted.routes.iter().find(|route| !route.has_source(observed))
+    if let Some(reason) =
+        wanted.routes.iter().find_map(|route| unroutable(route, observed, refused, link))
     {
-        let reason =
-            format!("It has not the route to {to} yet: the machine has not its source {source}");
         return status(State::Waiting, &reason);
     }
     let missing = missing(desired, observed, &link.name);

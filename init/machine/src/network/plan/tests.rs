@@ -482,6 +482,20 @@ fn what_routers_say_of_dhcpv6_counts_where_they_are_heeded_and_for_a_link_that_i
 }
 
 #[test]
+fn an_mtu_of_a_lease_is_had_as_far_as_the_link_can() {
+    let dhcp = leased(Claim { mtu: 9000, ..claim() });
+    let mtu = |config: Option<&MachineConfig>, max_mtu| {
+        let links = [Link { max_mtu, ..link(2, "eth0") }];
+        Desired::derive(config, &dhcp, &links).links["eth0"].mtu
+    };
+    assert_eq!(mtu(None, None), Some(9000));
+    assert_eq!(mtu(None, Some(1500)), Some(1500));
+    // What the configuration says is refused by the kernel, and told.
+    let config = configured(r#""name":"eth0","mtu":9000,"dhcp4":{}"#);
+    assert_eq!(mtu(Some(&config), Some(1500)), Some(9000));
+}
+
+#[test]
 fn a_machine_without_configuration_takes_what_dhcp_brings_and_gives_it_back() {
     let mut state = Observed { links: vec![link(1, "lo"), link(2, "eth0")], ..Observed::default() };
     let desired = Desired::derive(None, &BTreeMap::new(), &state.links);

@@ -167,7 +167,7 @@ fn an_address_that_is_missing_is_told() {
 }
 
 #[test]
-fn a_route_whose_source_the_machine_has_not_holds_its_link() {
+fn a_route_that_is_not_there_holds_its_link() {
     let cidr: Cidr = "192.0.2.7/24".parse().expect("an address");
     let route = DesiredRoute {
         to: "10.0.0.0/8".parse().expect("a network"),
@@ -180,11 +180,12 @@ fn a_route_whose_source_the_machine_has_not_holds_its_link() {
     let wanted = DesiredLink { routes: vec![route], ..DesiredLink::default() };
     let desired =
         Desired { links: BTreeMap::from([("eth0".to_owned(), wanted)]), ..Desired::default() };
-    let tell = |addresses| {
+    let told = |addresses, refused| {
         let observed = Observed { links: vec![link(2, "eth0")], addresses, ..Observed::default() };
-        let all = status(&desired, &observed, &BTreeMap::new(), &Refused::new());
+        let all = status(&desired, &observed, &BTreeMap::new(), &refused);
         all.first().map(|one| format!("{} {}", one.state, one.reason))
     };
+    let tell = |addresses| told(addresses, Refused::new());
     assert_eq!(
         tell(vec![]).as_deref(),
         Some(
@@ -193,7 +194,13 @@ fn a_route_whose_source_the_machine_has_not_holds_its_link() {
     );
     // On whichever link.
     let address = Address { index: 3, cidr, ours: true, tentative: false, duplicate: false };
-    assert_eq!(tell(vec![address]).as_deref(), Some("ready "));
+    assert_eq!(tell(vec![address.clone()]).as_deref(), Some("ready "));
+    let to = "10.0.0.0/8".parse().expect("a network");
+    let refused = Refused::from([((2, to), "no way there".to_owned())]);
+    assert_eq!(
+        told(vec![address], refused).as_deref(),
+        Some("waiting It has not the route to 10.0.0.0/8: no way there")
+    );
 }
 
 #[test]
