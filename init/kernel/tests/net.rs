@@ -127,6 +127,24 @@ fn a_refusal_says_what_was_tried_and_the_kernels_own_words() {
 }
 
 #[test]
+fn a_flood_of_others_routes_hides_none_of_ours() {
+    in_namespace(|mut netlink| {
+        netlink.set_up(LOOPBACK).expect("up");
+        let other = |number: u16| {
+            let to = format!("2001:db8:{number:x}::");
+            Route { protocol: libc::RTPROT_STATIC, ..route(&to, 48, None) }
+        };
+        for number in 0..5000 {
+            netlink.add_route(&other(number)).expect("adding");
+        }
+        netlink.add_route(&route("2001:dbf::", 48, None)).expect("adding");
+        let (ours, others): (Vec<_>, Vec<_>) =
+            netlink.routes().expect("routes").into_iter().partition(|one| one.protocol == OWNER);
+        assert_eq!((ours.len(), others.len()), (1, 4096));
+    });
+}
+
+#[test]
 fn another_route_to_the_same_network_is_not_replaced() {
     in_namespace(|mut netlink| {
         netlink.set_up(LOOPBACK).expect("up");
