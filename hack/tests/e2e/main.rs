@@ -26,6 +26,7 @@ mod http;
 mod hypervisor;
 mod images;
 mod kinds;
+mod lan;
 mod live;
 mod load;
 mod names;

@@ -4,19 +4,13 @@
 use crate::{
     fixed::{by_document, link},
     kinds::apply,
+    lan::{Lan, wait},
     world::{Kept, World, field, resource, says, scratch},
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use hack::{machine::Machine, node::Node, suite::Checks};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -34,86 +28,18 @@ fn documents() -> String {
     )
 }
 
-/// A network namespace with one end of the cable, and what runs in it. All of it goes when this does.
-struct Lan {
-    name: String,
-    folder: PathBuf,
-    programs: BTreeMap<String, Child>,
-}
-
 impl Lan {
-    /// The namespace, with a cable between the two sockets.
-    fn new(folder: &Path) -> Result<Lan> {
-        let name = format!("stele-served-{}", std::process::id());
-        let mut lan = Lan { name, folder: folder.to_owned(), programs: BTreeMap::new() };
-        run(&["netns", "add", &lan.name])?;
-        // Kea listens on no address that may be another machine's.
-        lan.within("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")?;
-        let place = |end: &str| lan.folder.join(end).display().to_string();
-        let socket = format!("UNIX-SENDTO:{},bind={}", place("guest"), place("lan"));
-        wait("the machine's end of the cable", || lan.folder.join("guest").exists())?;
-        let tap = "TUN,tun-type=tap,tun-name=lan,iff-no-pi,iff-up";
-        lan.start("socat", &[tap, &socket])?;
-        let up = "ip -6 address show dev lan scope link | grep -q 'inet6 fe80'";
-        wait("the end of the cable", || lan.within(up).is_ok())?;
-        lan.within(
-            "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; \
-             ip address add 10.77.0.1/24 dev lan; ip address add 10.78.0.1/24 dev lan; \
-             ip address add 2001:db8:77::1/64 dev lan",
-        )?;
-        Ok(lan)
-    }
-
-    /// QEMU's end of it.
-    fn card(folder: &Path) -> [String; 4] {
-        let place = |end: &str| folder.join(end).display().to_string();
-        [
-            "-netdev".to_owned(),
-            format!(
-                "dgram,id=cable,local.type=unix,local.path={},remote.type=unix,remote.path={}",
-                place("guest"),
-                place("lan")
-            ),
-            "-device".to_owned(),
-            format!("virtio-net-pci,netdev=cable,mac={CARD},romfile="),
-        ]
-    }
-
-    fn within(&self, script: &str) -> Result<()> {
-        run(&["netns", "exec", &self.name, "sh", "-c", script])
-    }
-
-    fn start(&mut self, program: &str, arguments: &[&str]) -> Result<()> {
-        let child = Command::new("ip")
-            .args(["netns", "exec", &self.name, program])
-            .args(arguments)
-            .env("KEA_PIDFILE_DIR", &self.folder)
-            .env("KEA_LOCKFILE_DIR", "none")
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("starting {program}"))?;
-        self.programs.insert(program.to_owned(), child);
-        Ok(())
-    }
-
-    fn stop(&mut self, program: &str) -> Result<()> {
-        let mut child = self.programs.remove(program).context("it does not run")?;
-        child.kill()?;
-        child.wait()?;
-        Ok(())
-    }
-
     /// Starts one of Kea's servers; it is up when this returns.
     fn serve(&mut self, version: u8, mut settings: Value) -> Result<()> {
         let program = format!("kea-dhcp{version}");
-        let log = self.folder.join("log");
+        let log = self.folder().join("log");
         fs::write(&log, "")?;
         settings["interfaces-config"] = json!({"interfaces": ["lan"]});
         settings["lease-database"] = json!({"type": "memfile", "persist": false});
         settings["loggers"] = json!([{
             "name": program, "severity": "INFO", "output_options": [{"output": log, "flush": true}],
         }]);
-        let file = self.folder.join(format!("{program}.json"));
+        let file = self.folder().join(format!("{program}.json"));
         fs::write(&file, json!({format!("Dhcp{version}"): settings}).to_string())?;
         self.start(&program, &["-c", &file.to_string_lossy()])?;
         wait(&program, || fs::read_to_string(&log).is_ok_and(|text| text.contains("_STARTED")))
@@ -153,43 +79,16 @@ impl Lan {
     }
 
     fn advertise(&mut self) -> Result<()> {
-        let file = self.folder.join("radvd.conf");
+        let file = self.folder().join("radvd.conf");
         fs::write(
             &file,
             "interface lan { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; AdvManagedFlag on; \
              prefix 2001:db8:77::/64 {}; RDNSS 2001:db8:77::53 { AdvRDNSSLifetime 600; }; };",
         )?;
-        let pid = self.folder.join("radvd.pid");
+        let pid = self.folder().join("radvd.pid");
         let (file, pid) = (file.to_string_lossy(), pid.to_string_lossy());
         self.start("radvd", &["-n", "-m", "none", "-C", &file, "-p", &pid])
     }
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        for child in self.programs.values_mut() {
-            // What has ended already can't be killed; everything else here is as good as it gets.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let _ = run(&["netns", "delete", &self.name]);
-    }
-}
-
-fn run(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(arguments).output().context("ip, from iproute2")?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip {arguments:?} (this needs root): {complaint}");
-    Ok(())
-}
-
-fn wait(what: &str, ready: impl Fn() -> bool) -> Result<()> {
-    let deadline = Instant::now() + SOON;
-    while !ready() {
-        ensure!(Instant::now() < deadline, "{what} is not there");
-        sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
 
 /// The state of a link, and all that is shown of it.
@@ -206,11 +105,15 @@ pub(crate) fn by_real_servers(world: &World, checks: &Checks) -> Result<()> {
     let folder = scratch()?;
     let cable = folder.path().to_owned();
     let mut machine = Machine::live(&world.artefacts)?;
-    machine.extra.extend(Lan::card(&cable));
+    machine.extra.extend(Lan::card(&cable, CARD));
     let node = Node::start_configured(&world.operator, "served", machine, folder)?;
     let node = Kept(node);
-    // The other end is heard only once there is this one.
-    let mut lan = Lan::new(&cable)?;
+    let mut lan = Lan::new("served", &cable)?;
+    lan.within(
+        "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding; \
+         ip address add 10.77.0.1/24 dev lan; ip address add 10.78.0.1/24 dev lan; \
+         ip address add 2001:db8:77::1/64 dev lan",
+    )?;
     lan.serve_six()?;
     lan.serve_four("10.77.0")?;
     lan.advertise()?;
