@@ -80,8 +80,8 @@ pub(crate) struct Node {
     pub(crate) given: watch::Sender<Option<Rc<Given>>>,
     /// What they call the machine.
     pub(crate) called: watch::Sender<Option<Hostname>>,
-    /// The server of the last lease, which on some platforms is the metadata service, too.
-    pub(crate) dhcp_server: Cell<Option<Ipv4Addr>>,
+    /// The server of each link's last lease, which on some platforms is the metadata service, too.
+    pub(crate) dhcp_servers: RefCell<BTreeMap<String, Ipv4Addr>>,
     /// Whom to ask for names.
     pub(crate) resolver: watch::Sender<dns::Wanted>,
     /// The time servers that leases name.
@@ -164,7 +164,7 @@ impl Node {
             fits: RefCell::default(),
             given: watch::Sender::new(None),
             called: watch::Sender::new(None),
-            dhcp_server: Cell::default(),
+            dhcp_servers: RefCell::default(),
             resolver: watch::Sender::default(),
             time_servers: watch::Sender::default(),
             clock: Clock::default(),

@@ -14,7 +14,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     fs,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     os::unix::fs::chown,
     path::Path,
     rc::Rc,
@@ -201,9 +201,12 @@ impl Here {
     /// Where the services of the platform are that only the agent is to reach.
     pub(crate) fn services(&self, node: &Node) -> Vec<Fence> {
         let Some(metadata) = self.metadata() else { return Vec::new() };
-        let server = match metadata.server {
-            Server::At(server) => address(server),
-            Server::Dhcp(_) => node.dhcp_server.get().map(IpAddr::V4),
+        let servers: Vec<IpAddr> = match metadata.server {
+            Server::At(server) => address(server).into_iter().collect(),
+            // Which of them is the service is not known: each may have the user-data.
+            Server::Dhcp(_) => {
+                node.dhcp_servers.borrow().values().copied().map(IpAddr::V4).collect()
+            }
         };
         let ipv6 = metadata.ipv6.and_then(address);
         let told = match metadata.check_in {
@@ -211,7 +214,7 @@ impl Here {
             Some(CheckIn::Send { .. } | CheckIn::PhoneHome { .. }) | None => None,
         };
         let fences = |address| CLOSED.map(|ports| Fence { address, ports, user: AGENT });
-        [server, ipv6, told].into_iter().flatten().flat_map(fences).collect()
+        servers.into_iter().chain(ipv6).chain(told).flat_map(fences).collect()
     }
 
     /// Says who reaches them.
@@ -363,10 +366,11 @@ fn understand(stdout: &[u8]) -> Result<Heard, String> {
     Ok((shown, network, user_data))
 }
 
-/// Runs the metadata agent, which is told where the DHCP server is.
+/// Runs the metadata agent, which is told where the DHCP servers are.
 async fn run_metadata(node: &Node, arguments: &[String]) -> Result<Vec<u8>, String> {
-    let server = node.dhcp_server.get().map(|server| server.to_string());
-    let arguments: Vec<String> = arguments.iter().cloned().chain(server).collect();
+    let servers: Vec<String> =
+        node.dhcp_servers.borrow().values().map(Ipv4Addr::to_string).collect();
+    let arguments = [arguments, &servers].concat();
     run(node, METADATA, &arguments).await
 }
 
@@ -472,8 +476,12 @@ mod tests {
         }
         assert!(fenced("azure").contains("168.63.129.16"));
         assert_eq!(fenced("cloudstack"), "");
-        node.dhcp_server.set(Some([10, 1, 1, 1].into()));
-        assert!(fenced("cloudstack").contains("10.1.1.1"));
+        for (link, server) in [("eth1", [10, 1, 1, 1]), ("eth0", [10, 0, 2, 2])] {
+            node.dhcp_servers.borrow_mut().insert(link.to_owned(), server.into());
+        }
+        for server in ["10.1.1.1", "10.0.2.2"] {
+            assert!(fenced("cloudstack").contains(server), "{server} has given a lease");
+        }
         assert_eq!(fenced("equinix"), "");
     }
 

@@ -266,10 +266,13 @@ fn cloudstack_s_service_is_found_by_name_too() {
     fs::create_dir_all(&names).expect("a folder");
     fs::write(names.join("hosts"), "169.254.169.254 data-server data-server.\n").unwrap();
     lab.play("cloudstack", "169.254.169.254", "80", &[]);
+    let second = lab.agent(&["cloudstack", "127.0.0.1", "169.254.169.254"]);
     let (unmet, no_server) = (lab.ask("cloudstack"), lab.agent(&["cloudstack"]));
     lab.stop();
     let nobody = lab.ask("cloudstack");
     fs::remove_dir_all(names).expect("the folder");
+    let second = String::from_utf8(second.stdout).unwrap();
+    assert!(second.ends_with("hello"), "the second of two DHCP servers is the service: {second}");
     assert_eq!(unmet.unwrap().1.as_deref(), Some("hello"));
     assert!(no_server.status.success(), "{}", String::from_utf8_lossy(&no_server.stderr));
     assert!(nobody.unwrap_err().contains(ROUTER), "who was asked first");

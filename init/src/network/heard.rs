@@ -31,9 +31,9 @@ impl Heard {
     pub(super) fn hear(&mut self, node: &Node, link: &str, report: Report<Lease>) {
         let Some(Dhcp { four: dhcp, .. }) = self.links.get_mut(link) else { return };
         if let Report::Leased(lease) = &report
-            && lease.server().is_some()
+            && let Some(server) = lease.server()
         {
-            node.dhcp_server.set(lease.server());
+            node.dhcp_servers.borrow_mut().insert(link.to_owned(), server);
         }
         match &report {
             Report::Leased(lease) if dhcp.lease.as_ref() != Some(lease) => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `agent metadata PLATFORM [SERVER]`: what the metadata service of that platform says; `agent metadata --check-in PLATFORM
-//! [SERVER]` tells it that the machine is up. SERVER is the DHCP server's address, for platforms where that is the service, or may be. A
-//! service that can't be reached by IPv4 is asked by IPv6, where the platform has it there too.
+//! `agent metadata PLATFORM [SERVER…]`: what the metadata service of that platform says; `agent metadata --check-in PLATFORM
+//! [SERVER…]` tells it that the machine is up. Each SERVER is the address of a DHCP server, for platforms where that is the service, or may
+//! be. A service that can't be reached by IPv4 is asked by IPv6, where the platform has it there too.
 //!
 //! Exit 0 when it is done; otherwise 1, and one line on standard error says what was tried and why it failed.
 
@@ -14,7 +14,7 @@ use stele_platform::{Metadata, Server};
 
 use crate::fetch::trusted;
 
-const USAGE: &str = "agent metadata [--check-in] PLATFORM [SERVER]";
+const USAGE: &str = "agent metadata [--check-in] PLATFORM [SERVER...]";
 
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     let (checks_in, rest) = match arguments {
@@ -22,9 +22,8 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
         rest => (false, rest),
     };
     let found = match rest {
-        [name] => service(name, None),
-        [name, server] => service(name, server.parse().ok()),
-        _ => None,
+        [name, servers @ ..] => service(name, servers),
+        [] => None,
     };
     let Some((metadata, servers)) = found else {
         return crate::misused(USAGE);
@@ -36,16 +35,17 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
 }
 
 /// The metadata service of the platform of this name, and where it is, in the order in which it is looked for.
-fn service(name: &str, dhcp: Option<IpAddr>) -> Option<(Metadata, Vec<String>)> {
+fn service(name: &str, dhcp: &[&str]) -> Option<(Metadata, Vec<String>)> {
     let metadata = stele_platform::named(name)?.metadata?;
     let servers = match metadata.server {
         Server::At(server) => vec![server.to_owned()],
         Server::Dhcp(other) => {
+            let dhcp = dhcp.iter().filter_map(|server| server.parse().ok());
             let dhcp = dhcp.map(|address| match address {
                 IpAddr::V4(address) => format!("http://{address}"),
                 IpAddr::V6(address) => format!("http://[{address}]"),
             });
-            dhcp.into_iter().chain([other.to_owned()]).collect()
+            dhcp.chain([other.to_owned()]).collect()
         }
     };
     Some((metadata, servers.into_iter().chain(metadata.ipv6.map(str::to_owned)).collect()))
