@@ -117,6 +117,8 @@ pub struct Machine {
     pub fw_cfg: Vec<(String, PathBuf)>,
     /// Ports forwarded from 127.0.0.1. Each network interface is one entry; none means no network.
     pub networks: Vec<Vec<Forward>>,
+    /// Whether nothing leaves these networks: they give addresses, and no router or name server.
+    pub restricted: bool,
     /// Whether it has a watchdog (an i6300ESB), which resets it.
     pub watchdog: bool,
     /// Anything else, as QEMU takes it.
@@ -161,6 +163,7 @@ impl Machine {
             drives: Vec::new(),
             fw_cfg: Vec::new(),
             networks: vec![vec![Forward { host: free_port()?, guest: API_PORT }]],
+            restricted: false,
             watchdog: false,
             extra: Vec::new(),
         })
@@ -295,7 +298,8 @@ impl Machine {
                     format!(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host, forward.guest)
                 })
                 .collect();
-            add(&["-netdev", &format!("user,id=net{index}{forwards}")]);
+            let restricted = if self.restricted { ",restrict=on" } else { "" };
+            add(&["-netdev", &format!("user,id=net{index}{restricted}{forwards}")]);
             add(&["-device", &format!("virtio-net-pci,id=nic{index},netdev=net{index},romfile=")]);
         }
         for (name, path) in &self.fw_cfg {

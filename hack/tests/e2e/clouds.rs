@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One image in every cloud whose metadata service can be had at an address of QEMU's, and in those that hand over a drive: known
-//! by its firmware, configured, named, and told what the cloud knows of it, two at a time. The others (CloudStack, whose service
-//! is the DHCP server, and Equinix Metal, which has a name and TLS) are asked by the agent's own tests.
+//! by its firmware, configured, named, and told what the cloud knows of it, two at a time. CloudStack, whose service is the DHCP
+//! server, is among the [`routers`](crate::routers); Equinix Metal, which has a name and TLS, is asked by the agent's own tests.
 
 use crate::world::{Kept, World, field, is_named, nameless, resource, scratch};
 use anyhow::{Context as _, Result, ensure};
@@ -20,7 +20,7 @@ use std::{
 };
 
 /// What the services of `metadata.py` say of a machine.
-const ATTRIBUTES: &str = include_str!("metadata.json");
+pub(crate) const ATTRIBUTES: &str = include_str!("metadata.json");
 const LINK_LOCAL: &str = "169.254.169.254";
 /// The other service of Azure.
 pub(crate) const WIRESERVER: (&str, &str) = ("168.63.129.16", "wireserver");
@@ -366,7 +366,7 @@ fn fill(folder: &Path, form: Form, made: &Files, name: &str) -> Result<()> {
 }
 
 /// Waits until a machine is known to be of a platform, and is configured by that source.
-fn is_configured(node: &Node, platform: &str, source: &str) -> Result<()> {
+pub(crate) fn is_configured(node: &Node, platform: &str, source: &str) -> Result<()> {
     node.vm.wait_for_line(&format!("platform {platform}: "), BOOT)?;
     node.wait_until_it_answers()?;
     let source = resource(node, "source", source)?;
@@ -375,7 +375,7 @@ fn is_configured(node: &Node, platform: &str, source: &str) -> Result<()> {
 }
 
 /// Fails unless this and nothing else is known of the machine.
-fn knows(node: &Node, platform: &str, known: &Map<String, Value>) -> Result<()> {
+pub(crate) fn knows(node: &Node, platform: &str, known: &Map<String, Value>) -> Result<()> {
     const ALL: [&str; 7] =
         ["instanceId", "hostname", "region", "zone", "instanceType", "publicAddress", "tags"];
     let platform = resource(node, "platform", platform)?;

@@ -36,6 +36,7 @@ mod probes;
 mod proxy;
 mod raw;
 mod registry;
+mod routers;
 mod served;
 mod service;
 mod sinks;
@@ -93,6 +94,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "source::instance", machines: 1, run: source::instance },
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
     Scenario { name: "network::served", machines: 1, run: served::by_real_servers },
+    Scenario { name: "clouds::cloudstack", machines: 1, run: routers::cloudstack },
     Scenario { name: "network::fixed", machines: 1, run: fixed::addresses },
     Scenario { name: "faults::around", machines: 1, run: faults::around },
     Scenario { name: "load::watches", machines: 1, run: load::watches },
