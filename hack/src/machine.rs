@@ -387,6 +387,8 @@ mod tests {
         let port = machine.api_port().unwrap();
         assert!(line(&machine).contains(&format!("hostfwd=tcp:127.0.0.1:{port}-:50000")));
         assert!(!line(&machine).contains("hostfwd=tcp::"));
+        let restricted = Machine { restricted: true, ..machine };
+        assert!(line(&restricted).contains("-netdev user,id=net0,restrict=on,hostfwd="));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Variants of the image, for tests: the next version, versions that are bad, and one with services that misbehave.
+//! Variants of the image, for tests: the next version, versions that are bad, one with services that misbehave, and one that
+//! believes a service of the tests.
 
 use crate::{
     artefacts::Artefacts,
@@ -32,6 +33,12 @@ pub const PICKY: &str = "1000.4.0";
 pub const ELDER: &str = "1000.5.0";
 /// The oldest version from which the demanding image may be moved to.
 pub const DEMANDED: &str = "900.0.0";
+
+/// The name of the service that is believed.
+pub const BELIEVED: &str = "metadata.platformequinix.com";
+
+/// Where the authorities are that an image believes.
+const AUTHORITIES: &str = "usr/share/ca-certificates/ca-certificates.crt";
 
 /// Quick to compress: nobody downloads these.
 const LEVEL: u32 = 1;
@@ -109,6 +116,18 @@ impl Variants {
         Artefacts::new(self.dir.join("churning"))
     }
 
+    /// An image that believes one service, that of [`Variants::certificate`], and no authority; for direct boot.
+    #[must_use]
+    pub fn believing(&self) -> Artefacts {
+        Artefacts::new(self.dir.join("believing"))
+    }
+
+    /// The certificate of [`BELIEVED`] with its key, in PEM.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.join("certificate.pem")
+    }
+
     /// Builds those that are older than the image.
     pub fn build(&self, builder: &Builder, image: &Artefacts) -> Result<()> {
         let age = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
@@ -139,7 +158,18 @@ impl Variants {
         }
         let crashing = builder.parts(&recipe(builder, NEXT, vec![crasher()?])?)?;
         bootable(&crashing, self.crashing().dir())?;
+        self.build_believing(builder)?;
         write(&done, b"")
+    }
+
+    fn build_believing(&self, builder: &Builder) -> Result<()> {
+        let made = rcgen::generate_simple_self_signed([BELIEVED.to_owned()])?;
+        let certificate = made.cert.pem();
+        let authorities = data(AUTHORITIES, certificate.clone().into_bytes());
+        let believing = builder.parts(&recipe(builder, NEXT, vec![authorities])?)?;
+        bootable(&believing, self.believing().dir())?;
+        let both = certificate + &made.signing_key.serialize_pem();
+        write(&self.certificate(), both.as_bytes())
     }
 
     fn build_rotating(&self, builder: &Builder, signer: &Signer) -> Result<()> {

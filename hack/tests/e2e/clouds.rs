@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One image in every cloud whose metadata service can be had at an address of QEMU's, and in those that hand over a drive: known
-//! by its firmware, configured, named, and told what the cloud knows of it, two at a time. CloudStack, whose service is the DHCP
-//! server, is among the [`routers`](crate::routers); Equinix Metal, which has a name and TLS, is asked by the agent's own tests.
+//! by its firmware, configured, named, and told what the cloud knows of it, two at a time. The others are among the `routers`.
 
 use crate::world::{Kept, World, field, is_named, nameless, resource, scratch};
 use anyhow::{Context as _, Result, ensure};

@@ -26,7 +26,8 @@ pub(crate) struct Lan {
 }
 
 impl Lan {
-    /// QEMU's end of the cable, whose sockets are in this folder, and a card of this hardware address on it.
+    /// QEMU's end of the cable, whose sockets are in this folder, and a card of this hardware address on it. It says how fast it is:
+    /// LACP wants to know.
     pub(crate) fn card(folder: &Path, mac: &str) -> [String; 4] {
         let place = |end: &str| folder.join(end).display().to_string();
         [
@@ -37,7 +38,7 @@ impl Lan {
                 place("lan")
             ),
             "-device".to_owned(),
-            format!("virtio-net-pci,netdev=cable,mac={mac},romfile="),
+            format!("virtio-net-pci,netdev=cable,mac={mac},speed=10000,duplex=full,romfile="),
         ]
     }
 

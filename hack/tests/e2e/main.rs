@@ -95,6 +95,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "network::kinds", machines: 1, run: network::kinds },
     Scenario { name: "network::served", machines: 1, run: served::by_real_servers },
     Scenario { name: "clouds::cloudstack", machines: 1, run: routers::cloudstack },
+    Scenario { name: "clouds::equinix", machines: 1, run: routers::equinix },
     Scenario { name: "network::fixed", machines: 1, run: fixed::addresses },
     Scenario { name: "faults::around", machines: 1, run: faults::around },
     Scenario { name: "load::watches", machines: 1, run: load::watches },

@@ -182,7 +182,7 @@ CLOUDS = {
         "json": {
             "/metadata": {
                 "id": "5de2fa5a",
-                "hostname": "web",
+                "hostname": named("web"),
                 "tags": ["blue"],
                 "metro": "am",
                 "facility": "am6",
