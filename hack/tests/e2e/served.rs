@@ -7,7 +7,7 @@ use crate::{
     lan::{Lan, wait},
     world::{Kept, World, field, resource, says, scratch},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hack::{machine::Machine, node::Node, suite::Checks};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -57,7 +57,7 @@ impl Lan {
                 }],
                 "option-data": [
                     {"name": "domain-name-servers", "data": format!("{network}.1")},
-                    {"name": "interface-mtu", "data": "1400"},
+                    {"name": "interface-mtu", "data": "9000"},
                 ],
             }),
         )
@@ -106,6 +106,9 @@ pub(crate) fn by_real_servers(world: &World, checks: &Checks) -> Result<()> {
     let cable = folder.path().to_owned();
     let mut machine = Machine::live(&world.artefacts)?;
     machine.extra.extend(Lan::card(&cable, CARD));
+    // It can have no larger packets, whatever the server says.
+    let card = machine.extra.last_mut().context("the card")?;
+    card.push_str(",host_mtu=1400");
     let node = Node::start_configured(&world.operator, "served", machine, folder)?;
     let node = Kept(node);
     let mut lan = Lan::new("served", &cable)?;
