@@ -25,7 +25,7 @@ use crate::{
     configuration::{self, AcceptError, Include, Intent, LARGEST, Refused, Unwrapped, UserData},
     network::given,
     node::Node,
-    one_shot,
+    one_shot::{self, OneShotError},
     platform::{Here, METADATA, Said},
     report,
     store::Kind,
@@ -49,6 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const URL_DEADLINE: Duration = Duration::from_secs(30);
 /// The longest pause between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const OVERTAKEN: &str = "another configuration is in force meanwhile";
 
 /// Why a source gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +65,7 @@ enum SourceError {
     #[error("looking for {url}: {complaint}")]
     Absent { url: String, complaint: String },
     #[error("fetching {url}")]
-    Agent { url: String, source: one_shot::OneShotError },
+    Agent { url: String, source: OneShotError },
 }
 
 /// What `ctl get source` shows.
@@ -269,7 +270,10 @@ async fn settle(
 
 /// Fetches what user-data includes, until it is there.
 async fn follow(node: &Rc<Node>, name: &str, include: &Include, base: u64) -> Taken {
-    let bytes = fetch_at_last(node, name, || include.url.clone()).await;
+    let fetched = fetch_at_last(node, name, || include.url.clone());
+    let Some(bytes) = unless_configured(node, name, base, fetched).await else {
+        return Taken::Refused;
+    };
     match configuration::understand_included(node, &bytes, &include.sha256).await {
         Ok(unwrapped) => put_in_force(node, name, unwrapped, base).await,
         Err(error) => refuse(node, name, &error),
@@ -283,8 +287,7 @@ async fn put_in_force(
     base: u64,
 ) -> Taken {
     if generation(node) != base {
-        let reason = "another configuration is in force meanwhile";
-        say(node, name, State::Refused, reason);
+        say(node, name, State::Refused, OVERTAKEN);
         return Taken::Refused;
     }
     let intent = Intent::of_source(name, base);
@@ -306,6 +309,27 @@ async fn put_in_force(
 /// The generation in force; 0 for none.
 fn generation(node: &Node) -> u64 {
     node.configuration.active().map_or(0, |active| active.stored.number)
+}
+
+/// What comes by the network, if it comes before somebody brings another configuration than the generation `base`: after that it
+/// has no say over the machine.
+async fn unless_configured<T>(
+    node: &Node,
+    name: &str,
+    base: u64,
+    coming: impl Future<Output = T>,
+) -> Option<T> {
+    let mut active = node.configuration.subscribe();
+    let overtaken =
+        active.wait_for(|active| active.as_ref().is_some_and(|active| active.stored.number > base));
+    tokio::select! {
+        biased;
+        () = async { drop(overtaken.await) } => {
+            say(node, name, State::Refused, OVERTAKEN);
+            None
+        }
+        come = coming => Some(come),
+    }
 }
 
 fn refuse(node: &Node, name: &str, error: &AcceptError) -> Taken {
@@ -342,12 +366,14 @@ fn read(file: &Path) -> Result<Vec<u8>, SourceError> {
 async fn try_url(node: &Rc<Node>, here: &Here, place: Place) {
     match place {
         Place::File(template) => {
-            let bytes = fetch_at_last(node, URL, || url::fill(node, &template)).await;
-            take(node, URL, &[bytes], 0).await;
+            let fetched = fetch_at_last(node, URL, || url::fill(node, &template));
+            if let Some(bytes) = unless_configured(node, URL, 0, fetched).await {
+                take(node, URL, &[bytes], 0).await;
+            }
         }
         Place::Folder(folder, attributes) => {
-            let Said { instance, user_data, .. } =
-                read_folder(node, here, &folder, attributes).await;
+            let read = read_folder(node, here, &folder, attributes, 0).await;
+            let Some(Said { instance, user_data, .. }) = read else { return };
             if take(node, URL, &user_data, 0).await == Taken::InForce {
                 instance::note(node, here, URL, instance).await;
             }
@@ -355,18 +381,25 @@ async fn try_url(node: &Rc<Node>, here: &Here, place: Place) {
     }
 }
 
-/// Takes what is in a folder of NoCloud's. Its user-data has to be there; the others may be.
+/// Takes what is in a folder of NoCloud's, in place of the generation `base`; nothing once there is a later one. Its user-data
+/// has to be there; the others may be.
 async fn read_folder(
     node: &Rc<Node>,
     here: &Here,
     folder: &str,
     attributes: BTreeMap<String, String>,
-) -> Said {
+    base: u64,
+) -> Option<Said> {
     let at = |file: &str| format!("{}/{file}", url::fill(node, folder));
-    let user_data = fetch_at_last(node, URL, || at("user-data")).await;
-    let vendor_data = fetch_if_there(node, URL, || at("vendor-data")).await;
-    let about = fetch_if_there(node, URL, || at("meta-data")).await;
-    let network = fetch_if_there(node, URL, || at("network-config")).await;
+    let fetched = async {
+        let user_data = fetch_at_last(node, URL, || at("user-data")).await;
+        let vendor_data = fetch_if_there(node, URL, || at("vendor-data")).await;
+        let about = fetch_if_there(node, URL, || at("meta-data")).await;
+        let network = fetch_if_there(node, URL, || at("network-config")).await;
+        (user_data, vendor_data, about, network)
+    };
+    let (user_data, vendor_data, about, network) =
+        unless_configured(node, URL, base, fetched).await?;
     let describes_network = network.is_some();
     if let Some(bytes) = network {
         given::take_file(node, "nocloud", &bytes).await;
@@ -374,7 +407,7 @@ async fn read_folder(
     let about = about.map(|bytes| About { form: "nocloud", bytes });
     let (instance, names_machine) = instance::described(node, here, about, attributes).await;
     let user_data = [user_data].into_iter().chain(vendor_data).collect();
-    Said { instance, describes_network, names_machine, user_data }
+    Some(Said { instance, describes_network, names_machine, user_data })
 }
 
 /// Fetches until there is something, waiting longer each time.
@@ -405,10 +438,19 @@ async fn fetch_if_there(node: &Rc<Node>, name: &str, url: impl Fn() -> String) -
     .await
 }
 
-async fn fetch(node: &Node, url: &str) -> Result<Vec<u8>, SourceError> {
+async fn fetch(node: &Rc<Node>, url: &str) -> Result<Vec<u8>, SourceError> {
     let arguments = [url.to_owned(), "--max".to_owned(), LARGEST.to_string()];
-    let output = one_shot::run(node, "fetch", &arguments, &[], LARGEST, URL_DEADLINE)
+    let background = Rc::clone(node);
+    // It comes to its end in order, also when nobody waits for it any more.
+    let fetching = tokio::task::spawn_local(async move {
+        one_shot::run(&background, "fetch", &arguments, &[], LARGEST, URL_DEADLINE).await
+    });
+    let output = fetching
         .await
+        // It fails only by panicking.
+        .unwrap_or_else(|error| {
+            Err(OneShotError::Talk { name: "fetch".to_owned(), source: error.into() })
+        })
         .map_err(|source| SourceError::Agent { url: url.to_owned(), source })?;
     match output.exit {
         Exit::Code(0) => Ok(output.stdout),

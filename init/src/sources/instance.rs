@@ -97,8 +97,13 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
     {
         // The firmware says so. What is in the folder could say so as well, but it comes by the network, which has no say over a
         // machine that is someone's.
-        let said = match instance::judge(&read().await, &now) {
-            Verdict::Another(_) => read_folder(node, here, &folder, attributes).await,
+        let (kept, base) = (read().await, generation(node));
+        let said = match instance::judge(&kept, &now) {
+            Verdict::Another(_) => match read_folder(node, here, &folder, attributes, base).await {
+                Some(said) => said,
+                // Somebody has configured the machine since it is this instance.
+                None => return keep(node, &kept, now).await,
+            },
             Verdict::Same | Verdict::Unheard => {
                 let names_machine = here.take(node, attributes).await;
                 Said { instance: Some(now.id), names_machine, ..Said::default() }
