@@ -15,7 +15,8 @@ pub struct Instance {
     pub source: String,
     /// The name.
     pub id: String,
-    /// Whether the source did not say it, so that what the firmware says was taken in its place.
+    /// Whether it was taken for want of a better one: what the firmware says in place of a source that says nothing, or what is
+    /// asked once only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub assumed: bool,
 }
@@ -25,7 +26,7 @@ pub struct Instance {
 pub enum Verdict {
     /// The one that it was.
     Same,
-    /// Nobody has said so far.
+    /// Nobody has said so far, or not as surely.
     Unheard,
     /// Another one than this.
     Another(String),
@@ -39,9 +40,8 @@ pub fn judge(kept: &[Instance], now: &Instance) -> Verdict {
     let mut here = kept.iter().filter(|kept| kept.platform == now.platform);
     let same = here.clone().find(|kept| kept.source == now.source);
     match (same, kept.last()) {
-        (Some(kept), _) if kept.id == now.id => Verdict::Same,
-        (Some(kept), _) if now.assumed && !kept.assumed => Verdict::Same,
-        (Some(kept), _) if kept.assumed && !now.assumed => Verdict::Unheard,
+        (Some(kept), _) if kept == now || now.assumed && !kept.assumed => Verdict::Same,
+        (Some(kept), _) if kept.id == now.id || kept.assumed && !now.assumed => Verdict::Unheard,
         (Some(kept), _) => Verdict::Another(kept.id.clone()),
         // The same machine, on a platform that this image has another name for. The name is left as it is: the image before,
         // to which a trial may fall back, knows no other.
@@ -82,6 +82,20 @@ mod tests {
         let text = serde_json::to_string(&said("iid-1")).unwrap();
         assert!(!text.contains("assumed"), "{text}");
         assert_eq!(serde_json::from_str::<Instance>(&text).unwrap(), said("iid-1"));
+    }
+
+    #[test]
+    fn what_a_folder_says_once_is_not_held_against_what_is_told_beside_it_later() {
+        let told = |id| instance("qemu", "url", id);
+        let in_folder = Instance { assumed: true, ..told("iid-there") };
+        let kept = [in_folder];
+        assert_eq!(judge(&kept, &told("vm1")), Verdict::Unheard);
+        assert_eq!(judge(&kept, &told("iid-there")), Verdict::Unheard);
+        let moved = judge(&kept, &instance("aws", "metadata", "i-1"));
+        assert_eq!(moved, Verdict::Another("iid-there".to_owned()));
+        let kept = keep(&kept, told("vm1"));
+        assert_eq!(judge(&kept, &told("vm1")), Verdict::Same);
+        assert_eq!(judge(&kept, &told("vm2")), Verdict::Another("vm1".to_owned()));
     }
 
     #[test]

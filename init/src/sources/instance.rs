@@ -92,7 +92,7 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
     }
     if here.is_known()
         && !decided
-        && let Some(Place::Folder(folder, attributes)) = url::given()
+        && let Some((folder, attributes)) = told_beside_folder()
         && let Some(now) = instance(here, URL, attributes.get(INSTANCE).cloned())
     {
         // The firmware says so. What is in the folder could say so as well, but it comes by the network, which has no say over a
@@ -116,8 +116,20 @@ pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
 fn instance(here: &Here, source: &str, id: Option<String>) -> Option<Instance> {
     let (platform, source) = (here.name().to_owned(), source.to_owned());
     let id = id.filter(|_| here.is_known())?;
-    let assumed = here.assumed().as_ref() == Some(&id);
+    let assumed = match source.as_str() {
+        // A folder is read once; what is told beside it comes with every start.
+        URL => told_beside_folder().is_none(),
+        _ => here.assumed().as_ref() == Some(&id),
+    };
     Some(Instance { platform, source, id, assumed })
+}
+
+/// The folder of NoCloud's, with what is told beside it, where that says which instance this is.
+fn told_beside_folder() -> Option<(String, BTreeMap<String, String>)> {
+    match url::given()? {
+        Place::Folder(folder, told) => told.contains_key(INSTANCE).then_some((folder, told)),
+        Place::File(_) => None,
+    }
 }
 
 /// Takes what another instance has for its configuration.
