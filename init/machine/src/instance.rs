@@ -33,8 +33,8 @@ pub enum Verdict {
 }
 
 /// Judges. What is only assumed of a source that has said something before, or the other way round, says nothing: the source
-/// may be silent for a while, or begin to speak. A source that has never said anything counts only if it is of another platform: a drive that is put in later does
-/// not make another machine of one that a metadata service has configured.
+/// may be silent for a while, or begin to speak. A source that has never said anything counts only if it is of another platform:
+/// a drive that is put in later does not make another machine of one that a metadata service has configured.
 #[must_use]
 pub fn judge(kept: &[Instance], now: &Instance) -> Verdict {
     let mut here = kept.iter().filter(|kept| kept.platform == now.platform);
@@ -51,9 +51,23 @@ pub fn judge(kept: &[Instance], now: &Instance) -> Verdict {
     }
 }
 
-/// What is kept from now on. Of other platforms nothing is: the machine is there no more.
+/// Judges by a source that has user-data, behind one, `before`, that has none and may say which instance this is all the same. As
+/// that decides nothing, it counts only for a source that has never said anything.
+#[must_use]
+pub fn judge_behind(kept: &[Instance], before: Option<&Instance>, now: &Instance) -> Verdict {
+    match (judge(kept, now), before.map(|before| judge(kept, before))) {
+        (Verdict::Unheard, Some(another @ Verdict::Another(_))) => another,
+        (verdict, _) => verdict,
+    }
+}
+
+/// What is kept from now on. Of the same instance that is what was kept before, which may say more; of other platforms it is
+/// nothing: the machine is there no more.
 #[must_use]
 pub fn keep(kept: &[Instance], now: Instance) -> Vec<Instance> {
+    if judge(kept, &now) == Verdict::Same {
+        return kept.to_vec();
+    }
     let others =
         kept.iter().filter(|kept| kept.platform == now.platform && kept.source != now.source);
     others.cloned().chain([now.clone()]).collect()
@@ -76,6 +90,7 @@ mod tests {
         assert_eq!(judged(said("iid-1"), &assumed("uuid-1")), Verdict::Same);
         assert_eq!(judged(assumed("uuid-1"), &said("iid-1")), Verdict::Unheard);
         assert_eq!(judged(assumed("uuid-1"), &assumed("uuid-1")), Verdict::Same);
+        assert_eq!(keep(&[said("iid-1")], assumed("uuid-1")), [said("iid-1")]);
         let another = Verdict::Another("uuid-1".to_owned());
         assert_eq!(judged(assumed("uuid-1"), &assumed("uuid-2")), another);
         // An image before this one knows nothing of it.
@@ -96,6 +111,23 @@ mod tests {
         let kept = keep(&kept, told("vm1"));
         assert_eq!(judge(&kept, &told("vm1")), Verdict::Same);
         assert_eq!(judge(&kept, &told("vm2")), Verdict::Another("vm1".to_owned()));
+    }
+
+    #[test]
+    fn who_has_no_user_data_leaves_it_to_the_one_behind() {
+        let service = |id| instance("aws", "metadata", id);
+        let told = |id| instance("aws", "url", id);
+        let kept = [service("i-1"), told("vm1")];
+        let judged = |it, now| judge_behind(&kept, Some(&service(it)), &told(now));
+        assert_eq!(judged("i-1", "vm1"), Verdict::Same);
+        assert_eq!(judged("i-2", "vm1"), Verdict::Same);
+        let another = Verdict::Another("vm1".to_owned());
+        assert_eq!(judged("i-1", "vm2"), another);
+        assert_eq!(judge_behind(&kept, None, &told("vm2")), another);
+        // Nobody has told anything before.
+        let judged = |it| judge_behind(&kept[..1], Some(&service(it)), &told("vm1"));
+        assert_eq!(judged("i-1"), Verdict::Unheard);
+        assert_eq!(judged("i-2"), Verdict::Another("i-1".to_owned()));
     }
 
     #[test]

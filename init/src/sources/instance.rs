@@ -34,7 +34,7 @@ const KEPT: &str = "this instance has no user-data: the saved configuration stay
 /// Keeps which instance the machine is that has its configuration from here.
 pub(super) async fn note(node: &Node, here: &Here, source: &str, id: Option<String>) {
     if let Some(now) = instance(here, source, id) {
-        keep(node, &read().await, now).await;
+        keep(node, &read().await, [now]).await;
     }
 }
 
@@ -61,56 +61,75 @@ pub(super) async fn described(
     (id, here.take(node, attributes).await)
 }
 
-/// Listens whether a machine with a saved configuration is another instance now. As on a first boot, a drive comes first.
+/// Listens whether a machine with a saved configuration is another instance now. As on a first boot, a drive comes first, and who
+/// has no user-data leaves it to the URL, if the firmware says with it which instance this is.
 pub(super) async fn revisit(node: &Rc<Node>, here: &Here) {
-    let mut decided = false;
-    if here.is_known() {
-        let drives = look_at_drives(node, here).await;
-        let found = drives.into_iter().find_map(|drive| match drive {
-            Drive { label, user_data: Some(Ok(files)), about, network } => {
-                Some((label, files, about, network))
-            }
-            Drive { .. } => None,
-        });
-        if let Some((label, user_data, about, network)) = found {
-            let describes_network = network.is_some();
-            if let Some(About { form, bytes }) = network {
-                given::take_file(node, form, &bytes).await;
-            }
-            let (instance, names_machine) = described(node, here, about, BTreeMap::new()).await;
-            let said = Said { instance, describes_network, names_machine, user_data };
-            consider(node, here, label, said).await;
-            decided = true;
+    if !here.is_known() {
+        return;
+    }
+    let drive_decides = revisit_drives(node, here).await;
+    // What it says of the network and the name counts in any case.
+    let heard = match here.source() {
+        Some(source) => here.ask(node).await.ok().map(|said| (source, said)),
+        None => None,
+    };
+    if drive_decides {
+        return;
+    }
+    let has_user_data = heard.as_ref().is_some_and(|(_, said)| !said.user_data.is_empty());
+    match (heard, told_beside_folder()) {
+        (heard, Some(told)) if !has_user_data => revisit_folder(node, here, told, heard).await,
+        (Some((source, said)), _) => consider(node, here, source, said, None).await,
+        (None, _) => {}
+    }
+}
+
+/// Returns whether there is a drive that decides.
+async fn revisit_drives(node: &Rc<Node>, here: &Here) -> bool {
+    let drives = look_at_drives(node, here).await;
+    let found = drives.into_iter().find_map(|drive| match drive {
+        Drive { label, user_data: Some(Ok(files)), about, network } => {
+            Some((label, files, about, network))
         }
+        Drive { .. } => None,
+    });
+    let Some((label, user_data, about, network)) = found else { return false };
+    let describes_network = network.is_some();
+    if let Some(About { form, bytes }) = network {
+        given::take_file(node, form, &bytes).await;
     }
-    if let Some(source) = here.source()
-        && let Ok(said) = here.ask(node).await
-        && !decided
-    {
-        consider(node, here, source, said).await;
-        decided = true;
-    }
-    if here.is_known()
-        && !decided
-        && let Some((folder, attributes)) = told_beside_folder()
-        && let Some(now) = instance(here, URL, attributes.get(INSTANCE).cloned())
-    {
-        // The firmware says so. What is in the folder could say so as well, but it comes by the network, which has no say over a
-        // machine that is someone's.
-        let (kept, base) = (read().await, generation(node));
-        let said = match instance::judge(&kept, &now) {
-            Verdict::Another(_) => match read_folder(node, here, &folder, attributes, base).await {
-                Some(said) => said,
-                // Somebody has configured the machine since it is this instance.
-                None => return keep(node, &kept, now).await,
-            },
-            Verdict::Same | Verdict::Unheard => {
-                let names_machine = here.take(node, attributes).await;
-                Said { instance: Some(now.id), names_machine, ..Said::default() }
-            }
-        };
-        consider(node, here, URL, said).await;
-    }
+    let (instance, names_machine) = described(node, here, about, BTreeMap::new()).await;
+    let said = Said { instance, describes_network, names_machine, user_data };
+    consider(node, here, label, said, None).await;
+    true
+}
+
+/// The firmware says which instance this is. What is in the folder could say so as well, but it comes by the network, which has no
+/// say over a machine that is someone's.
+async fn revisit_folder(
+    node: &Rc<Node>,
+    here: &Here,
+    (folder, told): (String, BTreeMap<String, String>),
+    heard: Option<(&'static str, Said)>,
+) {
+    let Some(now) = instance(here, URL, told.get(INSTANCE).cloned()) else { return };
+    let (source, heard) = heard.unwrap_or_default();
+    let before = instance(here, source, heard.instance);
+    let (kept, base) = (read().await, generation(node));
+    let mut said = match instance::judge_behind(&kept, before.as_ref(), &now) {
+        Verdict::Another(_) => match read_folder(node, here, &folder, told, base).await {
+            Some(said) => said,
+            // Somebody has configured the machine since it is this instance.
+            None => return keep(node, &kept, before.into_iter().chain([now])).await,
+        },
+        Verdict::Same | Verdict::Unheard => {
+            let names_machine = here.take(node, told).await;
+            Said { instance: Some(now.id), names_machine, ..Said::default() }
+        }
+    };
+    said.describes_network |= heard.describes_network;
+    said.names_machine |= heard.names_machine;
+    consider(node, here, URL, said, before).await;
 }
 
 fn instance(here: &Here, source: &str, id: Option<String>) -> Option<Instance> {
@@ -132,18 +151,25 @@ fn told_beside_folder() -> Option<(String, BTreeMap<String, String>)> {
     }
 }
 
-/// Takes what another instance has for its configuration.
-async fn consider(node: &Rc<Node>, here: &Here, source: &str, said: Said) {
+/// Takes what another instance has for its configuration. `before` is who was asked before this source, and has no user-data.
+async fn consider(
+    node: &Rc<Node>,
+    here: &Here,
+    source: &str,
+    said: Said,
+    before: Option<Instance>,
+) {
     let Some(now) = instance(here, source, said.instance) else { return };
     let kept = read().await;
-    let before = match instance::judge(&kept, &now) {
-        Verdict::Same => return,
-        Verdict::Unheard => return keep(node, &kept, now).await,
-        Verdict::Another(before) => before,
+    let verdict = instance::judge_behind(&kept, before.as_ref(), &now);
+    let ids = before.into_iter().chain([now.clone()]);
+    let was = match verdict {
+        Verdict::Same | Verdict::Unheard => return keep(node, &kept, ids).await,
+        Verdict::Another(was) => was,
     };
     tracing::warn!(
         target: report::CONSOLE,
-        before,
+        before = was,
         now = now.id,
         "this machine is another instance now: it takes its configuration anew"
     );
@@ -168,7 +194,7 @@ async fn consider(node: &Rc<Node>, here: &Here, source: &str, said: Said) {
     };
     match taken {
         Taken::InForce => {
-            keep(node, &kept, now).await;
+            keep(node, &kept, ids).await;
             here.forget_user_data(node, source).await;
         }
         // The next start tries again.
@@ -176,7 +202,7 @@ async fn consider(node: &Rc<Node>, here: &Here, source: &str, said: Said) {
         Taken::Nothing => {
             tracing::warn!(target: report::CONSOLE, "{KEPT}");
             say(node, source, State::Absent, KEPT);
-            keep(node, &kept, now).await;
+            keep(node, &kept, ids).await;
         }
     }
 }
@@ -194,12 +220,15 @@ async fn read() -> Vec<Instance> {
     }
 }
 
-async fn keep(node: &Node, kept: &[Instance], now: Instance) {
+async fn keep(node: &Node, kept: &[Instance], now: impl IntoIterator<Item = Instance>) {
     if !node.state.get().is_some_and(|state| state.persistent) {
         return;
     }
-    let kept = instance::keep(kept, now);
-    let written = tokio::task::spawn_blocking(move || state::write_instances(&kept)).await;
+    let new = now.into_iter().fold(kept.to_vec(), |kept, now| instance::keep(&kept, now));
+    if new == kept {
+        return;
+    }
+    let written = tokio::task::spawn_blocking(move || state::write_instances(&new)).await;
     if let Ok(Err(error)) = written {
         let error = report::chain(&error);
         tracing::error!(error, "keeping which instance this machine is failed");
