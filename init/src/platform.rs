@@ -188,6 +188,17 @@ impl Here {
         Some(fact.of(&facts())).filter(|said| !said.is_empty())
     }
 
+    /// What the firmware calls the machine, where this source is whoever gives it an address: that may be a stranger on another
+    /// link than the platform's.
+    pub(crate) fn firmware_beside(&self, source: &str) -> Option<String> {
+        match self.metadata()?.server {
+            Server::Dhcp(_) if source == METADATA => {
+                Some(facts().uuid).filter(|said| !said.is_empty())
+            }
+            Server::Dhcp(_) | Server::At(_) => None,
+        }
+    }
+
     fn channel(&self) -> Option<Channel> {
         self.platform.get()?.channel
     }

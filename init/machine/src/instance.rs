@@ -19,6 +19,9 @@ pub struct Instance {
     /// asked once only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub assumed: bool,
+    /// What the firmware calls the machine, where a stranger may be taken for the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
 }
 
 /// Which instance a machine is, judged by those that it is known to have been.
@@ -34,13 +37,17 @@ pub enum Verdict {
 
 /// Judges. What is only assumed of a source that has said something before, or the other way round, says nothing: the source
 /// may be silent for a while, or begin to speak. A source that has never said anything counts only if it is of another platform:
-/// a drive that is put in later does not make another machine of one that a metadata service has configured.
+/// a drive that is put in later does not make another machine of one that a metadata service has configured. A source that may be
+/// a stranger is not believed for as long as the firmware says the same as before.
 #[must_use]
 pub fn judge(kept: &[Instance], now: &Instance) -> Verdict {
     let mut here = kept.iter().filter(|kept| kept.platform == now.platform);
     let same = here.clone().find(|kept| kept.source == now.source);
     match (same, kept.last()) {
         (Some(kept), _) if kept == now || now.assumed && !kept.assumed => Verdict::Same,
+        (Some(kept), _) if kept.firmware.is_some() && kept.firmware == now.firmware => {
+            Verdict::Same
+        }
         (Some(kept), _) if kept.id == now.id || kept.assumed && !now.assumed => Verdict::Unheard,
         (Some(kept), _) => Verdict::Another(kept.id.clone()),
         // The same machine, on a platform that this image has another name for. The name is left as it is: the image before,
@@ -79,7 +86,7 @@ mod tests {
 
     fn instance(platform: &str, source: &str, id: &str) -> Instance {
         let (platform, source, id) = (platform.to_owned(), source.to_owned(), id.to_owned());
-        Instance { platform, source, id, assumed: false }
+        Instance { platform, source, id, assumed: false, firmware: None }
     }
 
     #[test]
@@ -128,6 +135,27 @@ mod tests {
         let judged = |it| judge_behind(&kept[..1], Some(&service(it)), &told("vm1"));
         assert_eq!(judged("i-1"), Verdict::Unheard);
         assert_eq!(judged("i-2"), Verdict::Another("i-1".to_owned()));
+    }
+
+    #[test]
+    fn a_stranger_makes_no_other_machine_of_one_whose_firmware_says_the_same() {
+        let said = |id, firmware: &str| {
+            let firmware = Some(firmware.to_owned());
+            Instance { firmware, ..instance("cloudstack", "metadata", id) }
+        };
+        let kept = [said("vm-1", "uuid-1")];
+        assert_eq!(judge(&kept, &said("vm-1", "uuid-1")), Verdict::Same);
+        assert_eq!(judge(&kept, &said("stranger", "uuid-1")), Verdict::Same);
+        assert_eq!(keep(&kept, said("stranger", "uuid-1")), kept);
+        let another = Verdict::Another("vm-1".to_owned());
+        assert_eq!(judge(&kept, &said("vm-2", "uuid-2")), another);
+        assert_eq!(judge(&kept, &instance("cloudstack", "metadata", "vm-2")), another);
+        // The firmware of some hypervisors says something else at each start.
+        assert_eq!(judge(&kept, &said("vm-1", "uuid-2")), Verdict::Unheard);
+        // What an image before this one has kept says nothing of it.
+        let kept = [instance("cloudstack", "metadata", "vm-1")];
+        assert_eq!(judge(&kept, &said("vm-1", "uuid-1")), Verdict::Unheard);
+        assert_eq!(judge(&kept, &said("vm-2", "uuid-1")), another);
     }
 
     #[test]

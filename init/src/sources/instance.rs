@@ -140,7 +140,8 @@ fn instance(here: &Here, source: &str, id: Option<String>) -> Option<Instance> {
         URL => told_beside_folder().is_none(),
         _ => here.assumed().as_ref() == Some(&id),
     };
-    Some(Instance { platform, source, id, assumed })
+    let firmware = here.firmware_beside(&source);
+    Some(Instance { platform, source, id, assumed, firmware })
 }
 
 /// The folder of NoCloud's, with what is told beside it, where that says which instance this is.
