@@ -29,7 +29,7 @@ use stele_kernel::{
     power,
     signals::{Signals, Told},
 };
-use stele_machine::{boots::Start, service};
+use stele_machine::{boots::Start, service, time::Known};
 use tokio::io::unix::AsyncFd;
 
 /// Why the machine could not come up at all.
@@ -94,7 +94,7 @@ fn prepare() -> Result<Node, BootError> {
         tracing::warn!(error = %error, "Ctrl-Alt-Del will restart the machine at once");
     }
     let release = Release::parse(&fs::read_to_string("/usr/lib/os-release").unwrap_or_default());
-    time::keep_sane(release.build_time);
+    time::keep_sane(Known::of_image(release.build_time));
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     tracing::info!(target: report::CONSOLE, "Stele {} on Linux {kernel}", release.version);
     volumes::mount_efivarfs(&kernel);

@@ -37,12 +37,12 @@ pub(crate) async fn run(node: &Rc<Node>, how: End) {
     }
     process::signal_all(rustix::process::Signal::KILL);
     if node.state.get().is_some_and(|state| state.persistent) {
-        let known = node.clock.known();
+        let record = node.clock.record();
         within(FLUSH, "saving the random seed and the time", move || {
             if let Err(error) = state::save_seed() {
                 tracing::warn!(error = %error, "saving the random seed failed");
             }
-            if let Some(Err(error)) = known.map(time::write_down) {
+            if let Some(Err(error)) = record.as_ref().map(time::write_down) {
                 tracing::warn!(error = report::chain(&error), "writing the time down failed");
             }
         })

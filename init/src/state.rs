@@ -10,7 +10,7 @@
 //! /state/wireguard/NAME.key    the private keys that the machine made for its tunnels
 //! /state/seed                 random bytes for the next boot
 //! /state/generations/N.json   every accepted configuration
-//! /state/clock.json          the last time that the machine knew
+//! /state/clock.json          the last time that the machine knew, and the last that was proven to it
 //! /state/network.json         what the platform says of the network
 //! /state/links.json           which links it means
 //! /state/hostname             the name that the platform has for the machine

@@ -2,8 +2,9 @@
 //! The clock: never before what is known to have passed, and kept right by the time agent.
 //!
 //! ```text
-//! the image's build, /state/clock ─► floor ─► the clock, when it can't be right
-//! configuration, leases, platform, /dev/ptpN ─► task ─► time agent ─► reports ─► the resource Time, /state/clock
+//! the image's build, /state/clock.json ─► what is known ─┬─► the clock, when it can't be right
+//!                                                        └─► the floor, before which no source sets it
+//! configuration, leases, platform, /dev/ptpN ─► task ─► time agent ─► reports ─► the resource Time, /state/clock.json
 //! ```
 
 use crate::{
@@ -28,7 +29,7 @@ use std::{
     time::Duration,
 };
 use stele_kernel::clock;
-use stele_machine::time::{Plan, Server, corrected};
+use stele_machine::time::{Known, Plan, Server};
 use stele_proto::internal::{TimeReport, TimeServer, TimeSource, TimeTask, time_report::State};
 use tokio::{
     sync::{mpsc, watch},
@@ -55,8 +56,10 @@ const HYPERVISORS: [&str; 3] = ["KVM virtual PTP", "hyperv", "ptp_vmw"];
 /// What is known of the clock.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
-    /// Seconds since the epoch: this has passed.
-    floor: Cell<i64>,
+    /// What was known when the machine started.
+    known: Cell<Known>,
+    /// Whether it follows sources that all prove who they are.
+    proven: Cell<bool>,
     /// Whether it followed its sources since the machine started.
     was_right: watch::Sender<bool>,
     last: RefCell<TimeReport>,
@@ -71,11 +74,13 @@ pub(crate) enum TimeError {
     Task(#[source] io::Error),
 }
 
-/// The last time that the machine knew, as it lies on disk.
-#[derive(Serialize, Deserialize)]
-struct Known {
-    /// Seconds since the epoch.
+/// The last time that the machine knew, as it lies on disk, in seconds since the epoch.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
     time: i64,
+    /// The last one that sources have proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven: Option<i64>,
 }
 
 /// What `ctl get time` shows.
@@ -125,13 +130,22 @@ pub(crate) fn prepare() -> Result<(), TimeError> {
 
 /// The clock is never earlier than what is known to have passed: a dead battery must not make every certificate one from the
 /// future. Nor is it so late that no image would still be in use.
-pub(crate) fn keep_sane(floor: i64) {
+pub(crate) fn keep_sane(known: Known) {
     let now = clock::now().unwrap_or(0);
-    let Some(known) = corrected(now, floor) else { return };
-    match clock::set(known) {
+    let Some(last) = known.corrected(now) else {
+        if now < known.last() {
+            tracing::warn!(
+                clock.is = now,
+                clock.known = known.last(),
+                "the clock is well behind the last time that is known, which nobody has proven; it stays as it is"
+            );
+        }
+        return;
+    };
+    match clock::set(last) {
         Ok(()) => tracing::warn!(
             clock.was = now,
-            clock.is = known,
+            clock.is = last,
             "the clock can't be right; set to the last time that is known"
         ),
         Err(error) => {
@@ -146,10 +160,18 @@ fn file() -> PathBuf {
 
 /// Takes the image's build and what is on disk for what has passed.
 pub(crate) fn remember(node: &Node, state_kept: bool) {
-    let mut floor = node.release.build_time;
+    let mut known = Known::of_image(node.release.build_time);
     if state_kept && file().exists() {
-        match state::read_json::<Known>(&file()) {
-            Ok(known) => floor = floor.max(known.time),
+        match state::read_json::<Record>(&file()) {
+            Ok(Record { time, proven }) => {
+                known = known.with(time, proven);
+                if known.last() < time {
+                    tracing::warn!(
+                        clock.known = time,
+                        "the last known time is too late to be right, and is not believed"
+                    );
+                }
+            }
             Err(error) => {
                 tracing::warn!(
                     error = report::chain(&error),
@@ -158,8 +180,8 @@ pub(crate) fn remember(node: &Node, state_kept: bool) {
             }
         }
     }
-    node.clock.floor.set(floor);
-    keep_sane(floor);
+    node.clock.known.set(known);
+    keep_sane(known);
 }
 
 impl Clock {
@@ -169,15 +191,22 @@ impl Clock {
         right.then(clock::now)?.ok()
     }
 
+    /// What there is to write down, if the time is known.
+    pub(crate) fn record(&self) -> Option<Record> {
+        let time = self.known()?;
+        let before = self.known.get().proven();
+        Some(Record { time, proven: if self.proven.get() { Some(time) } else { before } })
+    }
+
     /// Whether it followed its sources since the machine started.
     pub(crate) fn right(&self) -> watch::Receiver<bool> {
         self.was_right.subscribe()
     }
 }
 
-/// Writes a time down.
-pub(crate) fn write_down(time: i64) -> Result<(), StateError> {
-    state::write_json(&file(), &Known { time })
+/// Writes the time down.
+pub(crate) fn write_down(record: &Record) -> Result<(), StateError> {
+    state::write_json(&file(), record)
 }
 
 /// Keeps the clock right for as long as the machine runs.
@@ -229,9 +258,9 @@ pub(crate) async fn keep(node: Rc<Node>, here: Rc<Here>) {
 
 async fn write_if_known(node: &Node) {
     let kept = node.state.get().is_some_and(|state| state.persistent);
-    let Some(time) = node.clock.known().filter(|_| kept) else { return };
+    let Some(record) = node.clock.record().filter(|_| kept) else { return };
     // It fails only by panicking.
-    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || write_down(time)).await {
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || write_down(&record)).await {
         tracing::warn!(error = report::chain(&error), "writing the time down failed");
     }
 }
@@ -252,6 +281,13 @@ struct Running {
     service: Option<Handle>,
 }
 
+impl Running {
+    /// Whether everything that is asked proves who it is.
+    fn authenticated(&self) -> bool {
+        self.ptp.is_none() && self.plan.authenticated()
+    }
+}
+
 impl Agent {
     /// Makes the agent do this.
     async fn run(&mut self, plan: Plan) -> Result<(), TimeError> {
@@ -265,6 +301,7 @@ impl Agent {
         let mut running = Running { plan, ptp, reports: None, service: None };
         let mut written = Ok(());
         *self.node.clock.last.borrow_mut() = TimeReport { stratum: 16, ..TimeReport::default() };
+        self.node.clock.proven.set(false);
         if !running.plan.servers.is_empty() || running.ptp.is_some() {
             written = self.write(&running).map_err(TimeError::Task);
             match self.node.units.get(UNIT).cloned() {
@@ -296,7 +333,7 @@ impl Agent {
                 .map_or(0, |slew| u32::try_from(slew.as_millis()).unwrap_or(u32::MAX)),
             step_seconds: u32::try_from(plan.step.as_secs()).unwrap_or(u32::MAX),
             was_right: *self.node.clock.was_right.borrow(),
-            floor: self.node.clock.floor.get(),
+            floor: self.node.clock.known.get().floor(),
         };
         if let Some(ptp) = ptp {
             chown(ptp, Some(FOLDER.user), None)?;
@@ -326,6 +363,8 @@ impl Agent {
         let (state, before) = (report.state(), self.node.clock.last.borrow().state());
         let reason = report.reason.clone();
         *self.node.clock.last.borrow_mut() = report;
+        let authenticated = self.running.as_ref().is_some_and(Running::authenticated);
+        self.node.clock.proven.set(authenticated && state == State::Synchronized);
         if state != before {
             match state {
                 State::Synchronized => tracing::info!("the clock follows its sources"),
@@ -421,4 +460,33 @@ fn hypervisor() -> Option<PathBuf> {
         HYPERVISORS.contains(&name.trim())
     });
     Some(Path::new("/dev").join(known.next()?.file_name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_proven_is_written_down_as_proven() {
+        let clock = Clock::default();
+        assert_eq!(clock.record(), None);
+        clock.was_right.send_replace(true);
+        let record = clock.record().unwrap();
+        assert_eq!(record.proven, None);
+        clock.proven.set(true);
+        let record = clock.record().unwrap();
+        assert_eq!(record.proven, Some(record.time));
+        // Other sources since then prove nothing, and take nothing back.
+        clock.known.set(Known::of_image(1_000).with(2_000, Some(1_500)));
+        clock.proven.set(false);
+        assert_eq!(clock.record().unwrap().proven, Some(1_500));
+        clock.last.borrow_mut().set_state(State::Refused);
+        assert_eq!(clock.record(), None);
+    }
+
+    #[test]
+    fn a_time_that_was_written_down_by_an_older_image_is_not_proven() {
+        let record: Record = serde_json::from_str(r#"{"time":1700000000}"#).unwrap();
+        assert_eq!(record, Record { time: 1_700_000_000, proven: None });
+    }
 }

@@ -168,8 +168,8 @@ fn refusal(task: &TimeTask, was_right: bool) -> String {
              (stepUpTo of the Time document); it stays as it is"
         )
     } else {
-        "the sources say that it is before the image was built, or before the machine last knew the time; the clock \
-         stays as it is"
+        "the sources say that it is before the image was built, or before a time that servers with NTS have proven; the \
+         clock stays as it is"
             .to_owned()
     }
 }

@@ -9,17 +9,80 @@ const NTP: u16 = 123;
 const NTS: u16 = 4460;
 /// Whom a machine asks to which nobody names a server: one that is there for everybody, and proves who it is.
 const FALLBACK: &str = "time.cloudflare.com";
-/// A clock that is further ahead of what is known of the time is wrong: no image is in use for so long, in seconds.
+/// A time that is further ahead of the image's build is wrong: hardly an image is in use for so long, in seconds.
 const AHEAD: i64 = 15 * 365 * 86_400;
+/// By how much a clock of the hardware may lag behind the last time that was known, in seconds. One that is further behind
+/// disagrees with it.
+const LAG: i64 = 86_400;
+/// For how long after the image's build a clock has begun there rather than shown the time, in seconds.
+const BEGINNING: i64 = 600;
 /// Up to where a clock that was right is stepped, when no document says it.
 const STEP: Duration = Duration::from_secs(15 * 60);
 
-/// What a clock is set to, in seconds since the epoch, when it can't be right: the latest time that is known to have
-/// passed.
-#[must_use]
-pub fn corrected(now: i64, floor: i64) -> Option<i64> {
-    let possible = floor..=floor.saturating_add(AHEAD);
-    (!possible.contains(&now)).then_some(floor)
+/// What a machine knows of the time before it has asked anybody, in seconds since the epoch.
+///
+/// ```text
+/// build ─── floor ─────────────── last ─────────────── latest
+///           │ proven: sources     │ said by anyone:     │ nothing is believed that is later
+///           │ set no clock before │ where a clock begins
+/// ```
+///
+/// A time that nobody has proven is no floor: were it wrong once, the right one would be refused for ever after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    built: i64,
+    floor: i64,
+    last: i64,
+}
+
+impl Known {
+    /// An image that was built then knows this of the time.
+    #[must_use]
+    pub fn of_image(built: i64) -> Known {
+        Known { built, floor: built, last: built }
+    }
+
+    /// The last time that the machine knew, and the last that was proven to it, count as far as they can be right.
+    #[must_use]
+    pub fn with(self, last: i64, proven: Option<i64>) -> Known {
+        let believed = |time| if self.can_be(time) { time } else { self.built };
+        let floor = proven.map_or(self.built, believed);
+        Known { floor, last: believed(last).max(floor), ..self }
+    }
+
+    /// Whether it can be this late, or this early.
+    #[must_use]
+    pub fn can_be(&self, time: i64) -> bool {
+        (self.built..=self.built.saturating_add(AHEAD)).contains(&time)
+    }
+
+    /// This has passed: the clock is never set to before it.
+    #[must_use]
+    pub fn floor(&self) -> i64 {
+        self.floor
+    }
+
+    /// What was proven, if that is more than the image says.
+    #[must_use]
+    pub fn proven(&self) -> Option<i64> {
+        (self.floor > self.built).then_some(self.floor)
+    }
+
+    /// The last time that the machine knew.
+    #[must_use]
+    pub fn last(&self) -> i64 {
+        self.last
+    }
+
+    /// What a clock is set to when it can't be right: the last time that is known. A clock that is well behind a time which
+    /// nobody has proven may be right, and stays as it is.
+    #[must_use]
+    pub fn corrected(&self, now: i64) -> Option<i64> {
+        let possible = self.can_be(now) && now >= self.floor;
+        let lags = now < self.last && now.saturating_add(LAG) >= self.last;
+        let begins = now < self.last && now <= self.built.saturating_add(BEGINNING);
+        (!possible || lags || begins).then_some(self.last)
+    }
 }
 
 /// Who says whom to ask.
@@ -117,6 +180,12 @@ impl Plan {
             step: time.map_or(STEP, Time::step_up_to),
         }
     }
+
+    /// Whether every server has to prove who it is.
+    #[must_use]
+    pub fn authenticated(&self) -> bool {
+        !self.servers.is_empty() && self.servers.iter().all(|server| server.nts)
+    }
 }
 
 impl Server {
@@ -154,15 +223,66 @@ mod tests {
         configured(&format!(r#",{{"apiVersion":"stele/v1","kind":"Time"{keys}}}"#))
     }
 
+    const BUILT: i64 = 1_700_000_000;
+    const DAY: i64 = 86_400;
+    const YEAR: i64 = 365 * DAY;
+
     #[test]
     fn a_clock_that_can_t_be_right_is_set_to_what_is_known() {
-        let built = 1_700_000_000;
-        assert_eq!(corrected(0, built), Some(built));
-        assert_eq!(corrected(built - 1, built), Some(built));
-        assert_eq!(corrected(built, built), None);
-        assert_eq!(corrected(built + 10 * 365 * 86_400, built), None);
-        assert_eq!(corrected(built + 20 * 365 * 86_400, built), Some(built));
-        assert_eq!(corrected(i64::MIN, i64::MAX), Some(i64::MAX));
+        let corrected = |now| Known::of_image(BUILT).corrected(now);
+        assert_eq!(corrected(0), Some(BUILT));
+        assert_eq!(corrected(BUILT - 1), Some(BUILT));
+        assert_eq!(corrected(BUILT), None);
+        assert_eq!(corrected(BUILT + 10 * YEAR), None);
+        assert_eq!(corrected(BUILT + 20 * YEAR), Some(BUILT));
+        assert_eq!(Known::of_image(i64::MAX).corrected(i64::MIN), Some(i64::MAX));
+    }
+
+    #[test]
+    fn a_clock_without_a_battery_begins_with_the_last_time_that_was_known() {
+        let last = BUILT + YEAR;
+        for known in
+            [Known::of_image(BUILT).with(last, None), Known::of_image(BUILT).with(last, Some(last))]
+        {
+            // Far off, at the image's build because it was far off before the disk was there, and a little behind.
+            for now in [0, BUILT, BUILT + 60, last - 60, last - DAY, BUILT + 20 * YEAR] {
+                assert_eq!(known.corrected(now), Some(last), "{now}");
+            }
+            for now in [last, last + 60, last + 5 * YEAR] {
+                assert_eq!(known.corrected(now), None, "{now}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_time_that_nobody_has_proven_does_not_stay() {
+        let (right, wrong) = (BUILT + YEAR, BUILT + 10 * YEAR);
+        let known = Known::of_image(BUILT).with(wrong, None);
+        // Neither is the clock of the hardware set to it, nor are sources refused that say otherwise.
+        assert_eq!(known.corrected(right), None);
+        assert_eq!(known.floor(), BUILT);
+        // What was proven before stays the floor.
+        let known = Known::of_image(BUILT).with(wrong, Some(right - DAY));
+        assert_eq!((known.corrected(right), known.floor()), (None, right - DAY));
+        assert_eq!(known.corrected(right - 2 * DAY), Some(wrong));
+    }
+
+    #[test]
+    fn a_time_that_was_proven_is_the_floor() {
+        let proven = BUILT + YEAR;
+        let known = Known::of_image(BUILT).with(proven, Some(proven));
+        assert_eq!((known.floor(), known.corrected(proven - 30 * DAY)), (proven, Some(proven)));
+        assert_eq!((known.proven(), Known::of_image(BUILT).proven()), (Some(proven), None));
+        // One from before a newer image's build says nothing.
+        assert_eq!(Known::of_image(BUILT).with(BUILT - 1, Some(BUILT - 1)), Known::of_image(BUILT));
+    }
+
+    #[test]
+    fn what_is_known_to_be_later_than_it_can_be_is_not_believed() {
+        let wrong = BUILT + 20 * YEAR;
+        assert!(!Known::of_image(BUILT).can_be(wrong));
+        assert_eq!(Known::of_image(BUILT).with(wrong, Some(wrong)), Known::of_image(BUILT));
+        assert_eq!(Known::of_image(BUILT).with(i64::MAX, None).corrected(BUILT + YEAR), None);
     }
 
     #[test]
@@ -191,6 +311,7 @@ mod tests {
             ["time.example:4460 true", "[2001:db8::2]:123 false", "[2001:db8::3]:1123 false"]
         );
         assert_eq!((plan.origin, plan.step.as_secs()), (Origin::Configuration, 60));
+        assert!(!plan.authenticated());
         let plan = derive(Some(time("")), &[]);
         assert_eq!(hosts(&plan), ["169.254.169.123:123 false", "time.example:123 false"]);
         assert_eq!(plan.origin, Origin::Platform);
@@ -204,6 +325,8 @@ mod tests {
         };
         let silent = configured("");
         assert_eq!(derive(Some(&silent), true), (Origin::Image, 1));
+        assert!(Plan::derive(Some(&silent), &[], &[], true).authenticated());
+        assert!(!Plan::derive(Some(&silent), &[], &[], false).authenticated());
         assert_eq!(derive(Some(&silent), false), (Origin::Machine, 0));
         assert_eq!(derive(None, true), (Origin::Machine, 0));
         assert_eq!(derive(Some(&time("")), true), (Origin::Machine, 0));

@@ -22,8 +22,11 @@ record! {
     /// has for its machines (alibaba, aws, gcp, hetzner, ibm and oracle have some). A configuration without this document, on a
     /// machine that has none of these and no clock of a hypervisor, means `time.cloudflare.com` with NTS; one with it and
     /// without servers means nobody. Of three servers or more, most have to agree. A clock is first set as far as it takes, but
-    /// never to before the image was built or the machine last knew the time; from then on it is slewed, or stepped within
-    /// limits.
+    /// never to before the image was built; from then on it is slewed, or stepped within limits.
+    ///
+    /// The last time that the machine knew is where a clock begins that can't be right. Sources may set it back from there, so
+    /// that one wrong answer does not stay for ever, unless that time was proven: it came from servers with `nts` alone, without
+    /// the clock of a hypervisor. Then no source sets the clock to before it, either.
     pub struct Time as "Time" {
         /// The servers. They take the place of those that DHCP brings and of the platform's.
         servers: List<TimeServer, 0, 8>,
@@ -45,7 +48,8 @@ record! {
         /// Which one: an address or a name, with a port if it is neither 123 nor, with `nts`, 4460.
         pub server: TimeHost,
         /// Whether it has to prove that its answers are its own, by NTS (RFC 8915). Without it, anyone on the way to the
-        /// server can set the clock.
+        /// server can set the clock, and when the machine starts as far back as the image's build: certificates that are over
+        /// are good again by such a clock.
         pub nts: bool = false,
         /// For `nts`: who may have signed its certificate. Without it, those that the machine trusts.
         ca: Option<Certificates<8>>,
