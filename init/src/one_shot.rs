@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Processes that run once: bytes in, bytes out, within a deadline.
+//! Processes that run once: bytes in, bytes out, within a deadline. Each has a control group of its own, and so limits of its
+//! own: what ends one does not end another of the same unit.
 
 use crate::{
     logs::INFORMATIONAL,
@@ -99,10 +100,11 @@ pub(crate) fn start_unit(
             (Some(sender), Stdio::from(end))
         }
     };
-    let child = node
+    let own = node.children.groups.take(name);
+    let mut child = node
         .children
         .spawn(Program {
-            name,
+            name: own.name(),
             exec: &exec,
             environment: crate::environment::of(node, name),
             sandbox: &unit.sandbox,
@@ -112,6 +114,7 @@ pub(crate) fn start_unit(
             descriptors: Vec::new(),
         })
         .map_err(|source| OneShotError::Spawn { name: name.to_owned(), source })?;
+    child.cgroup.keep(own);
     Ok(Piped { child, stdin, stdout, stderr })
 }
 

@@ -2,7 +2,7 @@
 //! Making processes and burying them: the only file that reaps.
 
 use crate::{
-    cgroup::{Cgroup, CgroupError},
+    cgroup::{Cgroup, CgroupError, Names},
     executor::{self, Task},
     unit::Sandbox,
 };
@@ -67,6 +67,8 @@ struct Alive {
 /// All children, and the only place where they are reaped.
 #[derive(Debug, Default)]
 pub(crate) struct Children {
+    /// Those of processes that run once.
+    pub(crate) groups: Names,
     running: RefCell<HashMap<u32, Alive>>,
 }
 

@@ -38,6 +38,7 @@ pub(super) fn provide(node: &Rc<Node>) {
         if spare.as_ref().is_some_and(Piped::is_alive) {
             return;
         }
+        *spare = None;
         let Some(unit) = node.units.get(UNIT) else { return };
         match one_shot::start_unit(&node, NAME, unit, &["--ahead".to_owned()], Input::Pipe) {
             Ok(piped) => *spare = Some(piped),
