@@ -35,6 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest.
 const BACKOFF_LONGEST: Duration = Duration::from_secs(60);
+/// The first wait between two changes of servers that no configuration asks for.
+const PACE_FIRST: Duration = Duration::from_secs(1);
+/// The longest, and for how long they must have stayed as they are for the next change to be the first again.
+const PACE_LONGEST: Duration = Duration::from_secs(60);
 
 /// Whom the network says to ask, and the generation that it has seen by then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,16 +108,19 @@ pub(crate) async fn keep(node: Rc<Node>) {
     let mut agent = Agent::new(Rc::clone(&node));
     loop {
         let Wanted { generation, resolver } = wanted.borrow_and_update().clone();
-        let active = node.configuration.active();
-        let cause = active.filter(|active| generation == Some(active.stored.number));
-        agent.generation = generation;
-        let begun = agent.run(resolver).await;
-        agent.note(begun);
-        match cause {
-            Some(active) => active.cause().act(|| agent.publish()),
-            None => agent.publish(),
+        let later = agent.later(generation, &resolver, Instant::now());
+        if later.is_none() {
+            let active = node.configuration.active();
+            let cause = active.filter(|active| generation == Some(active.stored.number));
+            agent.generation = generation;
+            let begun = agent.run(resolver).await;
+            agent.note(begun);
+            match cause {
+                Some(active) => active.cause().act(|| agent.publish()),
+                None => agent.publish(),
+            }
+            agent.account();
         }
-        agent.account();
         loop {
             let (starting, again) = (agent.starting, agent.again());
             tokio::select! {
@@ -124,6 +131,7 @@ pub(crate) async fn keep(node: Rc<Node>) {
                 report = agent::said(agent.reports()) => agent.hear(&report),
                 () = until(starting) => agent.settle(true),
                 () = until(again) => break,
+                () = until(later) => break,
             }
         }
     }
@@ -138,6 +146,26 @@ struct Agent {
     /// By when it should be listening; none once that has been told.
     starting: Option<Instant>,
     failed: Option<Failed>,
+    pace: Pace,
+}
+
+/// How often servers change. Anyone on a link can be a router that names some, as often as he likes, and each change is the
+/// end of the agent and of all that it remembers.
+#[derive(Debug, Default)]
+struct Pace {
+    wait: Duration,
+    /// When the next change may be.
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// Notes a change: those that follow soon have to wait longer and longer.
+    fn changed(&mut self, now: Instant) {
+        let calm = self.next.is_none_or(|next| now >= next + PACE_LONGEST);
+        let longer = self.wait.saturating_mul(2).min(PACE_LONGEST);
+        self.wait = if calm { PACE_FIRST } else { longer };
+        self.next = Some(now + self.wait);
+    }
 }
 
 /// The agent could not be started.
@@ -159,7 +187,17 @@ struct Running {
 impl Agent {
     fn new(node: Rc<Node>) -> Agent {
         let resolver = Resolver::default();
-        Agent { node, resolver, generation: None, running: None, starting: None, failed: None }
+        let (starting, failed, pace) = (None, None, Pace::default());
+        Agent { node, resolver, generation: None, running: None, starting, failed, pace }
+    }
+
+    /// When the agent may be told to ask these, if that is not now. Until then it asks those that it knows.
+    fn later(&self, generation: Option<u64>, resolver: &Resolver, now: Instant) -> Option<Instant> {
+        let running = self.running.as_ref()?;
+        let changes = resolver.stub && running.servers != resolver.servers;
+        // What a configuration asks for is done at once.
+        let asked = generation != self.generation;
+        self.pace.next.filter(|next| changes && !asked && *next > now)
     }
 
     /// Makes the agent ask these, if there is to be one.
@@ -171,6 +209,7 @@ impl Agent {
         }
         self.starting = None;
         if self.running.take().is_some() {
+            self.pace.changed(Instant::now());
             self.node.supervisor.retire(UNIT).await;
         }
         let Some(servers) = servers else { return Ok(()) };
@@ -327,7 +366,7 @@ fn describe<'a>(resolver: &Resolver, said: Option<&'a DnsReport>) -> Stub<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::Release;
+    use crate::{node::Release, unit::Unit};
     use std::collections::BTreeMap;
 
     fn said(listening: bool, reasons: &[&str]) -> DnsReport {
@@ -358,6 +397,56 @@ mod tests {
         let begun = agent.run(Resolver::default()).await;
         agent.note(begun);
         assert_eq!(agent.again(), None);
+    }
+
+    #[test]
+    fn servers_that_come_and_go_change_less_and_less_often_and_one_change_is_at_once() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let changes = |pace: &mut Pace, seconds: std::ops::Range<u64>| {
+            seconds
+                .filter(|second| {
+                    let may = pace.next.is_none_or(|next| next <= at(*second));
+                    if may {
+                        pace.changed(at(*second));
+                    }
+                    may
+                })
+                .count()
+        };
+        let mut pace = Pace::default();
+        assert_eq!(changes(&mut pace, 0..1), 1);
+        assert_eq!(changes(&mut pace, 1..64), 6);
+        assert_eq!(changes(&mut pace, 64..664), 10);
+        // After a while without any, the next is the first again.
+        let calm = 664 + 2 * PACE_LONGEST.as_secs();
+        assert_eq!(changes(&mut pace, calm..calm + 1), 1);
+        assert_eq!(pace.wait, PACE_FIRST);
+    }
+
+    #[tokio::test]
+    async fn servers_wait_for_their_turn_unless_a_configuration_asks_for_them() {
+        let node = Rc::new(Node::new(BTreeMap::new(), Release::default()));
+        let mut agent = Agent::new(Rc::clone(&node));
+        let now = Instant::now();
+        let plain = |text: &str| vec![text.parse::<NameServer>().unwrap()];
+        let stub = |text| Resolver { stub: true, servers: plain(text), ..Resolver::default() };
+        agent.pace.changed(now);
+        // Nothing is lost where nothing runs.
+        assert_eq!(agent.later(None, &stub("192.0.2.1"), now), None);
+        let unit = serde_json::from_str::<Unit>(r#"{"description":"dns","exec":["/dns"],"sandbox":{"uid":212,"seccomp":"network","memory_max":1,"tasks_max":1}}"#).unwrap();
+        let local = tokio::task::LocalSet::new();
+        let _in_it = local.enter();
+        let service = node.supervisor.add(&node, UNIT, unit, None);
+        let (_sender, reports) = mpsc::channel(QUEUE);
+        let servers = plain("192.0.2.1");
+        agent.running = Some(Running { servers, reports, said: None, _service: service });
+        let next = Some(now + PACE_FIRST);
+        assert_eq!(agent.later(None, &stub("192.0.2.2"), now), next);
+        assert_eq!(agent.later(None, &stub("192.0.2.2"), now + PACE_FIRST), None);
+        assert_eq!(agent.later(None, &stub("192.0.2.1"), now), None);
+        assert_eq!(agent.later(None, &Resolver::default(), now), None);
+        assert_eq!(agent.later(Some(1), &stub("192.0.2.2"), now), None);
     }
 
     #[test]
