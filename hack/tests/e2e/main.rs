@@ -99,6 +99,7 @@ static SCENARIOS: &[Scenario<World>] = &[
     Scenario { name: "disk::full", machines: 1, run: disk::full },
     Scenario { name: "transaction::corrupted", machines: 1, run: transaction::corrupted },
     Scenario { name: "source::include", machines: 1, run: source::include },
+    Scenario { name: "source::late", machines: 1, run: source::late },
     Scenario { name: "health::gate", machines: 1, run: health::gate },
     Scenario { name: "disk::first_boot", machines: 1, run: disk::first_boot },
     Scenario { name: "faults::around", machines: 1, run: faults::around },

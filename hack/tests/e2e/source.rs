@@ -17,6 +17,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread::sleep,
+    time::Duration,
 };
 
 /// By which a configuration can be told from another.
@@ -344,11 +346,11 @@ pub(crate) fn folder(world: &World, checks: &Checks) -> Result<()> {
                 && history.as_array().is_some_and(|all| all.len() == generations))
         })
     };
-    checks.check("what the folder says later makes no other machine of it", || {
+    checks.check("neither what the folder says later nor a first i= makes another of it", || {
         write("meta-data", "instance-id: iid-later\n")?;
-        starts_with(&mut node, "h=folder;i=iid-there")?;
+        starts_with(&mut node, "h=folder;i=iid-one")?;
         node.wait_until_it_answers()?;
-        is_instance(&node, "iid-there", 1)
+        is_instance(&node, "iid-one", 1)
     });
     checks.check("another instance by the serial number takes its configuration anew", || {
         write("vendor-data", &(nameless(&node.files.machine)? + METRICS))?;
@@ -357,6 +359,37 @@ pub(crate) fn folder(world: &World, checks: &Checks) -> Result<()> {
         node.wait_until_it_answers()?;
         is_instance(&node, "iid-two", 2)?;
         says(&node.ctl.run(["get", "config"])?, &["kind: Metrics"])
+    });
+    Ok(())
+}
+
+pub(crate) fn late(world: &World, checks: &Checks) -> Result<()> {
+    let (dir, files) = (scratch()?, scratch()?);
+    let server = Server::start(files.path())?;
+    let write = |file: &str, text: &str| fs::write(files.path().join(file), text);
+    write("meta-data", "instance-id: iid-late\nlocal-hostname: late\n")?;
+    write("network-config", "version: 2\nethernets:\n  eth0: {dhcp4: true, mtu: 1400}\n")?;
+    let mut machine = Machine::live(&world.artefacts)?;
+    let serial = format!("type=1,serial=ds=nocloud;s={}", server.url(""));
+    machine.extra.extend(["-smbios".to_owned(), serial]);
+    let node = Kept(Node::start(&world.operator, "late", machine, dir)?);
+    checks.check("a folder without user-data keeps no machine from maintenance mode", || {
+        node.vm.wait_for_line("maintenance mode: waiting", BOOT)?;
+        node.apply()?;
+        node.wait_until_it_answers()
+    });
+    checks.check("it is left alone once somebody has configured the machine", || {
+        write("user-data", &nameless(&node.files.machine)?)?;
+        let source = resource(&node, "source", "url")?;
+        ensure!(field(&source, "state")? == "refused", "{source}");
+        says(&field(&source, "reason")?, &["another configuration is in force meanwhile"])?;
+        // As long as the next try would be away.
+        sleep(Duration::from_secs(31));
+        let mtu = field(&resource(&node, "link", "eth0")?, "mtu")?;
+        ensure!(mtu.trim_end_matches(".0") == "1500", "the link's MTU is {mtu}");
+        let platform = resource(&node, "platform", "qemu")?;
+        ensure!(field(&platform, "instanceId").is_err(), "{platform}");
+        Ok(())
     });
     Ok(())
 }
@@ -370,7 +403,10 @@ pub(crate) fn include(world: &World, checks: &Checks) -> Result<()> {
     checks.check("an include that can't be had keeps no machine from maintenance mode", || {
         node.vm.wait_for_line("maintenance mode: waiting", BOOT)?;
         node.apply()?;
-        node.wait_until_it_answers()
+        node.wait_until_it_answers()?;
+        let source = resource(&node, "source", "fw_cfg")?;
+        ensure!(field(&source, "state")? == "refused", "{source}");
+        Ok(())
     });
     Ok(())
 }
