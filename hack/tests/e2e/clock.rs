@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether a node finds the time: from chrony with NTS on this host, and from its hypervisor.
+//! Whether a node finds the time: from chrony with NTS on this host, from its hypervisor, and after it was lied to.
 
 use crate::{
     raw,
@@ -16,8 +16,12 @@ use std::{
     fs,
     net::UdpSocket,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use stele_proto::v1::{ListRequest, resource_service_client::ResourceServiceClient};
 use tempfile::TempDir;
@@ -25,6 +29,8 @@ use tempfile::TempDir;
 const SOON: Duration = Duration::from_secs(120);
 /// How far the clock jumps: more than it is slewed, less than is too much to step.
 const JUMP: Duration = Duration::from_secs(20);
+/// How far ahead the time is that is wrong: no certificate is good for so long.
+const WRONG: Duration = Duration::from_secs(14 * 365 * 86_400);
 /// A sink that hears nothing before the clock is right, and to which nobody listens.
 const PATIENT: &str = "---\napiVersion: stele/v1\nkind: LogSink\nname: patient\naddress: 10.0.2.2:9\nprotocol: udp\nafterClock: true\n";
 
@@ -79,6 +85,70 @@ impl Drop for Chrony {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// A plain server of the time that is wrong for as long as it is told to be.
+struct Liar {
+    port: u16,
+    /// By how many seconds it is ahead.
+    ahead: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Liar {
+    fn start() -> Result<Liar> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let port = socket.local_addr()?.port();
+        let liar = Liar { port, ahead: Arc::default(), ended: Arc::default() };
+        let (ahead, ended) = (Arc::clone(&liar.ahead), Arc::clone(&liar.ended));
+        thread::spawn(move || {
+            let mut question = [0; 128];
+            while !ended.load(Ordering::Relaxed) {
+                let Ok((48.., from)) = socket.recv_from(&mut question) else { continue };
+                let answer = answer(&question, Duration::from_secs(ahead.load(Ordering::Relaxed)));
+                // The next question is answered, if this answer is lost.
+                let _lost = socket.send_to(&answer, from);
+            }
+        });
+        Ok(liar)
+    }
+
+    /// The document that names it to a guest, and nobody else.
+    fn document(&self) -> String {
+        format!(
+            "---\napiVersion: stele/v1\nkind: Time\nptp: false\nservers: [{{server: \"10.0.2.2:{}\"}}]\n",
+            self.port
+        )
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a server says that is so far ahead; see RFC 5905, section 7.3.
+fn answer(question: &[u8], ahead: Duration) -> [u8; 48] {
+    /// From 1900, where NTP begins to count, to 1970.
+    const TO_1970: u64 = 2_208_988_800;
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default() + ahead;
+    // Of the seconds, 32 bits count, and 32 bits are the fraction.
+    let [_, _, _, _, seconds @ ..] = (now.as_secs() + TO_1970).to_be_bytes();
+    let fraction = (u64::from(now.subsec_nanos()) << 32) / 1_000_000_000;
+    let [_, _, _, _, fraction @ ..] = fraction.to_be_bytes();
+    let stamp = [seconds, fraction].concat();
+    let mut answer = [0; 48];
+    // Version 4, mode of a server; stratum 1; asked every second; precise to a microsecond.
+    answer[..4].copy_from_slice(&[0x24, 1, 0, 0xec]);
+    answer[12..16].copy_from_slice(b"LIAR");
+    answer[16..24].copy_from_slice(&stamp);
+    // When the question was sent, as it says; when it came, and when this goes.
+    answer[24..32].copy_from_slice(&question[40..48]);
+    answer[32..40].copy_from_slice(&stamp);
+    answer[40..48].copy_from_slice(&stamp);
+    answer
 }
 
 /// How far the node's clock is behind that of this host; zero if it is not.
@@ -166,6 +236,39 @@ pub(crate) fn nts(world: &World, checks: &Checks) -> Result<()> {
             "time by the hypervisor: {}",
             resource(&node, "time", "time")?["status"]
         ));
+        Ok(())
+    });
+    Ok(())
+}
+
+/// A source says at one start that it is years later, and never again.
+pub(crate) fn wrong_once(world: &World, checks: &Checks) -> Result<()> {
+    let liar = Liar::start()?;
+    let node = world.settled("wrong-once")?;
+    let file = with_more(&node, &liar.document())?;
+    node.ctl.run(["apply-config", "-f", &file.to_string_lossy()])?;
+    checks.check("a clock that is set years ahead lets nobody in", || {
+        // A clock that was right is not set so far: it takes a start.
+        liar.ahead.store(WRONG.as_secs(), Ordering::Relaxed);
+        node.ctl.run(["reboot"])?;
+        node.wait_until("the operator's certificate is over", SOON, || {
+            let refused = node.ctl.output(["version"])?;
+            Ok(String::from_utf8_lossy(&refused.stderr).contains("ertificate"))
+        })
+    });
+    checks.check("at the next start it is set right again", || {
+        // The time is written down, and the clock of the hardware set, as soon as the clock follows.
+        thread::sleep(Duration::from_secs(5));
+        liar.ahead.store(0, Ordering::Relaxed);
+        let launches = node.vm.launches();
+        node.vm.press_reset_button()?;
+        node.vm.wait_for_launch(launches + 1, SOON)?;
+        node.wait_until_it_answers()?;
+        node.wait_until("the clock is right", SOON, || {
+            let time = resource(&node, "time", "time")?;
+            Ok(field(&time, "state")? == "synchronized")
+        })?;
+        ensure!(behind(&node)? < Duration::from_secs(1), "{:?}", behind(&node)?);
         Ok(())
     });
     Ok(())

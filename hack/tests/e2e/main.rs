@@ -76,6 +76,7 @@ static SCENARIOS: &[Scenario<World>] = &[
         run: transaction::confirmed_or_not,
     },
     Scenario { name: "upgrade::bad_image", machines: 1, run: upgrade::bad_image },
+    Scenario { name: "clock::wrong_once", machines: 1, run: clock::wrong_once },
     Scenario { name: "broken::configuration", machines: 1, run: broken::fault::<14> },
     Scenario { name: "admission::signatures", machines: 1, run: admission::signatures },
     Scenario { name: "upgrade::there_and_back", machines: 1, run: upgrade::there_and_back },
