@@ -250,7 +250,7 @@ pub(crate) fn wrong_once(world: &World, checks: &Checks) -> Result<()> {
     checks.check("a clock that is set years ahead lets nobody in", || {
         // A clock that was right is not set so far: it takes a start.
         liar.ahead.store(WRONG.as_secs(), Ordering::Relaxed);
-        node.ctl.run(["reboot"])?;
+        node.ctl.run(["reboot", "--no-wait"])?;
         node.wait_until("the operator's certificate is over", SOON, || {
             let refused = node.ctl.output(["version"])?;
             Ok(String::from_utf8_lossy(&refused.stderr).contains("ertificate"))
