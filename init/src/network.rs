@@ -305,42 +305,47 @@ impl Network {
         // Why links that the kernel should make are not there.
         let mut unmade = BTreeMap::new();
         let mut refused = Refused::new();
+        // A change that was just made is looked at in the next pass, which the kernel's word of it brings.
+        let mut done = true;
         for action in plan(&desired, &observed) {
             if let Action::MakeLink { form, .. } = &action
                 && !self.modules.ready(form.module())
             {
+                done = false;
                 continue;
             }
             tracing::debug!(action = %action, "changing the network");
-            let Err(error) = kernel::apply(&mut self.netlink, &action) else { continue };
+            let Err(error) = kernel::apply(&mut self.netlink, &action) else {
+                done = false;
+                continue;
+            };
             let error = NetworkError::Apply(error);
-            match &action {
+            let is_own = own.contains(&action);
+            match action {
                 Action::MakeLink { name, .. } => {
-                    unmade.insert(name.clone(), report::chain(&error));
+                    unmade.insert(name, report::chain(&error));
                 }
                 Action::AddAddress { index, cidr } => {
-                    refused.insert((*index, *cidr), report::chain(&error));
+                    refused.insert((index, cidr), report::chain(&error));
                 }
                 Action::AddRoute(route) => {
                     refused.insert((route.index, route.to), report::chain(&error));
                 }
                 _ => {}
             }
-            if own.contains(&action) {
+            if is_own {
                 errors.push(error);
             } else {
-                of_others.push((action, error));
+                of_others.push(error);
             }
         }
         errors.extend(self.routers.pass(&mut self.netlink, &desired, &observed));
         errors.extend(self.acd.run(&observed, &self.heard.links).err());
         errors.extend(self.tunnels.pass(&self.node, &mut self.netlink, config, &observed, now()));
         if let Some(active) = &active {
-            let left = plan(&desired, &observed);
-            let done = left.iter().all(|left| of_others.iter().any(|(action, _)| action == left));
             self.report(active, &desired, &observed, errors.first(), done);
         }
-        errors.extend(of_others.into_iter().map(|(_, error)| error));
+        errors.extend(of_others);
         let called = self.node.called.borrow().clone();
         let (hostname, origin) =
             names::hostname(config, called.as_ref(), &self.heard.links, &observed.links);
@@ -369,8 +374,7 @@ impl Network {
         errors
     }
 
-    /// Says whether the links are what a configuration says. A change that was just made is looked at in the next pass,
-    /// which the kernel's word of it brings.
+    /// Says whether the links are what a configuration says: all of it is `done`, or it can't be.
     fn report(
         &self,
         active: &Active,

@@ -57,6 +57,9 @@ pub(super) async fn restore(node: &Node) {
 /// another one, nor what the command line says of the only card.
 async fn wait_for_cards(node: &Node) {
     let any = crate::arguments::given("ip=").is_some();
+    if !any && node.fits.borrow().are_here(&[]) {
+        return;
+    }
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         let Ok(observed) = kernel::observe(&mut Netlink::new(), &mut BTreeMap::new()) else {

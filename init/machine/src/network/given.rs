@@ -49,7 +49,7 @@ impl Fits {
     /// Whether all cards that names stand for are among these links.
     #[must_use]
     pub fn are_here(&self, links: &[Link]) -> bool {
-        self.found.values().all(|found| links.iter().any(|link| found.fits(&link.device)))
+        self.found.values().all(|found| is_here(found, links))
     }
 
     /// What is to be kept for the next start, if it is something else than what is kept already.
@@ -72,9 +72,8 @@ impl Fits {
         if self.given.as_ref() != Some(given) {
             self.given = Some(given.clone());
             // A card that is gone may have been replaced.
-            let here = |found: &LinkMatch| links.iter().any(|link| found.fits(&link.device));
             let open = open(&given.documents, links);
-            self.found.retain(|name, found| open.contains(&name.as_str()) && here(found));
+            self.found.retain(|name, found| open.contains(&name.as_str()) && is_here(found, links));
         }
         self.find(&given.documents, links);
         let find =
@@ -110,6 +109,10 @@ impl Fits {
         });
         self.found.extend(found.collect::<Vec<_>>());
     }
+}
+
+fn is_here(found: &LinkMatch, links: &[Link]) -> bool {
+    links.iter().any(|link| found.fits(&link.device))
 }
 
 /// The names that say nothing of which links are meant.
